@@ -1,0 +1,78 @@
+"""Ids: who, which packet, which stream. Stable for ever: an id once given always names the same stream.
+
+Hashes here are CRC-32 (placement only) and HMAC-SHA256 (packet ids), never Python's `hash`.
+"""
+
+import base64
+import hmac
+import re
+from typing import NamedTuple
+from zlib import crc32
+
+USER_CHARS_MAX = 64
+_USER = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}")
+_TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
+_PACKET_ID = re.compile(r"[a-z2-7]{32}")
+_TAG_BYTES = 16
+
+
+class User(NamedTuple):
+    """A user of a tenant. Two strings, never joined: ("a", "b-c") and ("a-b", "c") are two people."""
+
+    tenant: str
+    user: str
+
+
+def is_user(text: str) -> bool:
+    """Tell whether `text` can name a user: 1 to 64 characters, none of them blank or a control."""
+    return _USER.fullmatch(text) is not None
+
+
+def is_tenant(text: str) -> bool:
+    """Tell whether `text` can name a tenant: lower-case letters, digits and hyphens, at most 32."""
+    return _TENANT.fullmatch(text) is not None
+
+
+def wallet_stream(index: int) -> str:
+    """Name a wallet stream, e.g. 3 -> "wallet-003"."""
+    return f"wallet-{index:03d}"
+
+
+def packet_stream(index: int) -> str:
+    """Name a packet stream, e.g. 3 -> "packet-003"."""
+    return f"packet-{index:03d}"
+
+
+def wallet_index_of(tenant: str, user: str, wallet_streams: int) -> int:
+    """Return the index of the wallet stream that holds the user's money."""
+    return crc32(f"{tenant}\n{user}".encode()) % wallet_streams
+
+
+class PacketId(NamedTuple):
+    """What a packet id says: where the packet lives and whose book funded it."""
+
+    packet_index: int
+    wallet_index: int
+
+
+def packet_id_of(
+    platform_key: bytes, tenant: str, sender: str, key: str, packet_streams: int, wallet_streams: int
+) -> str:
+    """Derive the packet id of a send: the same (tenant, sender, idempotency key) always gives the same packet.
+
+    32 characters of lower-case base32 over 20 bytes: packet stream (u16), wallet stream (u16), 16 bytes of HMAC.
+    """
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in (tenant.encode(), sender.encode(), key.encode()))
+    tag = hmac.digest(platform_key, b"packet-id\x00" + message, "sha256")[:_TAG_BYTES]
+    packet_index = int.from_bytes(tag[:4], "big") % packet_streams
+    wallet_index = wallet_index_of(tenant, sender, wallet_streams)
+    raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag
+    return base64.b32encode(raw).decode().lower()
+
+
+def parse_packet_id(packet_id: str) -> PacketId | None:
+    """Read the two stream indexes out of a packet id; None if it is no packet id."""
+    if _PACKET_ID.fullmatch(packet_id) is None:
+        return None
+    raw = base64.b32decode(packet_id[:8].upper())
+    return PacketId(int.from_bytes(raw[:2], "big"), int.from_bytes(raw[2:4], "big"))
