@@ -1,0 +1,222 @@
+"""Configuration: every bound, limit and secret, read once and passed on as an argument.
+
+`Settings` come from a TOML file in configs/ (default `local`), overridden by `HONGBAO_*` variables (nested with `__`).
+`Keys` come from a file of mode 0600. Nothing else in the project reads the environment.
+"""
+
+import json
+import os
+import secrets
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from actors.ids import packet_stream, wallet_stream
+
+SERVE_ENVIRONMENT = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+}
+"""Without these three, set before Ray starts, Serve answers a tenth as many requests."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Layout(_Section):
+    """Fixed when a system is created; the store remembers it."""
+
+    packet_streams: int = Field(ge=1, le=4096)
+    wallet_streams: int = Field(ge=1, le=4096)
+
+    def streams(self) -> list[str]:
+        """Name every stream of the system."""
+        return [packet_stream(i) for i in range(self.packet_streams)] + [
+            wallet_stream(i) for i in range(self.wallet_streams)
+        ]
+
+
+class Placement(_Section):
+    """How many processes; may change at every start."""
+
+    packet_shards: PositiveInt
+    wallet_shards: PositiveInt
+    gateway_replicas: PositiveInt
+    shard_cpus: float = Field(ge=0)
+    gateway_cpus: float = Field(ge=0)
+
+
+class Limits(_Section):
+    """What a packet may be. Amounts in fen."""
+
+    share_fen_min: PositiveInt
+    share_fen_max: PositiveInt
+    total_fen_max: PositiveInt
+    count_max: PositiveInt
+    greeting_chars_max: PositiveInt
+    packet_lifetime_ms: PositiveInt
+    sandbox_balance_fen_max: PositiveInt
+
+
+class Bounds(_Section):
+    """What is refused beyond: every queue, batch, cache and table."""
+
+    batch_size_max: PositiveInt
+    body_bytes_max: PositiveInt
+    commit_events_max: PositiveInt
+    packets_max: PositiveInt
+    accounts_max: PositiveInt
+    unsettled_max: PositiveInt
+    opened_ahead_max: PositiveInt
+    idempotency_keys_max: PositiveInt
+    idempotency_ms: PositiveInt
+    statement_lines_max: PositiveInt
+    expire_batch_max: PositiveInt
+    settle_batch_max: PositiveInt
+    token_cache_max: PositiveInt
+    gateway_queue_max: PositiveInt
+    gateway_batch_max: PositiveInt
+    ongoing_requests_max: PositiveInt
+    queued_requests_max: PositiveInt
+
+
+class Timing(_Section):
+    """Periods and deadlines in milliseconds."""
+
+    request_deadline_ms: PositiveInt
+    shard_call_ms: PositiveInt
+    tick_ms: PositiveInt
+    settle_ms: PositiveInt
+    relay_after_ms: PositiveInt
+    ping_ms: PositiveInt
+    ping_deadline_ms: PositiveInt
+    store_timeout_ms: PositiveInt
+    snapshot_events: PositiveInt
+
+
+class Settings(BaseSettings):
+    """One system's configuration. Frozen; pickled to every actor."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="HONGBAO_", env_nested_delimiter="__", nested_model_default_partial_update=True
+    )
+
+    sandbox: bool
+    host: str
+    store_url: str = ""
+    layout: Layout
+    placement: Placement
+    limits: Limits
+    bounds: Bounds
+    timing: Timing
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment; the TOML file is passed in as the weakest source by `load`."""
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=_toml_file)
+        return init_settings, env_settings, toml
+
+
+_toml_file: Path | None = None
+
+
+def config_path(name: str) -> Path:
+    """Return the file of a configuration: a path as given, or a name such as "local" from configs/."""
+    if name.endswith(".toml"):
+        return Path(name)
+    return Path(str(files("configs"))) / f"{name}.toml"
+
+
+def load(config: str = "local", **override: Any) -> Settings:
+    """Read a configuration by name or path.
+
+    Raises FileNotFoundError, pydantic.ValidationError: the message names the field; correct the file.
+    """
+    global _toml_file
+    path = config_path(config)
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration {config!r}: {path} does not exist")
+    _toml_file = path
+    try:
+        return Settings(**override)
+    finally:
+        _toml_file = None
+
+
+class TokenKey(_Section):
+    """A key that signs tokens: what it may grant. `tenant` "*" grants every tenant and is for the platform's own key."""
+
+    algorithm: str = Field(pattern="^(HS256|EdDSA)$")
+    key: str = Field(repr=False)
+    tenant: str
+    scopes: frozenset[str]
+
+
+class Keys(_Section):
+    """The platform's secrets: HMAC keys of packets (`platform`, hex) by id, and keys of tokens by `kid`."""
+
+    current: str
+    platform: dict[str, str] = Field(repr=False)
+    tokens: dict[str, TokenKey]
+
+    def key(self, key_id: str) -> bytes:
+        """Return the platform key of that id. Raises KeyError naming it."""
+        if key_id not in self.platform:
+            raise KeyError(f"platform key {key_id!r} is not in the keys file; restore it from the backup")
+        return bytes.fromhex(self.platform[key_id])
+
+
+PLATFORM_KID = "platform"
+
+
+def keys_at(path: Path) -> Keys:
+    """Read the keys file, creating it (mode 0600) if it is not there.
+
+    Raises pydantic.ValidationError if the file is not a keys file.
+    """
+    if path.exists():
+        return Keys.model_validate_json(path.read_text())
+    keys = Keys(
+        current="k1",
+        platform={"k1": secrets.token_hex(32)},
+        tokens={
+            PLATFORM_KID: TokenKey(
+                algorithm="HS256",
+                key=secrets.token_hex(32),
+                tenant="*",
+                scopes=frozenset({"user", "gateway", "operator"}),
+            )
+        },
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.new")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(keys.model_dump(mode="json"), file)
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(draft, path)  # never replaces keys that another start has just written
+    except FileExistsError:
+        return Keys.model_validate_json(path.read_text())
+    finally:
+        draft.unlink()
+    return keys
+
+
+def data_folder(data: Path | None = None) -> Path:
+    """Return the data folder: as given, or the user's own for this application."""
+    return (data or Path(platformdirs.user_data_dir("hongbao", appauthor=False))).absolute()
