@@ -1,0 +1,166 @@
+"""Tokens: decide who is calling. JWT by PyJWT, claims `sub`, `tenant`, `scope`, `exp`, `iat`; header `kid`.
+
+- The `kid` alone names the algorithm and the key; a token's own `alg` is only compared, never obeyed.
+- A key grants its own scopes, and its own tenant unless that is "*". Scope `operator` needs a key of tenant "*"
+  with HS256: a tenant's key, and every EdDSA key, never grants it.
+- `exp` is judged by the caller's wall clock at every use, also of a cached token, without leeway.
+
+Key text (`cluster.config.TokenKey.key`): hex for HS256, at least 32 bytes; the PEM of an Ed25519 public key for EdDSA.
+Instants are integer Unix seconds, as JWT has them.
+"""
+
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from actors.ids import is_tenant, is_user
+from cluster.config import PLATFORM_KID, Keys, TokenKey
+
+USER_SCOPE = "user"
+GATEWAY_SCOPE = "gateway"
+OPERATOR_SCOPE = "operator"
+SCOPES = frozenset({USER_SCOPE, GATEWAY_SCOPE, OPERATOR_SCOPE})
+
+ANY_TENANT = "*"
+TOKEN_CHARS_MAX = 4_096
+_HMAC_BYTES_MIN = 32
+# The signature and `aud` are PyJWT's to check (a token for another audience is not for us); the rest is judged here,
+# because PyJWT would ask its own clock.
+_CHECKED_HERE: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False}
+
+
+class Unauthenticated(Exception):
+    """The token proves nothing. The caller needs another one; the reason is safe to show."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Claims(NamedTuple):
+    """Who is calling, proved. `exp_s` is Unix seconds."""
+
+    user: str
+    tenant: str
+    scope: str
+    exp_s: int
+
+
+def mint(keys: Keys, *, user: str, tenant: str, scope: str, now_s: int, ttl_s: int) -> str:
+    """Sign a token with the platform's own key.
+
+    Raises ValueError naming the argument that cannot stand in a token.
+    """
+    if not is_user(user):
+        raise ValueError(f"{user!r} is no user id: 1 to 64 characters, no blanks")
+    if not is_tenant(tenant):
+        raise ValueError(f"{tenant!r} is no tenant: lower-case letters, digits and hyphens, at most 32")
+    if scope not in SCOPES:
+        raise ValueError(f"{scope!r} is no scope: one of {', '.join(sorted(SCOPES))}")
+    if ttl_s < 1:
+        raise ValueError("a token lives at least one second")
+    claims = {"sub": user, "tenant": tenant, "scope": scope, "iat": now_s, "exp": now_s + ttl_s}
+    secret = bytes.fromhex(keys.tokens[PLATFORM_KID].key)
+    return jwt.encode(claims, secret, algorithm="HS256", headers={"kid": PLATFORM_KID})
+
+
+class _Key(NamedTuple):
+    algorithm: str
+    secret: bytes | Ed25519PublicKey
+    tenant: str
+    scopes: frozenset[str]
+
+
+class Verifier:
+    """Verifies tokens and remembers at most `cache_max` verified ones, the least recently used leaving first."""
+
+    def __init__(self, keys: Keys, cache_max: int) -> None:
+        """Prepare the keys. Raises ValueError naming a key that is none: correct the keys file."""
+        assert cache_max >= 1, "a cache holds something"
+        self._keys = {kid: _prepare(kid, key) for kid, key in keys.tokens.items()}
+        self._verified: OrderedDict[str, Claims] = OrderedDict()
+        self._cache_max = cache_max
+
+    def verify(self, token: str, now_s: int) -> Claims:
+        """Return what the token proves at `now_s`. Raises Unauthenticated."""
+        claims = self._verified.get(token)
+        if claims is None:
+            claims = self._verify(token, now_s)
+            self._verified[token] = claims
+            if len(self._verified) > self._cache_max:
+                self._verified.popitem(last=False)
+        elif now_s >= claims.exp_s:
+            del self._verified[token]
+            raise Unauthenticated("the token has expired")
+        else:
+            self._verified.move_to_end(token)
+        return claims
+
+    def _verify(self, token: str, now_s: int) -> Claims:
+        if len(token) > TOKEN_CHARS_MAX:
+            raise Unauthenticated("the token is too long")
+        try:
+            header = jwt.get_unverified_header(token)
+        except (jwt.InvalidTokenError, ValueError, RecursionError) as failure:
+            raise Unauthenticated("the token is malformed") from failure
+        kid = header.get("kid")
+        key = self._keys.get(kid) if isinstance(kid, str) else None
+        if key is None:
+            raise Unauthenticated("the token's kid is unknown")
+        if "crit" in header:
+            raise Unauthenticated("the token asks for an extension that is not understood")
+        try:
+            body = jwt.decode(token, key.secret, algorithms=[key.algorithm], options=_CHECKED_HERE)
+        except jwt.InvalidAlgorithmError as failure:
+            raise Unauthenticated("the token's algorithm is not its key's") from failure
+        except (jwt.InvalidTokenError, ValueError, RecursionError) as failure:
+            raise Unauthenticated("the token's signature or form is wrong") from failure
+        return _judge(key, body, now_s)
+
+
+def _prepare(kid: str, key: TokenKey) -> _Key:
+    try:
+        secret = _secret_of(key)
+    except ValueError as failure:
+        raise ValueError(f"token key {kid!r} in the keys file: {failure}") from failure
+    return _Key(key.algorithm, secret, key.tenant, key.scopes)
+
+
+def _secret_of(key: TokenKey) -> bytes | Ed25519PublicKey:
+    if key.algorithm == "HS256":
+        secret = bytes.fromhex(key.key)
+        if len(secret) < _HMAC_BYTES_MIN:
+            raise ValueError(f"an HS256 key has at least {_HMAC_BYTES_MIN} bytes")
+        return secret
+    public = load_pem_public_key(key.key.encode())
+    if not isinstance(public, Ed25519PublicKey):
+        raise ValueError("an EdDSA key is the PEM of an Ed25519 public key")
+    return public
+
+
+def _judge(key: _Key, body: dict[str, Any], now_s: int) -> Claims:
+    """Compare what the token says with what its key may grant."""
+    user, tenant, scope, exp_s = (body.get(name) for name in ("sub", "tenant", "scope", "exp"))
+    if not isinstance(user, str) or not is_user(user):
+        raise Unauthenticated("the token's sub is no user id")
+    if not isinstance(tenant, str) or not is_tenant(tenant):
+        raise Unauthenticated("the token's tenant is none")
+    if not isinstance(scope, str) or scope not in SCOPES:
+        raise Unauthenticated("the token's scope is none")
+    if type(exp_s) is not int:
+        raise Unauthenticated("the token has no integer exp")
+    if now_s >= exp_s:
+        raise Unauthenticated("the token has expired")
+    not_before_s = body.get("nbf", now_s)
+    if type(not_before_s) is not int or not_before_s > now_s:
+        raise Unauthenticated("the token is not valid yet")
+    if scope not in key.scopes:
+        raise Unauthenticated("the token's scope is beyond its key")
+    if key.tenant not in (ANY_TENANT, tenant):
+        raise Unauthenticated("the token's tenant is beyond its key")
+    if scope == OPERATOR_SCOPE and (key.tenant != ANY_TENANT or key.algorithm != "HS256"):
+        raise Unauthenticated("a tenant's key never grants operator")
+    return Claims(user, tenant, scope, exp_s)
