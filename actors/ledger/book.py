@@ -1,0 +1,117 @@
+"""Book: both ends of every transfer of one stream, and the proof that nothing was lost between two books.
+
+Pure state, kept by the machine that owns it and part of its snapshot. `sent` and `received` change only in `apply`.
+A pair of books agrees when the source's cumulative amount AT THE RECEIVER'S WATERMARK is the receiver's.
+"""
+
+from typing import Any
+
+import msgspec
+
+BOUNDARIES_MAX = 256
+"""Acknowledged watermarks whose cumulative amount a source remembers, so that an audit need not stop settlement."""
+
+
+class Sent(msgspec.Struct):
+    """One destination, seen from the source."""
+
+    last_number: int = 0
+    total_fen: int = 0
+    settled_number: int = 0
+    settled_fen: int = 0
+    unsettled: dict[int, Any] = {}
+    """number -> the event that moved the money, in order, without gaps, from `settled_number + 1` on."""
+    boundaries: dict[int, int] = {0: 0}
+    """settled number -> cumulative fen, the newest BOUNDARIES_MAX."""
+
+    def add(self, event: Any) -> None:
+        """Record the next transfer. The machine numbered it."""
+        assert event.number == self.last_number + 1, "transfers are numbered without gaps"
+        self.last_number = event.number
+        self.total_fen += event.amount_fen
+        self.unsettled[event.number] = event
+
+    def settle(self, number: int) -> int:
+        """Forget everything up to `number` and return how many transfers that were."""
+        assert self.settled_number < number <= self.last_number, "a destination acknowledges what was sent"
+        settled = number - self.settled_number
+        for n in range(self.settled_number + 1, number + 1):
+            self.settled_fen += self.unsettled.pop(n).amount_fen
+        self.settled_number = number
+        self.boundaries[number] = self.settled_fen
+        if len(self.boundaries) > BOUNDARIES_MAX:
+            del self.boundaries[next(iter(self.boundaries))]
+        return settled
+
+    def total_at(self, number: int) -> int | None:
+        """Return the cumulative fen at `number`; None if that is no longer (or not yet) known here."""
+        if number > self.last_number:
+            return None
+        if number >= self.settled_number:
+            pending = range(self.settled_number + 1, number + 1)
+            return self.settled_fen + sum(self.unsettled[n].amount_fen for n in pending)
+        return self.boundaries.get(number)
+
+
+class Received(msgspec.Struct):
+    """One source, seen from the destination."""
+
+    number: int = 0
+    total_fen: int = 0
+    ahead: dict[int, int] = {}
+    """Fundings that came before their predecessors: number -> fen. Always above `number`."""
+
+    def has(self, number: int) -> bool:
+        """Tell whether the transfer of that number is already in this book."""
+        return number <= self.number or number in self.ahead
+
+    def add(self, number: int, amount_fen: int) -> None:
+        """Record a transfer and move the watermark over everything that is now without a gap."""
+        assert not self.has(number), "a transfer enters a book once"
+        if number != self.number + 1:
+            self.ahead[number] = amount_fen
+            return
+        self.number, self.total_fen = number, self.total_fen + amount_fen
+        while self.ahead and (following := self.ahead.pop(self.number + 1, None)) is not None:
+            self.number, self.total_fen = self.number + 1, self.total_fen + following
+
+
+class Book(msgspec.Struct):
+    """All transfers of one stream, by the name of the stream at the other end."""
+
+    sent: dict[str, Sent] = {}
+    received: dict[str, Received] = {}
+    unsettled_count: int = 0
+
+    def next_number(self, destination: str) -> int:
+        """Return the number of the next transfer to `destination`."""
+        sent = self.sent.get(destination)
+        return 1 if sent is None else sent.last_number + 1
+
+    def send(self, destination: str, event: Any) -> None:
+        """Apply: money left for `destination`."""
+        sent = self.sent.get(destination)
+        if sent is None:
+            sent = self.sent[destination] = Sent()
+        sent.add(event)
+        self.unsettled_count += 1
+
+    def settle(self, destination: str, number: int) -> None:
+        """Apply: `destination` has everything up to `number`."""
+        self.unsettled_count -= self.sent[destination].settle(number)
+
+    def receive(self, source: str, number: int, amount_fen: int) -> None:
+        """Apply: money came from `source`."""
+        received = self.received.get(source)
+        if received is None:
+            received = self.received[source] = Received()
+        received.add(number, amount_fen)
+
+    def watermark(self, source: str) -> Received:
+        """Return what came from `source` (an empty record if nothing did)."""
+        return self.received.get(source) or Received()
+
+    def transit_fen(self) -> int:
+        """Return the signed sum of all transit accounts: sent counts plus, received counts minus."""
+        sent = sum(end.total_fen for end in self.sent.values())
+        return sent - sum(end.total_fen + sum(end.ahead.values()) for end in self.received.values())

@@ -1,0 +1,142 @@
+"""Transfer: money on its way between two books, numbered, delivered exactly once.
+
+A source numbers its transfers per destination (1, 2, 3, ...) and keeps the cumulative amount; a destination accepts
+exactly the next numbers. Numbers, amounts (fen) and stamps (Unix ms) are all that the two books share.
+Events are tagged msgspec arrays; a field is only ever added at the end, with a default.
+"""
+
+from enum import StrEnum
+from typing import Literal
+
+import msgspec
+
+
+class Refusal(StrEnum):
+    """A business "no". The value is the `code` of the HTTP contract."""
+
+    PACKET_NOT_FOUND = "packet_not_found"
+    DRAINED = "drained"
+    EXPIRED = "expired"
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
+    HOLD_NOT_FOUND = "hold_not_found"
+    OVERLOADED = "overloaded"
+    JOURNAL_UNAVAILABLE = "journal_unavailable"
+    SHARD_UNAVAILABLE = "shard_unavailable"
+    OUT_OF_ORDER = "out_of_order"
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
+    """The reply that carries a refusal."""
+
+    code: Refusal
+
+
+class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_funded"):
+    """The sender's wallet paid for a packet: `change -> transit`, and the whole packet in the same entry.
+
+    Event of the wallet stream and at once the transfer that opens the packet: nobody re-decides a field of it.
+    """
+
+    number: int
+    packet_stream: str
+    packet_id: str
+    tenant: str
+    sender: str
+    key: str
+    kind: Literal["lucky", "equal"]
+    total_fen: int
+    count: int
+    share_fen_min: int
+    share_fen_max: int
+    greeting: str
+    at_ms: int
+    expires_at_ms: int
+    algorithm: str
+    key_id: str
+    commitment: bytes
+
+    @property
+    def amount_fen(self) -> int:
+        """The amount that moves: the packet's total."""
+        return self.total_fen
+
+
+class Payout(msgspec.Struct, frozen=True, array_like=True):
+    """A transfer from a packet's book to a wallet's: a taker's share, or money that goes back to the sender."""
+
+    number: int
+    kind: Literal["share", "refund"]
+    tenant: str
+    user: str
+    amount_fen: int
+    packet_id: str
+
+
+class PayoutsReceived(msgspec.Struct, frozen=True, array_like=True, tag="payouts_received"):
+    """The wallet stream took the next transfers of one packet stream: `transit -> change`, watermark included."""
+
+    source: str
+    payouts: list[Payout]
+    at_ms: int
+
+
+class Settled(msgspec.Struct, frozen=True, array_like=True, tag="settled"):
+    """The destination has every transfer up to `number` durably; the source may forget them."""
+
+    destination: str
+    number: int
+
+
+class SnapshotTaken(msgspec.Struct, frozen=True, array_like=True, tag="snapshot_taken"):
+    """A snapshot of the stream up to the named position was written and verified; activation may start from it."""
+
+    epoch: int
+    seq: int
+
+
+class Receive(msgspec.Struct, frozen=True, array_like=True, tag="receive"):
+    """Command to a destination: here are your next transfers from `source`.
+
+    `before_number` and `before_fen` are the source's cumulative figures before the first of them: a destination
+    whose watermark stands there must have received exactly that amount. An empty list asks for the watermark only.
+    """
+
+    source: str
+    before_number: int
+    before_fen: int
+    fundings: list[PacketFunded] = []
+    payouts: list[Payout] = []
+
+
+class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):
+    """Reply to `Receive`: everything up to `number`, `total_fen` in all, is durable at the destination."""
+
+    number: int
+    total_fen: int
+
+
+class Acknowledge(msgspec.Struct, frozen=True, array_like=True, tag="acknowledge"):
+    """Command to a source: the destination has everything up to `number`."""
+
+    destination: str
+    number: int
+
+
+class AdoptSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="adopt_snapshot"):
+    """Command to any stream: a snapshot up to this position has been written and verified."""
+
+    epoch: int
+    seq: int
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):
+    """Reply: it is so, durably."""
+
+
+class Outgoing(msgspec.Struct, frozen=True, array_like=True):
+    """What a source has for one destination: the next `Receive`, ready to deliver."""
+
+    source: str
+    destination: str
+    receive: Receive

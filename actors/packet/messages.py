@@ -1,0 +1,115 @@
+"""Packet messages: what a packet stream is asked, what happens in it, what it answers.
+
+Commands and replies travel between gateway and shard; events are in the journal (a field is only ever added at the
+end, with a default). Amounts in fen, stamps in Unix ms, ranks from 1.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from actors.ledger.transfer import PacketFunded
+
+PacketState = Literal["open", "drained", "expired"]
+
+
+class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab"):
+    """A user opens a packet and wants a share."""
+
+    packet_id: str
+    tenant: str
+    user: str
+
+
+class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
+    """The gateway delivers a funding at once; settlement would deliver the same one later."""
+
+    source: str
+    funding: PacketFunded
+
+
+class View(msgspec.Struct, frozen=True, array_like=True, tag="view"):
+    """Somebody looks at a packet."""
+
+    packet_id: str
+    tenant: str
+
+
+class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
+    """The funding arrived: `transit -> escrow`, and the packet can be grabbed."""
+
+    source: str
+    funding: PacketFunded
+
+
+class OpeningReturned(msgspec.Struct, frozen=True, array_like=True, tag="opening_returned"):
+    """A second funding of a packet that exists: received and sent back to its sender in one entry."""
+
+    source: str
+    funding: PacketFunded
+    to_wallet: int
+    number: int
+
+    @property
+    def amount_fen(self) -> int:
+        """The amount that goes back."""
+        return self.funding.total_fen
+
+
+class Grabbed(msgspec.Struct, frozen=True, array_like=True, tag="grabbed", gc=False):
+    """A user took the next share: `escrow -> transit` to his wallet's stream. The last one publishes the seed."""
+
+    packet_id: str
+    user: str
+    rank: int
+    amount_fen: int
+    at_ms: int
+    to_wallet: int
+    number: int
+    seed: bytes = b""
+
+
+class Expired(msgspec.Struct, frozen=True, array_like=True, tag="expired"):
+    """The packet's time is over: what is left goes back to the sender, and the seed is published."""
+
+    packet_id: str
+    amount_fen: int
+    at_ms: int
+    to_wallet: int
+    number: int
+    seed: bytes
+
+
+class Won(msgspec.Struct, frozen=True, array_like=True, tag="won", gc=False):
+    """The share a user has; `replayed` when he had it before."""
+
+    rank: int
+    amount_fen: int
+    at_ms: int
+    replayed: bool
+
+
+class OpenNow(msgspec.Struct, frozen=True, array_like=True, tag="open_now"):
+    """The packet is open (or was: `state` tells), with this funding."""
+
+    funding: PacketFunded
+    state: PacketState
+
+
+class GrabLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a packet's list."""
+
+    user: str
+    amount_fen: int
+    at_ms: int
+
+
+class PacketView(msgspec.Struct, frozen=True, array_like=True, tag="packet_view"):
+    """A packet as it durably is. `seed` is empty until the end; `grabs` are in order of rank."""
+
+    funding: PacketFunded
+    state: PacketState
+    grabbed_fen: int
+    refunded_fen: int
+    seed: bytes
+    grabs: list[GrabLine]

@@ -1,0 +1,145 @@
+"""Wallet messages: what a wallet stream is asked, what happens in it, what it answers.
+
+Commands and replies travel between gateway and shard; events are in the journal (a field is only ever added at the
+end, with a default). Amounts in fen, stamps in Unix ms.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from actors.ledger.transfer import PacketFunded
+
+
+class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
+    """A user sends a packet from his change. `key` is his idempotency key."""
+
+    tenant: str
+    user: str
+    key: str
+    kind: Literal["lucky", "equal"]
+    total_fen: int
+    count: int
+    greeting: str
+
+
+class CreditSandbox(msgspec.Struct, frozen=True, array_like=True, tag="credit_sandbox"):
+    """Sandbox only: make a user with a balance out of the faucet; an existing user keeps his."""
+
+    tenant: str
+    user: str
+    amount_fen: int
+
+
+class Hold(msgspec.Struct, frozen=True, array_like=True, tag="hold"):
+    """Reserve money of a user until it is posted or voided. `hold_id` is the caller's, unique for ever."""
+
+    hold_id: str
+    tenant: str
+    user: str
+    amount_fen: int
+
+
+class PostHold(msgspec.Struct, frozen=True, array_like=True, tag="post_hold"):
+    """Take the held money: `held -> bank`."""
+
+    hold_id: str
+
+
+class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold"):
+    """Release the held money: `held -> change`."""
+
+    hold_id: str
+
+
+class ReadWallet(msgspec.Struct, frozen=True, array_like=True, tag="read_wallet"):
+    """Somebody looks at a balance."""
+
+    tenant: str
+    user: str
+
+
+class ReadStatement(msgspec.Struct, frozen=True, array_like=True, tag="read_statement"):
+    """Somebody looks at his lines, newest first; `below` is the line number to continue under (None: the newest)."""
+
+    tenant: str
+    user: str
+    limit: int
+    below: int | None
+
+
+class FindFunding(msgspec.Struct, frozen=True, array_like=True, tag="find_funding"):
+    """Has this book paid for that packet? Asked before anybody says that a packet does not exist."""
+
+    packet_id: str
+
+
+class SandboxCredited(msgspec.Struct, frozen=True, array_like=True, tag="sandbox_credited"):
+    """The faucet paid a new user: `faucet -> change`. Zero makes an empty account."""
+
+    tenant: str
+    user: str
+    amount_fen: int
+    at_ms: int
+
+
+class Held(msgspec.Struct, frozen=True, array_like=True, tag="held"):
+    """Money was reserved: `change -> held`."""
+
+    hold_id: str
+    tenant: str
+    user: str
+    amount_fen: int
+    at_ms: int
+
+
+class HoldPosted(msgspec.Struct, frozen=True, array_like=True, tag="hold_posted"):
+    """Held money was taken: `held -> bank`."""
+
+    hold_id: str
+    tenant: str
+    user: str
+    amount_fen: int
+    at_ms: int
+
+
+class HoldVoided(msgspec.Struct, frozen=True, array_like=True, tag="hold_voided"):
+    """Held money was released: `held -> change`."""
+
+    hold_id: str
+    tenant: str
+    user: str
+    amount_fen: int
+    at_ms: int
+
+
+class Funded(msgspec.Struct, frozen=True, array_like=True, tag="funded"):
+    """Reply to `Send` and `FindFunding`: the packet is paid for. `source` is the wallet stream that paid."""
+
+    source: str
+    funding: PacketFunded
+    replayed: bool
+
+
+class WalletView(msgspec.Struct, frozen=True, array_like=True, tag="wallet_view"):
+    """A balance as it durably is; zeros for a user who never had money."""
+
+    available_fen: int
+    held_fen: int
+
+
+class StatementLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line: what moved, and the available balance after it."""
+
+    at_ms: int
+    kind: str
+    amount_fen: int
+    balance_fen: int
+    reference: str
+
+
+class Statement(msgspec.Struct, frozen=True, array_like=True, tag="statement"):
+    """Lines, newest first; `below` continues (None: no more are kept)."""
+
+    lines: list[StatementLine]
+    below: int | None
