@@ -1,0 +1,347 @@
+"""Memory journal: the same contract as the store's, deterministic, with faults on request.
+
+Elements are held as the bytes that the store would hold, so tests may damage them. Every operation takes effect
+between two yields to the event loop: others run between call and effect, and between effect and answer.
+"""
+
+import asyncio
+from bisect import bisect_right
+from collections import deque
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal, NamedTuple
+
+from actors.errors import FencedOut, JournalFull, JournalUnavailable, NotHere
+from actors.ports import Activation, Event, Position, Sealed
+from cluster.journal import check_layout
+from cluster.journal.codec import Chain, Codec, stream_gone
+from cluster.journal.snapshot import READ_CHUNK, Record, another_snapshot, decode_record, read_tail
+
+HISTORY_MAX = 100_000
+NOTHING = Position(0, 0)
+"""Before every id."""
+
+OperationName = Literal["activate", "append", "confirm", "clock", "read"]
+
+
+class Fault(Enum):
+    """What may go wrong with one operation."""
+
+    LOST_BEFORE = "lost before"
+    """Not applied, and the caller learns only that the outcome is unknown."""
+    LOST_AFTER = "lost after"
+    """Applied, and the caller learns only that the outcome is unknown."""
+    FULL = "full"
+    """Definitely refused: out of memory. For appends only."""
+
+
+class Operation(NamedTuple):
+    """A line of the history: what was asked of which stream, at which position, and the answer's name."""
+
+    name: OperationName
+    stream: str
+    position: Position | None
+    outcome: str
+
+
+class Gate:
+    """Holds one operation until the test releases it."""
+
+    def __init__(self, applied: bool) -> None:
+        """Hold after the effect if `applied`, else before it."""
+        self.applied = applied
+        self._reached = asyncio.Event()
+        self._released = asyncio.Event()
+
+    async def reached(self) -> None:
+        """Return once an operation waits here."""
+        await self._reached.wait()
+
+    def release(self) -> None:
+        """Let the operation go on."""
+        self._released.set()
+
+    async def hold(self) -> None:
+        """Wait here, as the held operation does."""
+        self._reached.set()
+        await self._released.wait()
+
+
+@dataclass
+class StoredStream:
+    """A stream as the store holds it. `last` is the greatest id ever given and outlives a removed element."""
+
+    elements: list[tuple[Position, bytes]] = field(default_factory=list)
+    last: Position = NOTHING
+
+    def add(self, position: Position, payload: bytes) -> bool:
+        """Append, unless the id is not greater than every earlier one."""
+        if position <= self.last:
+            return False
+        self.elements.append((position, payload))
+        self.last = position
+        return True
+
+
+class MemoryJournals:
+    """Implements `actors.ports.Journals`. Stands for one store: every owner opens its journals on the same object."""
+
+    def __init__(self, codec: Codec) -> None:
+        """Start as an empty store that lists no stream."""
+        self.codec = codec
+        self.stored: dict[str, StoredStream] = {}
+        self.snapshots: dict[tuple[str, Position], bytes] = {}
+        self.history: deque[Operation] = deque(maxlen=HISTORY_MAX)
+        self._catalogue: dict[str, str] = {}
+        self._layout: tuple[int, int] | None = None
+        self._activated: set[str] = set()
+        self._pointers: dict[str, Position] = {}
+        self._clock_offset_ms = 0
+        self._stopped = False
+        self._faults: dict[tuple[OperationName, str | None], deque[Fault]] = {}
+        self._gates: dict[tuple[OperationName, str | None], deque[Gate]] = {}
+
+    def open(self, stream: str) -> "MemoryJournal":
+        """Return a fresh journal object for one activation of the stream."""
+        return MemoryJournal(self, stream)
+
+    async def clock_offset_ms(self) -> int:
+        """Return the offset of the sandbox clock. Raises JournalUnavailable."""
+        async with self.operation("clock", ""):
+            return self._clock_offset_ms
+
+    async def advance_clock(self, ms: int) -> int:
+        """Move the sandbox clock forward and return its offset. Raises JournalUnavailable."""
+        assert ms >= 0, "the clock never goes back"
+        async with self.operation("clock", ""):
+            self._clock_offset_ms += ms
+            return self._clock_offset_ms
+
+    async def create_system(self, packet_streams: int, wallet_streams: int, streams: dict[str, str]) -> str:
+        """List every stream unless already done; return the system's id. Raises ValueError if the layout differs."""
+        self._check_running()
+        if self._layout is None:
+            self._layout = packet_streams, wallet_streams
+            self._catalogue = dict(streams)
+        check_layout("memory", self._layout, (packet_streams, wallet_streams))
+        return "0" * 32
+
+    async def streams(self) -> dict[str, str]:
+        """Return the catalogue: every stream and its kind. Raises JournalUnavailable."""
+        self._check_running()
+        return dict(self._catalogue)
+
+    async def ping(self) -> None:
+        """Return if the store answers. Raises JournalUnavailable."""
+        self._check_running()
+
+    async def close(self) -> None:
+        """Do nothing: there is no connection."""
+
+    async def read(
+        self, stream: str, after: Position | None, through: Position | None, chunk: int = READ_CHUNK
+    ) -> AsyncIterator[tuple[Position, bytes]]:
+        """Yield the elements after one position through another. Raises JournalUnavailable."""
+        while True:
+            async with self.operation("read", stream):
+                elements = self.stored.get(stream, StoredStream()).elements
+                begin = bisect_right(elements, after or NOTHING, key=_position)
+                end = len(elements) if through is None else bisect_right(elements, through, key=_position)
+                found = elements[begin : min(begin + chunk, end)]
+            for element in found:
+                yield element
+            if len(found) < chunk:
+                return
+            after = found[-1][0]
+
+    async def last_position(self, stream: str) -> Position | None:
+        """Return the greatest id the stream ever had, None for a stream that does not exist."""
+        self._check_running()
+        stored = self.stored.get(stream)
+        return stored.last if stored else None
+
+    async def write_snapshot(self, record: Record) -> None:
+        """Store a snapshot for ever. Raises JournalCorrupt if another one is stored for that position."""
+        self._check_running()
+        payload = record.encode()
+        if self.snapshots.setdefault((record.stream, record.position), payload) != payload:
+            raise another_snapshot(record)
+
+    async def adopt_snapshot(self, stream: str, position: Position) -> bool:
+        """Make a stored snapshot the one that activations start from; False if a newer one already is.
+
+        Raises JournalCorrupt if it is not stored.
+        """
+        self._check_running()
+        decode_record(stream, position, self.snapshots.get((stream, position)))
+        if position <= self._pointers.get(stream, NOTHING):
+            return False
+        self._pointers[stream] = position
+        return True
+
+    async def load_snapshot(self, stream: str) -> Record | None:
+        """Return the newest adopted snapshot. Raises JournalUnavailable, JournalCorrupt."""
+        self._check_running()
+        position = self._pointers.get(stream)
+        return None if position is None else decode_record(stream, position, self.snapshots.get((stream, position)))
+
+    def fail(self, operation: OperationName, fault: Fault, *, stream: str | None = None, times: int = 1) -> None:
+        """Let the next operations of that name fail; `stream` None means on any stream."""
+        assert fault is not Fault.FULL or operation == "append", "only an append can be refused for want of memory"
+        self._faults.setdefault((operation, stream), deque()).extend([fault] * times)
+
+    def hold(self, operation: OperationName, *, stream: str | None = None, applied: bool = False) -> Gate:
+        """Hold the next operation of that name, before or after it is applied, until the gate is released."""
+        gate = Gate(applied)
+        self._gates.setdefault((operation, stream), deque()).append(gate)
+        return gate
+
+    def stop(self) -> None:
+        """Answer nothing until `start`."""
+        self._stopped = True
+
+    def start(self) -> None:
+        """Answer again; everything applied is still there."""
+        self._stopped = False
+
+    def operation(self, name: OperationName, stream: str, position: Position | None = None) -> "_Operation":
+        """Surround one operation's effect with what was requested of it."""
+        return _Operation(self, name, stream, position)
+
+    def fence(self, stream: str, host: str) -> tuple[Position | None, Position]:
+        """Append the next epoch's fence; return the last id before it and its own."""
+        if stream not in self._catalogue:
+            raise NotHere(f"journal {stream}: the catalogue does not list this stream")
+        stored = self.stored.get(stream)
+        if stored is None and stream in self._activated:
+            raise stream_gone(stream)
+        if stored is None:
+            stored = self.stored[stream] = StoredStream()
+        self._activated.add(stream)
+        before = stored.last if stored.last != NOTHING else None
+        fence = Position(stored.last.epoch + 1, 0)
+        stored.add(fence, self.codec.fence(host))
+        return before, fence
+
+    def next_fault(self, name: OperationName, stream: str) -> Fault | None:
+        """Take the fault requested for this operation, if any."""
+        for key in ((name, stream), (name, None)):
+            if self._faults.get(key):
+                return self._faults[key].popleft()
+        return None
+
+    def next_gate(self, name: OperationName, stream: str) -> Gate | None:
+        """Take the gate requested for this operation, if any."""
+        for key in ((name, stream), (name, None)):
+            if self._gates.get(key):
+                return self._gates[key].popleft()
+        return None
+
+    def _check_running(self) -> None:
+        if self._stopped:
+            raise JournalUnavailable("the memory store is stopped")
+
+    async def enter(self, name: OperationName, stream: str) -> tuple[Gate | None, Fault | None]:
+        """Do what comes before the effect."""
+        gate, fault = self.next_gate(name, stream), self.next_fault(name, stream)
+        await asyncio.sleep(0)
+        if gate is not None and not gate.applied:
+            await gate.hold()
+        self._check_running()
+        if fault is Fault.LOST_BEFORE:
+            raise JournalUnavailable(f"journal {stream}: {name} was lost before it was applied, as the test asked")
+        if fault is Fault.FULL:
+            raise JournalFull(f"journal {stream}: out of memory, as the test asked")
+        return gate, fault
+
+
+class _Operation:
+    """One operation: request, yield, effect (the body), yield, answer."""
+
+    def __init__(self, journals: MemoryJournals, name: OperationName, stream: str, position: Position | None) -> None:
+        self._journals = journals
+        self._name = name
+        self._stream = stream
+        self._position = position
+        self._gate: Gate | None = None
+        self._fault: Fault | None = None
+
+    async def __aenter__(self) -> None:
+        try:
+            self._gate, self._fault = await self._journals.enter(self._name, self._stream)
+        except BaseException as error:
+            self._record(type(error).__name__)
+            raise
+
+    async def __aexit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            self._record(kind.__name__)
+            return
+        lost = self._fault is Fault.LOST_AFTER
+        self._record("lost after" if lost else "ok")
+        if self._gate is not None and self._gate.applied:
+            await self._gate.hold()
+        await asyncio.sleep(0)
+        if lost:
+            raise JournalUnavailable(f"journal {self._stream}: the answer was lost, as the test asked")
+
+    def _record(self, outcome: str) -> None:
+        self._journals.history.append(Operation(self._name, self._stream, self._position, outcome))
+
+
+class MemoryJournal:
+    """Implements `actors.ports.Journal`."""
+
+    def __init__(self, journals: MemoryJournals, stream: str) -> None:
+        """Belong to nobody until activated."""
+        self._journals = journals
+        self._stream = stream
+        self._chain: Chain | None = None
+        self._durable = NOTHING
+        self._appending: Position | None = None
+
+    async def activate(self, host: str) -> Activation:
+        """Fence every earlier owner out, then read the stream."""
+        async with self._journals.operation("activate", self._stream):
+            before, fence = self._journals.fence(self._stream, host)
+        tail = await read_tail(self._journals, self._journals.codec, self._stream, before, fence)
+        self._chain, self._durable = tail.chain, fence
+        snapshot = tail.record.snapshot() if tail.record else None
+        return Activation(fence.epoch, snapshot, tail.events, tail.chain.version)
+
+    def seal(self, events: Sequence[Event]) -> Sealed:
+        """Turn events into the next entry."""
+        assert self._chain is not None, "activate first"
+        return self._chain.seal(events)
+
+    async def append(self, sealed: Sealed) -> None:
+        """Return once the entry is durable."""
+        assert self._appending is None, "one append at a time"
+        self._appending = sealed.position
+        try:
+            async with self._journals.operation("append", self._stream, sealed.position):
+                stored = self._journals.stored.get(self._stream)
+                if stored is None:
+                    raise FencedOut(f"journal {self._stream}: the stream is gone, {sealed.position} was not appended")
+                if not stored.add(*sealed):
+                    raise FencedOut(
+                        f"journal {self._stream}: {sealed.position} was refused, the stream is at {stored.last}"
+                    )
+            self._durable = sealed.position
+        finally:
+            self._appending = None
+
+    async def confirm(self) -> None:
+        """Return once the store has said that the last entry is still this owner's."""
+        async with self._journals.operation("confirm", self._stream):
+            stored = self._journals.stored.get(self._stream)
+            if stored is None or stored.last not in (self._durable, self._appending):
+                raise FencedOut(
+                    f"journal {self._stream}: the stream is at {stored.last if stored else 'nothing'}, "
+                    f"not at {self._durable}"
+                )
+
+
+def _position(element: tuple[Position, bytes]) -> Position:
+    return element[0]
