@@ -100,9 +100,22 @@ class KeyRing(Protocol):
 
     @property
     def current(self) -> str:
-        """The id of the key that new packets use."""
+        """The id of the key that new packets' seeds use."""
+        ...
+
+    @property
+    def first(self) -> str:
+        """The id of the key that packet ids use, for ever: a key change must not fund an old send twice."""
         ...
 
     def key(self, key_id: str) -> bytes:
         """Return the key. Raises KeyError with a message naming the missing key."""
+        ...
+
+
+class Fairness(Protocol):
+    """Commits to the seed of a packet before anybody can grab it."""
+
+    def commit(self, kind: str, packet_id: str) -> tuple[str, str, bytes]:
+        """Return (algorithm, key id, commitment) of a new packet."""
         ...

@@ -70,7 +70,6 @@ class Bounds(_Section):
     batch_size_max: PositiveInt
     body_bytes_max: PositiveInt
     commit_events_max: PositiveInt
-    packets_max: PositiveInt
     accounts_max: PositiveInt
     unsettled_max: PositiveInt
     opened_ahead_max: PositiveInt
@@ -103,9 +102,7 @@ class Timing(_Section):
 class Settings(BaseSettings):
     """One system's configuration. Frozen; pickled to every actor."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="HONGBAO_", env_nested_delimiter="__", nested_model_default_partial_update=True
-    )
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="HONGBAO_", env_nested_delimiter="__")
 
     sandbox: bool
     host: str
@@ -157,7 +154,7 @@ def load(config: str = "local", **override: Any) -> Settings:
 
 
 class TokenKey(_Section):
-    """A key that signs tokens: what it may grant. `tenant` "*" grants every tenant and is for the platform's own key."""
+    """A key that signs tokens, and what it may grant. `tenant` "*" (every tenant) is for the platform's own key."""
 
     algorithm: str = Field(pattern="^(HS256|EdDSA)$")
     key: str = Field(repr=False)
@@ -166,8 +163,12 @@ class TokenKey(_Section):
 
 
 class Keys(_Section):
-    """The platform's secrets: HMAC keys of packets (`platform`, hex) by id, and keys of tokens by `kid`."""
+    """The platform's secrets: HMAC keys of packets (`platform`, hex) by id, and keys of tokens by `kid`.
 
+    `current` makes the seeds of new packets; `first` makes packet ids, and never changes.
+    """
+
+    first: str
     current: str
     platform: dict[str, str] = Field(repr=False)
     tokens: dict[str, TokenKey]
@@ -190,6 +191,7 @@ def keys_at(path: Path) -> Keys:
     if path.exists():
         return Keys.model_validate_json(path.read_text())
     keys = Keys(
+        first="k1",
         current="k1",
         platform={"k1": secrets.token_hex(32)},
         tokens={

@@ -4,7 +4,7 @@ Pure state, kept by the machine that owns it and part of its snapshot. `sent` an
 A pair of books agrees when the source's cumulative amount AT THE RECEIVER'S WATERMARK is the receiver's.
 """
 
-from typing import Any
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
@@ -12,19 +12,32 @@ BOUNDARIES_MAX = 256
 """Acknowledged watermarks whose cumulative amount a source remembers, so that an audit need not stop settlement."""
 
 
-class Sent(msgspec.Struct):
+class Moving(Protocol):
+    """An event that moves money to another book."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def amount_fen(self) -> int: ...
+
+
+E = TypeVar("E", bound=Moving)
+
+
+class Sent(msgspec.Struct, Generic[E]):
     """One destination, seen from the source."""
 
     last_number: int = 0
     total_fen: int = 0
     settled_number: int = 0
     settled_fen: int = 0
-    unsettled: dict[int, Any] = {}
+    unsettled: dict[int, E] = {}
     """number -> the event that moved the money, in order, without gaps, from `settled_number + 1` on."""
-    boundaries: dict[int, int] = {0: 0}
+    boundaries: dict[int, int] = msgspec.field(default_factory=lambda: {0: 0})
     """settled number -> cumulative fen, the newest BOUNDARIES_MAX."""
 
-    def add(self, event: Any) -> None:
+    def add(self, event: E) -> None:
         """Record the next transfer. The machine numbered it."""
         assert event.number == self.last_number + 1, "transfers are numbered without gaps"
         self.last_number = event.number
@@ -76,10 +89,10 @@ class Received(msgspec.Struct):
             self.number, self.total_fen = self.number + 1, self.total_fen + following
 
 
-class Book(msgspec.Struct):
+class Book(msgspec.Struct, Generic[E]):
     """All transfers of one stream, by the name of the stream at the other end."""
 
-    sent: dict[str, Sent] = {}
+    sent: dict[str, Sent[E]] = {}
     received: dict[str, Received] = {}
     unsettled_count: int = 0
 
@@ -88,7 +101,7 @@ class Book(msgspec.Struct):
         sent = self.sent.get(destination)
         return 1 if sent is None else sent.last_number + 1
 
-    def send(self, destination: str, event: Any) -> None:
+    def send(self, destination: str, event: E) -> None:
         """Apply: money left for `destination`."""
         sent = self.sent.get(destination)
         if sent is None:

@@ -1,0 +1,280 @@
+"""Host: the streams of one Ray actor. Activates them, keeps their time, answers groups of commands, feeds settlement.
+
+An async Ray actor interleaves its calls, so a host never awaits between decide and stage; every `await` is before a
+group is decided or after it is staged. One call carries the commands of many streams, and one stream's failure is
+that stream's answer (`journal_unavailable`, `shard_unavailable`), never the failure of the call.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Sequence
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from actors.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure
+from actors.ledger.transfer import (
+    Acknowledge,
+    AdoptSnapshot,
+    Done,
+    Outgoing,
+    Refusal,
+    Refused,
+    SnapshotTaken,
+    Watermark,
+)
+from actors.ports import Clock, Journals
+from actors.shell import Machine, Shell
+
+log = logging.getLogger(__name__)
+
+_CODE_OF_FAILURE: dict[type[OperatingFailure], Refusal] = {
+    JournalUnavailable: Refusal.JOURNAL_UNAVAILABLE,
+    FencedOut: Refusal.SHARD_UNAVAILABLE,
+    NotHere: Refusal.SHARD_UNAVAILABLE,
+    JournalCorrupt: Refusal.SHARD_UNAVAILABLE,
+}
+_UNAVAILABLE = Refused(Refusal.JOURNAL_UNAVAILABLE)
+
+
+class HostRules(msgspec.Struct, frozen=True):
+    """How a host keeps its streams (configs/)."""
+
+    commit_events_max: int
+    expire_batch_max: int
+    tick_ms: int
+
+
+class StreamFigures(msgspec.Struct, frozen=True):
+    """What one stream reports to supervision and audit, read at one durable version. Amounts in fen."""
+
+    stream: str
+    epoch: int
+    version: int
+    snapshot_version: int
+    unsettled: int
+    oldest_unsettled_ms: int
+    figures: dict[str, int] = {}
+    received: dict[str, tuple[int, int, dict[int, int]]] = {}
+    """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
+
+
+M = TypeVar("M", bound=Machine)
+
+
+class Host(ABC, Generic[M]):
+    """The streams given to one actor."""
+
+    def __init__(
+        self, name: str, streams: Sequence[str], journals: Journals, clock: Clock, rules: HostRules, commands: Any
+    ) -> None:
+        """`commands`: the union of command types that this kind of stream understands."""
+        self.name = name
+        self._streams = tuple(streams)
+        self._journals = journals
+        self._clock = clock
+        self._rules = rules
+        self._shells: dict[str, Shell[M]] = {}
+        self._activating: dict[str, asyncio.Task[Shell[M]]] = {}
+        self._offset_ms = 0
+        self._ticker: asyncio.Task[None] | None = None
+        self._decoder = msgspec.msgpack.Decoder(list[tuple[str, list[commands]]])
+        self._encoder = msgspec.msgpack.Encoder()
+
+    # What a kind of stream adds.
+
+    @abstractmethod
+    def _machine(self, stream: str) -> M:
+        """Return an empty machine for the stream."""
+
+    @abstractmethod
+    def _decide(self, shell: Shell[M], commands: list[Any]) -> tuple[list[Any], bool]:
+        """Decide, apply and stage a group in one step; return the replies and whether any must wait for the store."""
+
+    def _on_time(self, shell: Shell[M]) -> None:
+        """Stage what the clock alone brings about."""
+
+    # Commands.
+
+    async def handle(self, payload: bytes) -> bytes:
+        """Answer groups of commands: `[(stream, [command, ...]), ...]` -> `[[reply, ...], ...]`, same order."""
+        groups = self._decoder.decode(payload)
+        if len(groups) == 1:
+            replies = [await self.serve(*groups[0])]
+        else:
+            replies = await asyncio.gather(*(self.serve(stream, commands) for stream, commands in groups))
+        return self._encoder.encode(replies)
+
+    async def serve(self, stream: str, commands: list[Any]) -> list[Any]:
+        """Answer one group, every answer durable. An operating failure is the answer of the whole group."""
+        try:
+            shell = await self.shell(stream)
+            if shell.full:  # the entry that the store refused is still held: nothing can be confirmed behind it
+                return [_UNAVAILABLE] * len(commands)
+            self._on_time(shell)
+            replies, wait = self._decide(shell, commands)
+            if wait:
+                await shell.commit().durable()
+        except (JournalUnavailable, FencedOut, NotHere, JournalCorrupt) as failure:
+            return [Refused(_CODE_OF_FAILURE[type(failure)])] * len(commands)
+        return replies
+
+    def _decide_common(self, shell: Shell[M], command: Any) -> Any:
+        """Answer the commands that every kind of stream understands."""
+        machine: Any = shell.machine
+        match command:
+            case Acknowledge():
+                event = machine.decide_settled(command.destination, command.number)
+                if event is not None:
+                    shell.stage(event)
+                return Done()
+            case AdoptSnapshot():
+                shell.stage(SnapshotTaken(command.epoch, command.seq))
+                shell.snapshot_version = shell.machine.version
+                return Done()
+        raise AssertionError(f"{type(command).__name__} is no command of {shell.stream}")
+
+    def _watermark(self, shell: Shell[M], source: str) -> Watermark:
+        received = shell.machine.received_from(source)  # type: ignore[attr-defined]
+        return Watermark(received.number, received.total_fen)
+
+    # Activation and time.
+
+    async def shell(self, stream: str) -> Shell[M]:
+        """Return the live shell of a stream, activating it if need be (once, however many ask).
+
+        Raises NotHere, JournalUnavailable, FencedOut, JournalCorrupt.
+        """
+        shell = self._shells.get(stream)
+        if shell is not None and not shell.dead:
+            return shell
+        if stream not in self._streams:
+            raise NotHere(f"{self.name} does not host {stream}")
+        task = self._activating.get(stream)
+        if task is None:
+            task = self._activating[stream] = asyncio.create_task(self._activate(stream), name=f"activate {stream}")
+            task.add_done_callback(lambda _: self._activating.pop(stream, None))
+        return await asyncio.shield(task)
+
+    async def _activate(self, stream: str) -> Shell[M]:
+        self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
+        journal = self._journals.open(stream)
+        shell = Shell(stream, self._machine(stream), journal, self.now_ms, self._rules.commit_events_max)
+        await shell.activate(self.name)
+        self._shells[stream] = shell
+        return shell
+
+    def now_ms(self) -> int:
+        """Return the platform's time: the wall clock plus the sandbox offset."""
+        return self._clock.now_ms() + self._offset_ms
+
+    async def advance_clock(self, offset_ms: int) -> None:
+        """Adopt the durable sandbox offset; it never goes back."""
+        self._offset_ms = max(self._offset_ms, offset_ms)
+        await self.tick()
+
+    async def start(self) -> None:
+        """Activate every stream and keep time from now on. May be called again and again."""
+        if self._ticker is None or self._ticker.done():
+            self._ticker = asyncio.create_task(self._keep_time(), name=f"time of {self.name}")
+        await self.tick()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(self._rules.tick_ms / 1000)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Touch every stream: a quiet packet expires too. An unavailable store is met again at the next tick."""
+        steps: list[Coroutine[Any, Any, None]] = [self._tick(stream) for stream in self._streams]
+        await asyncio.gather(*steps)
+
+    async def _tick(self, stream: str) -> None:
+        try:
+            self._on_time(await self.shell(stream))
+        except JournalCorrupt as failure:
+            log.error("%s", failure)
+        except OperatingFailure as failure:
+            log.warning("%s has no %s for now: %s", self.name, stream, failure)
+
+    async def stop(self) -> None:
+        """End every activation: nothing staged is lost that was answered, and nothing more is answered."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for shell in self._shells.values():
+            shell.discard()
+
+    # Settlement and audit.
+
+    async def outgoing(self) -> list[Outgoing]:
+        """Return what settlement may deliver now: transfers that are durable at this source."""
+        batches: list[Outgoing] = []
+        for shell in self._live():
+            machine: Any = shell.machine
+            found = machine.outgoing(shell.now_ms())
+            if not found:
+                continue
+            try:
+                await shell.commit().durable()
+            except OperatingFailure:
+                continue
+            batches += found
+        return batches
+
+    async def report(self, *, audit: bool) -> list[StreamFigures]:
+        """Report every stream: cheap figures, or with `audit` its sums and watermarks at one durable version.
+
+        Raises JournalUnavailable, FencedOut if a stream cannot be read durably (only with `audit`).
+        """
+        if not audit:
+            return [self._figures(shell) for shell in self._live()]
+        return list(await asyncio.gather(*(self._audit(stream) for stream in self._streams)))
+
+    async def _audit(self, stream: str) -> StreamFigures:
+        shell = await self.shell(stream)
+        machine: Any = shell.machine
+        figures = self._figures(shell)
+        received = {
+            source: (end.number, end.total_fen, dict(end.ahead)) for source, end in machine.book.received.items()
+        }
+        read = msgspec.structs.replace(figures, figures=machine.figures(), received=received)
+        await shell.commit().durable()
+        return read
+
+    async def totals_at(
+        self, asked: list[tuple[str, str, int, list[int]]]
+    ) -> list[tuple[int | None, list[int | None]]]:
+        """Return, for each (source, destination, number, ahead numbers), what this source sent.
+
+        The cumulative fen at `number`, and the amount of each number ahead; None where it is no longer known.
+        """
+        answers: list[tuple[int | None, list[int | None]]] = []
+        for stream, destination, number, ahead in asked:
+            book = (await self.shell(stream)).machine.book  # type: ignore[attr-defined]
+            sent = book.sent.get(destination)
+            if sent is None:
+                answers.append((0 if number == 0 else None, [None for _ in ahead]))
+                continue
+            amounts = [sent.unsettled[n].amount_fen if n in sent.unsettled else None for n in ahead]
+            answers.append((sent.total_at(number), amounts))
+        return answers
+
+    def _figures(self, shell: Shell[M]) -> StreamFigures:
+        machine: Any = shell.machine
+        oldest_ms = shell.now_ms()
+        for sent in machine.book.sent.values():
+            for event in sent.unsettled.values():
+                oldest_ms = min(oldest_ms, getattr(event, "at_ms", oldest_ms))
+                break
+        return StreamFigures(
+            shell.stream,
+            shell.epoch,
+            machine.version,
+            shell.snapshot_version,
+            machine.book.unsettled_count,
+            shell.now_ms() - oldest_ms,
+        )
+
+    def _live(self) -> list[Shell[M]]:
+        return [shell for shell in self._shells.values() if not shell.dead]

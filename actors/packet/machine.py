@@ -1,0 +1,343 @@
+"""Packet stream: decides who gets which share of which packet. Pure: no clock, no randomness, no I/O, no Ray.
+
+`decide_*` only reads, `apply` only writes, and `apply` cannot fail: the journal replays through it.
+Laws:
+- paid + remaining + refunded = funded, for every packet; shares leave in order, each once; one share a user;
+- whoever has won stays the winner: a repeat is answered with the same share, also after the end;
+- an end (`drained`, `expired`) follows from a journaled event, never from the clock alone;
+- a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry.
+Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
+"""
+
+from array import array
+from heapq import heapify, heappop, heappush
+from struct import Struct, iter_unpack
+from typing import Any
+
+import msgspec
+
+from actors.ids import wallet_index_of, wallet_stream
+from actors.ledger.book import Book, Received
+from actors.ledger.transfer import Outgoing, PacketFunded, Payout, Receive, Refusal, Refused, Settled, SnapshotTaken
+from actors.packet.fairness import seed_of
+from actors.packet.messages import (
+    Expired,
+    Grabbed,
+    GrabLine,
+    Opened,
+    OpeningReturned,
+    OpenNow,
+    PacketState,
+    PacketView,
+    Won,
+)
+from actors.packet.split import split
+from actors.ports import KeyRing
+
+_GRAB = Struct("<IQ")
+"""One grab in `Packet.grabs`, by rank: amount (fen), stamp (ms)."""
+
+NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
+DRAINED = Refused(Refusal.DRAINED)
+EXPIRED = Refused(Refusal.EXPIRED)
+OVERLOADED = Refused(Refusal.OVERLOADED)
+
+Leaving = Grabbed | Expired | OpeningReturned
+"""The events that move money out of a packet's book."""
+
+
+class PacketRules(msgspec.Struct, frozen=True):
+    """The bounds of one packet stream (configs/)."""
+
+    wallet_streams: int
+    unsettled_max: int
+    opened_ahead_max: int
+    settle_batch_max: int
+
+
+class Packet(msgspec.Struct):
+    """One packet's state."""
+
+    funding: PacketFunded
+    rank_of: dict[str, int] = {}
+    grabs: bytearray = msgspec.field(default_factory=bytearray)
+    grabbed_fen: int = 0
+    refunded_fen: int = 0
+    ended: PacketState = "open"
+    seed: bytes = b""
+    touched: int = 0
+    """The version of the last event that changed this packet."""
+
+    def won(self, rank: int, *, replayed: bool) -> Won:
+        """Return the share of that rank."""
+        amount_fen, at_ms = _GRAB.unpack_from(self.grabs, (rank - 1) * _GRAB.size)
+        return Won(rank, amount_fen, at_ms, replayed)
+
+    @property
+    def remaining_fen(self) -> int:
+        """What the escrow of this packet still holds."""
+        return self.funding.total_fen - self.grabbed_fen - self.refunded_fen
+
+
+class State(msgspec.Struct):
+    """Everything durable about one packet stream: what a snapshot holds."""
+
+    packets: dict[str, Packet] = {}
+    book: Book[Leaving] = msgspec.field(default_factory=Book)
+    stamp_ms: int = 0
+    version: int = 0
+
+
+class PacketMachine:
+    """The packets of one stream."""
+
+    def __init__(self, stream: str, rules: PacketRules, keys: KeyRing) -> None:
+        self.stream = stream
+        self._rules = rules
+        self._keys = keys
+        self._shares: dict[str, array[int]] = {}
+        self._expiries: list[tuple[int, str]] = []
+        self._state = State()
+
+    @property
+    def stamp_ms(self) -> int:
+        """The greatest stamp in the journal."""
+        return self._state.stamp_ms
+
+    @property
+    def version(self) -> int:
+        """Events applied."""
+        return self._state.version
+
+    @property
+    def book(self) -> Book[Leaving]:
+        """Both ends of this stream's transfers."""
+        return self._state.book
+
+    # Decide: reads only.
+
+    def decide_grab(self, packet_id: str, tenant: str, user: str, now_ms: int) -> Grabbed | Expired | Won | Refused:
+        """Answer one grab. The first rule that matches wins, so their order is the contract.
+
+        `Expired` is the answer of the first grab past the end: it ends the packet, and the grab is refused.
+        """
+        packet = self._state.packets.get(packet_id)
+        if packet is None or packet.funding.tenant != tenant:
+            return NOT_FOUND
+        rank = packet.rank_of.get(user)
+        if rank is not None:
+            return packet.won(rank, replayed=True)  # also after the end: a client may learn late that it had won
+        if packet.ended == "expired":
+            return EXPIRED
+        if packet.ended == "drained":
+            return DRAINED
+        if now_ms >= packet.funding.expires_at_ms:
+            return self._expired(packet, now_ms)
+        book = self._state.book
+        if book.unsettled_count >= self._rules.unsettled_max:
+            return OVERLOADED
+        # From here the grab must succeed.
+        rank = len(packet.rank_of) + 1
+        shares = self._shares.get(packet_id)
+        if shares is None:
+            shares = self._split(packet.funding)
+        to_wallet = wallet_index_of(tenant, user, self._rules.wallet_streams)
+        seed = self._seed(packet.funding) if rank == packet.funding.count else b""
+        number = book.next_number(wallet_stream(to_wallet))
+        return Grabbed(packet_id, user, rank, shares[rank - 1], now_ms, to_wallet, number, seed)
+
+    def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
+        """End the packet if its time is over; None if it is not, or has ended already, or does not exist."""
+        packet = self._state.packets.get(packet_id)
+        if packet is None or packet.ended != "open" or now_ms < packet.funding.expires_at_ms:
+            return None
+        return self._expired(packet, now_ms)
+
+    def decide_opening(self, source: str, funding: PacketFunded) -> Opened | OpeningReturned | OpenNow | Refused:
+        """Take a funding in. It is delivered at least once and perhaps before its predecessors."""
+        assert funding.packet_stream == self.stream, "a funding names the stream that opens it"
+        received = self._state.book.watermark(source)
+        packet = self._state.packets.get(funding.packet_id)
+        if received.has(funding.number):
+            if packet is None or packet.funding != funding:
+                return Refused(Refusal.IDEMPOTENCY_KEY_REUSED)  # it was the second of its id, and went back
+            return OpenNow(packet.funding, packet.ended)
+        if funding.number != received.number + 1 and len(received.ahead) >= self._rules.opened_ahead_max:
+            return OVERLOADED  # nothing is lost: settlement delivers it in order
+        if packet is not None:
+            to_wallet, number = self._way_back(funding)
+            return OpeningReturned(source, funding, to_wallet, number)
+        return Opened(source, funding)
+
+    def decide_settled(self, destination: str, number: int) -> Settled | None:
+        """Note that `destination` has everything up to `number`; None if that is not news."""
+        sent = self._state.book.sent.get(destination)
+        if sent is None or number <= sent.settled_number:
+            return None
+        return Settled(destination, number)
+
+    def due(self, now_ms: int, limit: int) -> list[str]:
+        """Take at most `limit` packets whose time may be over off the timer; the caller expires them in the same step."""
+        names: list[str] = []
+        while self._expiries and self._expiries[0][0] <= now_ms and len(names) < limit:
+            names.append(heappop(self._expiries)[1])
+        return names
+
+    def view(self, packet_id: str, tenant: str) -> PacketView | Refused:
+        """Return a packet with its list in order of rank."""
+        packet = self._state.packets.get(packet_id)
+        if packet is None or packet.funding.tenant != tenant:
+            return NOT_FOUND
+        lines = [
+            GrabLine(user, amount_fen, at_ms)
+            for user, (amount_fen, at_ms) in zip(packet.rank_of, iter_unpack(_GRAB.format, packet.grabs), strict=True)
+        ]
+        return PacketView(packet.funding, packet.ended, packet.grabbed_fen, packet.refunded_fen, packet.seed, lines)
+
+    def is_final(self, packet_id: str, durable_version: int) -> bool:
+        """Tell whether every answer about this packet is durable and can never change: it has ended, durably."""
+        packet = self._state.packets.get(packet_id)
+        return packet is not None and packet.ended != "open" and packet.touched <= durable_version
+
+    def received_from(self, source: str) -> Received:
+        """Return what came from `source`."""
+        return self._state.book.watermark(source)
+
+    def outgoing(self, now_ms: int) -> list[Outgoing]:
+        """Return the next payouts for every wallet stream; the shell delivers them only once they are durable."""
+        batches = []
+        for destination, sent in self._state.book.sent.items():
+            if not sent.unsettled:
+                continue
+            first = sent.settled_number + 1
+            last = min(sent.last_number, sent.settled_number + self._rules.settle_batch_max)
+            payouts = [self._payout(sent.unsettled[n]) for n in range(first, last + 1)]
+            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], payouts)
+            batches.append(Outgoing(self.stream, destination, receive))
+        return batches
+
+    def figures(self) -> dict[str, int]:
+        """Return the sums an audit adds up, all in fen, read from every packet: O(packets)."""
+        packets = self._state.packets.values()
+        figures = {
+            "funded_fen": sum(p.funding.total_fen for p in packets),
+            "paid_fen": sum(p.grabbed_fen for p in packets),
+            "refunded_fen": sum(p.refunded_fen for p in packets),
+            "remaining_fen": sum(p.remaining_fen for p in packets),
+            "packets": len(packets),
+        }
+        figures["book_sum_fen"] = figures["remaining_fen"] + self._state.book.transit_fen()
+        return figures
+
+    # Apply: writes only.
+
+    def apply(self, event: Any) -> None:
+        """Take an event into the state. Live and replay go through here."""
+        state = self._state
+        state.version += 1
+        if type(event) is Grabbed:
+            self._apply_grabbed(event)
+        else:
+            match event:
+                case Opened():
+                    self._apply_opened(event)
+                case Expired():
+                    self._apply_expired(event)
+                case OpeningReturned():
+                    state.book.receive(event.source, event.funding.number, event.funding.total_fen)
+                    state.book.send(wallet_stream(event.to_wallet), event)
+                case Settled():
+                    state.book.settle(event.destination, event.number)
+                case SnapshotTaken():
+                    pass
+                case _:
+                    raise AssertionError(f"{type(event).__name__} is no event of a packet stream")
+
+    def _apply_grabbed(self, event: Grabbed) -> None:
+        state = self._state
+        packet = state.packets[event.packet_id]
+        assert event.rank == len(packet.rank_of) + 1, "shares leave in order, each once"
+        packet.rank_of[event.user] = event.rank
+        packet.grabs += _GRAB.pack(event.amount_fen, event.at_ms)
+        packet.grabbed_fen += event.amount_fen
+        packet.touched = state.version
+        state.book.send(wallet_stream(event.to_wallet), event)
+        if event.at_ms > state.stamp_ms:
+            state.stamp_ms = event.at_ms
+        if event.rank == packet.funding.count:
+            assert packet.remaining_fen == 0, "the last share empties the escrow"
+            self._end(packet, "drained", event.seed)
+
+    def _apply_opened(self, event: Opened) -> None:
+        funding = event.funding
+        assert funding.packet_id not in self._state.packets, "a packet opens once"
+        self._state.packets[funding.packet_id] = Packet(funding, touched=self._state.version)
+        self._state.book.receive(event.source, funding.number, funding.total_fen)
+        heappush(self._expiries, (funding.expires_at_ms, funding.packet_id))
+
+    def _apply_expired(self, event: Expired) -> None:
+        packet = self._state.packets[event.packet_id]
+        assert event.amount_fen == packet.remaining_fen, "a refund empties the escrow"
+        packet.refunded_fen = event.amount_fen
+        packet.touched = self._state.version
+        self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
+        self._state.book.send(wallet_stream(event.to_wallet), event)
+        self._end(packet, "expired", event.seed)
+
+    def _end(self, packet: Packet, ended: PacketState, seed: bytes) -> None:
+        packet.ended = ended
+        packet.seed = seed
+        self._shares.pop(packet.funding.packet_id, None)
+
+    # Snapshot.
+
+    def snapshot(self) -> bytes:
+        """Encode the whole state."""
+        return msgspec.msgpack.encode(self._state)
+
+    def restore(self, state: bytes) -> None:
+        """Replace the whole state by a snapshot's."""
+        self._state = msgspec.msgpack.decode(state, type=State)
+        self._shares = {}
+        self._expiries = [
+            (p.funding.expires_at_ms, p.funding.packet_id) for p in self._state.packets.values() if p.ended == "open"
+        ]
+        heapify(self._expiries)
+
+    # Derived.
+
+    def _expired(self, packet: Packet, now_ms: int) -> Expired:
+        funding = packet.funding
+        to_wallet, number = self._way_back(funding)
+        return Expired(funding.packet_id, packet.remaining_fen, now_ms, to_wallet, number, self._seed(funding))
+
+    def _way_back(self, funding: PacketFunded) -> tuple[int, int]:
+        """Return the sender's wallet stream and the number of the next transfer to it."""
+        to_wallet = wallet_index_of(funding.tenant, funding.sender, self._rules.wallet_streams)
+        return to_wallet, self._state.book.next_number(wallet_stream(to_wallet))
+
+    def _seed(self, funding: PacketFunded) -> bytes:
+        return seed_of(self._keys.key(funding.key_id), funding.packet_id)
+
+    def _split(self, funding: PacketFunded) -> array[int]:
+        """Make the shares of a packet and keep them until it ends (a cache: replay never needs them)."""
+        shares = split(
+            funding.algorithm,
+            self._seed(funding),
+            funding.total_fen,
+            funding.count,
+            funding.share_fen_min,
+            funding.share_fen_max,
+        )
+        self._shares[funding.packet_id] = kept = array("I", shares)
+        return kept
+
+    def _payout(self, event: Leaving) -> Payout:
+        if type(event) is Grabbed:
+            tenant = self._state.packets[event.packet_id].funding.tenant
+            return Payout(event.number, "share", tenant, event.user, event.amount_fen, event.packet_id)
+        if isinstance(event, OpeningReturned):
+            funding = event.funding
+        else:
+            funding = self._state.packets[event.packet_id].funding
+        return Payout(event.number, "refund", funding.tenant, funding.sender, event.amount_fen, funding.packet_id)

@@ -1,0 +1,106 @@
+"""Packet shard: the packets of the streams given to one Ray actor, each packet's grabs one after another.
+
+What Ray runs, and nothing of Ray: the cluster wraps it. The order of arrival at this actor is the order of ranks.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from actors.host import Host, HostRules
+from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
+from actors.packet.machine import EXPIRED, OVERLOADED, PacketMachine, PacketRules
+from actors.packet.messages import Expired, Grab, Grabbed, Open, Opened, OpeningReturned, OpenNow, View, Won
+from actors.ports import Clock, Journals, KeyRing
+from actors.shell import Shell
+
+PacketCommand = Grab | Open | View | Receive | Acknowledge | AdoptSnapshot
+
+
+class PacketShard(Host[PacketMachine]):
+    """A Ray actor's worth of packet streams."""
+
+    def __init__(
+        self,
+        name: str,
+        streams: Sequence[str],
+        journals: Journals,
+        clock: Clock,
+        keys: KeyRing,
+        rules: HostRules,
+        packet_rules: PacketRules,
+    ) -> None:
+        super().__init__(name, streams, journals, clock, rules, PacketCommand)
+        self._keys = keys
+        self._packet_rules = packet_rules
+
+    def _machine(self, stream: str) -> PacketMachine:
+        return PacketMachine(stream, self._packet_rules, self._keys)
+
+    def _on_time(self, shell: Shell[PacketMachine]) -> None:
+        if shell.refusing:
+            return
+        now_ms = shell.now_ms()
+        for packet_id in shell.machine.due(now_ms, self._rules.expire_batch_max):
+            expired = shell.machine.decide_expiry(packet_id, now_ms)
+            if expired is not None:
+                shell.stage(expired)
+
+    def _decide(self, shell: Shell[PacketMachine], commands: list[Any]) -> tuple[list[Any], bool]:
+        # No `await` in here: an interleaved grab would be decided on the same share.
+        now_ms = shell.now_ms()
+        machine = shell.machine
+        durable_version = shell.durable_version
+        replies: list[Any] = []
+        wait = False
+        for command in commands:
+            if type(command) is not Grab:
+                replies.append(self._decide_other(shell, command, now_ms))
+                wait = True
+                continue
+            answer = machine.decide_grab(command.packet_id, command.tenant, command.user, now_ms)
+            if type(answer) is Grabbed:
+                if shell.refusing:
+                    replies.append(OVERLOADED)
+                    continue
+                wait = True
+                shell.stage(answer)
+                replies.append(Won(answer.rank, answer.amount_fen, answer.at_ms, False))
+                continue
+            if type(answer) is Expired:
+                shell.stage(answer)
+                answer = EXPIRED
+            # Refusals wait too: "drained", told before the last share is durable, may prove untrue.
+            wait = wait or not machine.is_final(command.packet_id, durable_version)
+            replies.append(answer)
+        return replies, wait
+
+    def _decide_other(self, shell: Shell[PacketMachine], command: Any, now_ms: int) -> Any:
+        if shell.refusing:
+            return OVERLOADED
+        match command:
+            case Open():
+                return self._open(shell, command.source, command.funding)
+            case View():
+                expired = shell.machine.decide_expiry(command.packet_id, now_ms)
+                if expired is not None:
+                    shell.stage(expired)
+                return shell.machine.view(command.packet_id, command.tenant)
+            case Receive():
+                for funding in command.fundings:
+                    self._open(shell, command.source, funding)
+                return self._watermark(shell, command.source)
+        return self._decide_common(shell, command)
+
+    def _open(self, shell: Shell[PacketMachine], source: str, funding: PacketFunded) -> OpenNow | Refused:
+        """Take one funding in; an opening that comes after its own expiry opens and refunds in the same step."""
+        answer = shell.machine.decide_opening(source, funding)
+        if isinstance(answer, OpeningReturned):
+            shell.stage(answer)
+            return Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
+        if not isinstance(answer, Opened):
+            return answer
+        shell.stage(answer)
+        expired = shell.machine.decide_expiry(funding.packet_id, shell.now_ms())
+        if expired is not None:
+            shell.stage(expired)
+        return OpenNow(funding, "open" if expired is None else "expired")

@@ -1,0 +1,169 @@
+"""Shell: one stream's machine joined to its journal, for one epoch. Durable first, then the answer.
+
+Laws:
+- no `await` between decide, apply and stage: whoever calls `serve` decides a whole group in one step;
+- everything staged while one append is under way leaves as ONE entry in the next: group commit, no timer;
+- every answer waits for a store round trip that began after it was decided: the append of its commit, or, with nothing
+  staged, one confirmation of the epoch for the whole group;
+- an append that is not acknowledged has an unknown outcome: every waiter fails, nothing more is appended, the shell is
+  dead and its owner activates anew. Only `JournalFull` (definitely refused) holds the same entry and tries again.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from actors.errors import FencedOut, JournalFull, JournalUnavailable, OperatingFailure
+from actors.ports import Event, Journal
+
+FULL_PAUSE_S = 0.2
+"""Pause before an entry that a full store refused is sent again."""
+
+
+class Machine(Protocol):
+    """What a shell needs of a machine."""
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def stamp_ms(self) -> int: ...
+
+    def apply(self, event: Event) -> None: ...
+
+    def restore(self, state: bytes) -> None: ...
+
+
+class Commit:
+    """What becomes durable together, and who waits for it."""
+
+    __slots__ = ("_done", "events", "failure")
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.failure: OperatingFailure | None = None
+        self._done = asyncio.Event()
+
+    def finish(self, failure: OperatingFailure | None = None) -> None:
+        """Wake every waiter. (An Event, not a future: a waiter that is cancelled cancels nobody else.)"""
+        if not self._done.is_set():  # an outcome, once told, stands
+            self.failure = failure
+            self._done.set()
+
+    async def durable(self) -> None:
+        """Return once everything decided before this commit closed is durable. Raises what the append raised."""
+        await self._done.wait()
+        if self.failure is not None:
+            raise self.failure
+
+
+M = TypeVar("M", bound=Machine)
+
+
+class Shell(Generic[M]):
+    """One activation of one stream. Make it, `activate` it once, use it until it is dead, drop it."""
+
+    def __init__(self, stream: str, machine: M, journal: Journal, now_ms: Callable[[], int], events_max: int) -> None:
+        self.stream = stream
+        self.machine = machine
+        self.epoch = 0
+        self.durable_version = 0
+        self.snapshot_version = 0
+        self.dead = False
+        self._journal = journal
+        self._now_ms = now_ms
+        self._events_max = events_max
+        self.full = False
+        self._open = Commit()
+        self._wanted = asyncio.Event()
+        self._flusher: asyncio.Task[None] | None = None
+
+    async def activate(self, host: str) -> None:
+        """Fence earlier owners out, rebuild the machine, start committing. Raises what `Journal.activate` raises."""
+        found = await self._journal.activate(host)
+        if found.snapshot is not None:
+            self.machine.restore(found.snapshot.state)
+            self.snapshot_version = found.snapshot.version
+            assert self.machine.version == found.snapshot.version, "a snapshot knows its version"
+        for event in found.events:
+            self.machine.apply(event)
+        assert self.machine.version == found.version, "the journal's version is the number of its events"
+        self.epoch = found.epoch
+        self.durable_version = found.version
+        self._flusher = asyncio.create_task(self._flush(), name=f"flush {self.stream}")
+
+    def now_ms(self) -> int:
+        """Return shard time: the clock, never behind the greatest stamp in the journal."""
+        return max(self._now_ms(), self.machine.stamp_ms)
+
+    @property
+    def refusing(self) -> bool:
+        """Tell whether new money must be refused: too much is staged already, or the store is full (`full`)."""
+        return self.full or len(self._open.events) >= self._events_max
+
+    def stage(self, event: Event) -> None:
+        """Apply an event that was just decided and put it on the open commit."""
+        assert not self.dead, "a dead shell decides nothing"
+        self.machine.apply(event)
+        self._open.events.append(event)
+        self._wanted.set()
+
+    def commit(self) -> Commit:
+        """Return the commit to wait for after a step: all that was staged, and a contact with the store."""
+        if self.dead:
+            raise JournalUnavailable(f"{self.stream}: this activation has ended")
+        self._wanted.set()
+        return self._open
+
+    def discard(self, failure: OperatingFailure | None = None) -> None:
+        """End this activation: fail every waiter, append nothing more."""
+        if self.dead:
+            return
+        self.dead = True
+        self._open.finish(failure or JournalUnavailable(f"{self.stream}: this activation was ended"))
+        if self._flusher is not None and self._flusher is not asyncio.current_task():
+            self._flusher.cancel()
+
+    async def _flush(self) -> None:
+        """Commit whatever is open, one entry at a time, until the first failure."""
+        commit = self._open
+        failure: OperatingFailure = JournalUnavailable(f"{self.stream}: this activation was ended")
+        try:
+            while True:
+                await self._wanted.wait()
+                self._wanted.clear()
+                commit, self._open = self._open, Commit()
+                version = self.machine.version
+                if commit.events:
+                    await self._append(commit.events)
+                else:
+                    await self._journal.confirm()
+                self.durable_version = version
+                commit.finish()
+        except (FencedOut, JournalUnavailable) as error:
+            failure = error
+        finally:
+            commit.finish(failure)
+            self.discard(failure)
+
+    async def _append(self, events: list[Event]) -> None:
+        sealed = self._journal.seal(events)
+        while True:
+            try:
+                await self._journal.append(sealed)
+            except JournalFull:
+                self.full = True
+                await asyncio.sleep(FULL_PAUSE_S)
+            else:
+                self.full = False
+                return
+
+
+def tally(shell: Shell[Any]) -> dict[str, int]:
+    """Return the figures of an activation that supervision looks at."""
+    return {
+        "epoch": shell.epoch,
+        "version": shell.machine.version,
+        "durable_version": shell.durable_version,
+        "snapshot_version": shell.snapshot_version,
+    }

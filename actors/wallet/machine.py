@@ -1,0 +1,393 @@
+"""Wallet stream: decides who may spend what. Pure: no clock, no randomness, no I/O, no Ray.
+
+`decide_*` only reads, `apply` only writes, and `apply` cannot fail: the journal replays through it.
+Laws:
+- a balance is never negative, and what is held cannot be spent;
+- the debit of a send and the whole packet it pays for are one event: a packet is funded once per key, or not at all;
+- only successes are remembered under a key; a refusal is decided afresh;
+- a payout in transit is never refused: an unknown user gets an account.
+Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
+"""
+
+from struct import Struct
+from typing import Any
+
+import msgspec
+
+from actors.ledger.book import Book, Received
+from actors.ledger.transfer import (
+    Outgoing,
+    PacketFunded,
+    Payout,
+    PayoutsReceived,
+    Receive,
+    Refusal,
+    Refused,
+    Settled,
+    SnapshotTaken,
+)
+from actors.wallet.messages import (
+    CreditSandbox,
+    Funded,
+    Held,
+    Hold,
+    HoldPosted,
+    HoldVoided,
+    SandboxCredited,
+    Send,
+    Statement,
+    StatementLine,
+    WalletView,
+)
+
+_LINE = Struct("<QBqQ32s")
+"""One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
+_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void")
+_KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
+_PAYOUT_CODE = {"share": _KIND_CODE["packet_share"], "refund": _KIND_CODE["packet_refund"]}
+
+INSUFFICIENT = Refused(Refusal.INSUFFICIENT_FUNDS)
+KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
+OVERLOADED = Refused(Refusal.OVERLOADED)
+HOLD_NOT_FOUND = Refused(Refusal.HOLD_NOT_FOUND)
+NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
+
+
+class WalletRules(msgspec.Struct, frozen=True):
+    """The bounds of one wallet stream (configs/)."""
+
+    accounts_max: int
+    unsettled_max: int
+    idempotency_keys_max: int
+    idempotency_ms: int
+    statement_lines_max: int
+    relay_after_ms: int
+    settle_batch_max: int
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What the shell adds to a send: derived from keys and limits, the same for the same (tenant, sender, key)."""
+
+    packet_id: str
+    packet_stream: str
+    share_fen_min: int
+    share_fen_max: int
+    lifetime_ms: int
+    algorithm: str
+    key_id: str
+    commitment: bytes
+
+
+class Account(msgspec.Struct):
+    """One user's money: spendable, reserved, and the newest statement lines (packed, oldest first)."""
+
+    available_fen: int = 0
+    held_fen: int = 0
+    lines: bytes = b""
+    lines_count: int = 0
+    """Lines ever written; the newest of them are kept."""
+
+
+class OpenHold(msgspec.Struct):
+    """A hold and what became of it."""
+
+    tenant: str
+    user: str
+    amount_fen: int
+    outcome: str = "held"
+
+
+class State(msgspec.Struct):
+    """Everything durable about one wallet stream: what a snapshot holds."""
+
+    accounts: dict[str, dict[str, Account]] = {}
+    """tenant -> user -> account."""
+    accounts_count: int = 0
+    fundings: dict[str, PacketFunded] = {}
+    """packet id -> what was sent, of the last `idempotency_ms`: a packet id stands for (tenant, sender, key)."""
+    holds: dict[str, OpenHold] = {}
+    faucet_fen: int = 0
+    bank_fen: int = 0
+    book: Book[PacketFunded] = msgspec.field(default_factory=Book)
+    stamp_ms: int = 0
+    version: int = 0
+
+
+class WalletMachine:
+    """The accounts of one stream."""
+
+    def __init__(self, stream: str, rules: WalletRules) -> None:
+        self.stream = stream
+        self._rules = rules
+        self._state = State()
+
+    @property
+    def stamp_ms(self) -> int:
+        """The greatest stamp in the journal."""
+        return self._state.stamp_ms
+
+    @property
+    def version(self) -> int:
+        """Events applied."""
+        return self._state.version
+
+    @property
+    def book(self) -> Book[PacketFunded]:
+        """Both ends of this stream's transfers."""
+        return self._state.book
+
+    # Decide: reads only.
+
+    def decide_send(self, send: Send, terms: Terms, now_ms: int) -> PacketFunded | Funded | Refused:
+        """Fund a packet, answer the same send again, or refuse."""
+        state = self._state
+        prior = state.fundings.get(terms.packet_id)
+        if prior is not None:
+            if (prior.kind, prior.total_fen, prior.count, prior.greeting) != (
+                send.kind,
+                send.total_fen,
+                send.count,
+                send.greeting,
+            ):
+                return KEY_REUSED
+            return Funded(self.stream, prior, replayed=True)
+        account = self._account(send.tenant, send.user)
+        if account is None or account.available_fen < send.total_fen:
+            return INSUFFICIENT
+        if len(state.fundings) >= self._rules.idempotency_keys_max and not self._forgettable(now_ms):
+            return OVERLOADED
+        if state.book.unsettled_count >= self._rules.unsettled_max:
+            return OVERLOADED
+        # From here the send must succeed.
+        return PacketFunded(
+            number=state.book.next_number(terms.packet_stream),
+            packet_stream=terms.packet_stream,
+            packet_id=terms.packet_id,
+            tenant=send.tenant,
+            sender=send.user,
+            key=send.key,
+            kind=send.kind,
+            total_fen=send.total_fen,
+            count=send.count,
+            share_fen_min=terms.share_fen_min,
+            share_fen_max=terms.share_fen_max,
+            greeting=send.greeting,
+            at_ms=now_ms,
+            expires_at_ms=now_ms + terms.lifetime_ms,
+            algorithm=terms.algorithm,
+            key_id=terms.key_id,
+            commitment=terms.commitment,
+        )
+
+    def decide_credit(self, credit: CreditSandbox, now_ms: int) -> SandboxCredited | WalletView | Refused:
+        """Make a sandbox user; an existing one keeps his balance."""
+        account = self._account(credit.tenant, credit.user)
+        if account is not None:
+            return WalletView(account.available_fen, account.held_fen)
+        if self._state.accounts_count >= self._rules.accounts_max:
+            return OVERLOADED
+        return SandboxCredited(credit.tenant, credit.user, credit.amount_fen, now_ms)
+
+    def decide_hold(self, hold: Hold, now_ms: int) -> Held | OpenHold | Refused:
+        """Reserve money, once per hold id."""
+        prior = self._state.holds.get(hold.hold_id)
+        if prior is not None:
+            same = (prior.tenant, prior.user, prior.amount_fen) == (hold.tenant, hold.user, hold.amount_fen)
+            return prior if same else KEY_REUSED
+        account = self._account(hold.tenant, hold.user)
+        if account is None or account.available_fen < hold.amount_fen:
+            return INSUFFICIENT
+        if len(self._state.holds) >= self._rules.idempotency_keys_max:
+            return OVERLOADED
+        return Held(hold.hold_id, hold.tenant, hold.user, hold.amount_fen, now_ms)
+
+    def decide_release(self, hold_id: str, *, post: bool, now_ms: int) -> HoldPosted | HoldVoided | OpenHold | Refused:
+        """Take (`post`) or release a hold; the same again is answered again, the contrary is refused."""
+        hold = self._state.holds.get(hold_id)
+        if hold is None:
+            return HOLD_NOT_FOUND
+        if hold.outcome != "held":
+            return hold if hold.outcome == ("posted" if post else "voided") else KEY_REUSED
+        event = HoldPosted if post else HoldVoided
+        return event(hold_id, hold.tenant, hold.user, hold.amount_fen, now_ms)
+
+    def decide_payouts(self, receive: Receive, now_ms: int) -> PayoutsReceived | Refused | None:
+        """Take the next payouts of a packet stream; None if all of them are here already."""
+        received = self._state.book.watermark(receive.source)
+        if receive.before_number == received.number:
+            assert receive.before_fen == received.total_fen, f"{receive.source} and {self.stream} disagree"
+        fresh = [payout for payout in receive.payouts if payout.number > received.number]
+        if not fresh:
+            return None
+        if fresh[0].number != received.number + 1 or fresh[-1].number != received.number + len(fresh):
+            return Refused(Refusal.OUT_OF_ORDER)
+        return PayoutsReceived(receive.source, fresh, now_ms)
+
+    def decide_settled(self, destination: str, number: int) -> Settled | None:
+        """Note that `destination` has everything up to `number`; None if that is not news."""
+        sent = self._state.book.sent.get(destination)
+        if sent is None or number <= sent.settled_number:
+            return None
+        return Settled(destination, number)
+
+    def find_funding(self, packet_id: str) -> Funded | Refused:
+        """Return what this book paid for that packet."""
+        funding = self._state.fundings.get(packet_id)
+        return NOT_FOUND if funding is None else Funded(self.stream, funding, replayed=True)
+
+    def view(self, tenant: str, user: str) -> WalletView:
+        """Return a user's balance; zeros for a user without an account."""
+        account = self._account(tenant, user) or Account()
+        return WalletView(account.available_fen, account.held_fen)
+
+    def statement(self, tenant: str, user: str, limit: int, below: int | None) -> Statement:
+        """Return at most `limit` lines, newest first, under line number `below`."""
+        account = self._account(tenant, user) or Account()
+        kept = len(account.lines) // _LINE.size
+        oldest = account.lines_count - kept
+        end = account.lines_count if below is None else min(below, account.lines_count)
+        start = max(oldest, end - limit)
+        lines = []
+        for index in range(end - 1, start - 1, -1):
+            at_ms, kind, amount_fen, balance_fen, reference = _LINE.unpack_from(
+                account.lines, (index - oldest) * _LINE.size
+            )
+            lines.append(
+                StatementLine(at_ms, _KINDS[kind], amount_fen, balance_fen, reference.rstrip(b"\x00").decode())
+            )
+        return Statement(lines, start if start > oldest and lines else None)
+
+    def received_from(self, source: str) -> Received:
+        """Return what came from `source`."""
+        return self._state.book.watermark(source)
+
+    def outgoing(self, now_ms: int) -> list[Outgoing]:
+        """Return the next fundings for every packet stream that their gateways have had time to deliver.
+
+        A destination with younger ones only gets an empty delivery: it answers with its watermark.
+        """
+        batches = []
+        for destination, sent in self._state.book.sent.items():
+            if not sent.unsettled:
+                continue
+            first = sent.settled_number + 1
+            last = min(sent.last_number, sent.settled_number + self._rules.settle_batch_max)
+            fundings = []
+            for number in range(first, last + 1):
+                funding = sent.unsettled[number]
+                if now_ms - funding.at_ms < self._rules.relay_after_ms:
+                    break
+                fundings.append(funding)
+            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, fundings, [])
+            batches.append(Outgoing(self.stream, destination, receive))
+        return batches
+
+    def figures(self) -> dict[str, int]:
+        """Return the sums an audit adds up, all in fen, read from every account: O(accounts)."""
+        state = self._state
+        change_fen = held_fen = 0
+        for users in state.accounts.values():
+            for account in users.values():
+                change_fen += account.available_fen
+                held_fen += account.held_fen
+        return {
+            "change_fen": change_fen,
+            "held_fen": held_fen,
+            "accounts": state.accounts_count,
+            "book_sum_fen": change_fen + held_fen + state.bank_fen + state.faucet_fen + state.book.transit_fen(),
+        }
+
+    # Apply: writes only.
+
+    def apply(self, event: Any) -> None:
+        """Take an event into the state. Live and replay go through here."""
+        state = self._state
+        state.version += 1
+        match event:
+            case PayoutsReceived():
+                self._apply_payouts(event)
+            case PacketFunded():
+                self._apply_funded(event)
+            case SandboxCredited():
+                state.faucet_fen -= event.amount_fen
+                account = self._open_account(event.tenant, event.user)
+                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["sandbox"], "")
+            case Held():
+                account = self._open_account(event.tenant, event.user)
+                account.held_fen += event.amount_fen
+                self._change(account, -event.amount_fen, event.at_ms, _KIND_CODE["hold"], event.hold_id)
+                state.holds[event.hold_id] = OpenHold(event.tenant, event.user, event.amount_fen)
+            case HoldPosted():
+                account = self._open_account(event.tenant, event.user)
+                account.held_fen -= event.amount_fen
+                state.bank_fen += event.amount_fen
+                state.holds[event.hold_id].outcome = "posted"
+            case HoldVoided():
+                account = self._open_account(event.tenant, event.user)
+                account.held_fen -= event.amount_fen
+                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["hold_void"], event.hold_id)
+                state.holds[event.hold_id].outcome = "voided"
+            case Settled():
+                state.book.settle(event.destination, event.number)
+            case SnapshotTaken():
+                pass
+            case _:
+                raise AssertionError(f"{type(event).__name__} is no event of a wallet stream")
+        stamp_ms = getattr(event, "at_ms", 0)
+        if stamp_ms > state.stamp_ms:
+            state.stamp_ms = stamp_ms
+
+    def _apply_funded(self, event: PacketFunded) -> None:
+        state = self._state
+        account = self._open_account(event.tenant, event.sender)
+        self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], event.packet_id)
+        state.book.send(event.packet_stream, event)
+        state.fundings[event.packet_id] = event
+        # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
+        while self._forgettable(event.at_ms):
+            del state.fundings[next(iter(state.fundings))]
+
+    def _forgettable(self, now_ms: int) -> bool:
+        """Tell whether the oldest key is past its time."""
+        oldest = next(iter(self._state.fundings.values()))
+        return now_ms - oldest.at_ms >= self._rules.idempotency_ms
+
+    def _apply_payouts(self, event: PayoutsReceived) -> None:
+        book = self._state.book
+        for payout in event.payouts:
+            book.receive(event.source, payout.number, payout.amount_fen)
+            self._credit(payout, event.at_ms)
+
+    def _credit(self, payout: Payout, at_ms: int) -> None:
+        account = self._open_account(payout.tenant, payout.user)
+        self._change(account, payout.amount_fen, at_ms, _PAYOUT_CODE[payout.kind], payout.packet_id)
+
+    def _change(self, account: Account, amount_fen: int, at_ms: int, kind: int, reference: str) -> None:
+        account.available_fen += amount_fen
+        assert account.available_fen >= 0, "a balance is never negative"
+        line = _LINE.pack(at_ms, kind, amount_fen, account.available_fen, reference.encode()[:32])
+        kept = self._rules.statement_lines_max * _LINE.size
+        account.lines = (account.lines + line)[-kept:]
+        account.lines_count += 1
+
+    def _account(self, tenant: str, user: str) -> Account | None:
+        users = self._state.accounts.get(tenant)
+        return None if users is None else users.get(user)
+
+    def _open_account(self, tenant: str, user: str) -> Account:
+        users = self._state.accounts.setdefault(tenant, {})
+        account = users.get(user)
+        if account is None:
+            account = users[user] = Account()
+            self._state.accounts_count += 1
+        return account
+
+    # Snapshot.
+
+    def snapshot(self) -> bytes:
+        """Encode the whole state."""
+        return msgspec.msgpack.encode(self._state)
+
+    def restore(self, state: bytes) -> None:
+        """Replace the whole state by a snapshot's."""
+        self._state = msgspec.msgpack.decode(state, type=State)

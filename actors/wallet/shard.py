@@ -1,0 +1,150 @@
+"""Wallet shard: the accounts of the streams given to one Ray actor.
+
+What Ray runs, and nothing of Ray: the cluster wraps it. A send's terms (packet id, commitment) are derived here from
+the platform key, so that the same (tenant, sender, key) always means the same packet.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from actors.host import Host, HostRules
+from actors.ids import packet_id_of, packet_stream, parse_packet_id
+from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Receive, Refused
+from actors.ports import Clock, Fairness, Journals, KeyRing
+from actors.shell import Shell
+from actors.wallet.machine import OVERLOADED, OpenHold, Terms, WalletMachine, WalletRules
+from actors.wallet.messages import (
+    CreditSandbox,
+    FindFunding,
+    Funded,
+    Hold,
+    PostHold,
+    ReadStatement,
+    ReadWallet,
+    SandboxCredited,
+    Send,
+    VoidHold,
+    WalletView,
+)
+
+WalletCommand = (
+    Send
+    | CreditSandbox
+    | ReadWallet
+    | ReadStatement
+    | FindFunding
+    | Hold
+    | PostHold
+    | VoidHold
+    | Receive
+    | Acknowledge
+    | AdoptSnapshot
+)
+
+
+class SendRules(msgspec.Struct, frozen=True):
+    """What a send gets besides what the sender says (configs/)."""
+
+    packet_streams: int
+    wallet_streams: int
+    share_fen_min: int
+    share_fen_max: int
+    packet_lifetime_ms: int
+
+
+class WalletShard(Host[WalletMachine]):
+    """A Ray actor's worth of wallet streams."""
+
+    def __init__(
+        self,
+        name: str,
+        streams: Sequence[str],
+        journals: Journals,
+        clock: Clock,
+        keys: KeyRing,
+        fairness: Fairness,
+        rules: HostRules,
+        wallet_rules: WalletRules,
+        send_rules: SendRules,
+    ) -> None:
+        super().__init__(name, streams, journals, clock, rules, WalletCommand)
+        self._keys = keys
+        self._fairness = fairness
+        self._wallet_rules = wallet_rules
+        self._send_rules = send_rules
+
+    def _machine(self, stream: str) -> WalletMachine:
+        return WalletMachine(stream, self._wallet_rules)
+
+    def _decide(self, shell: Shell[WalletMachine], commands: list[Any]) -> tuple[list[Any], bool]:
+        # No `await` in here: an interleaved send would be decided on the same balance.
+        now_ms = shell.now_ms()
+        return [self._decide_one(shell, command, now_ms) for command in commands], True
+
+    def _decide_one(self, shell: Shell[WalletMachine], command: Any, now_ms: int) -> Any:
+        machine = shell.machine
+        match command:
+            case ReadWallet():
+                return machine.view(command.tenant, command.user)
+            case ReadStatement():
+                return machine.statement(command.tenant, command.user, command.limit, command.below)
+            case FindFunding():
+                return machine.find_funding(command.packet_id)
+        if shell.refusing:
+            return OVERLOADED
+        match command:
+            case Send():
+                return self._send(shell, command, now_ms)
+            case Receive():
+                received = machine.decide_payouts(command, now_ms)
+                if isinstance(received, Refused):
+                    return received
+                if received is not None:
+                    shell.stage(received)
+                return self._watermark(shell, command.source)
+            case CreditSandbox():
+                credited = machine.decide_credit(command, now_ms)
+                if isinstance(credited, SandboxCredited):
+                    shell.stage(credited)
+                    return WalletView(credited.amount_fen, 0)
+                return credited
+            case Hold():
+                return self._hold(shell, machine.decide_hold(command, now_ms))
+            case PostHold() | VoidHold():
+                post = isinstance(command, PostHold)
+                return self._hold(shell, machine.decide_release(command.hold_id, post=post, now_ms=now_ms))
+        return self._decide_common(shell, command)
+
+    def _send(self, shell: Shell[WalletMachine], send: Send, now_ms: int) -> Funded | Refused:
+        funded = shell.machine.decide_send(send, self._terms(send), now_ms)
+        if isinstance(funded, (Funded, Refused)):
+            return funded
+        shell.stage(funded)
+        return Funded(shell.stream, funded, replayed=False)
+
+    def _hold(self, shell: Shell[WalletMachine], decision: Any) -> Done | Refused:
+        if isinstance(decision, Refused):
+            return decision
+        if not isinstance(decision, OpenHold):
+            shell.stage(decision)
+        return Done()
+
+    def _terms(self, send: Send) -> Terms:
+        rules = self._send_rules
+        key = self._keys.key(self._keys.first)
+        packet_id = packet_id_of(key, send.tenant, send.user, send.key, rules.packet_streams, rules.wallet_streams)
+        place = parse_packet_id(packet_id)
+        assert place is not None, "our own ids can be parsed"
+        algorithm, key_id, commitment = self._fairness.commit(send.kind, packet_id)
+        return Terms(
+            packet_id=packet_id,
+            packet_stream=packet_stream(place.packet_index),
+            share_fen_min=rules.share_fen_min,
+            share_fen_max=rules.share_fen_max,
+            lifetime_ms=rules.packet_lifetime_ms,
+            algorithm=algorithm,
+            key_id=key_id,
+            commitment=commitment,
+        )
