@@ -1,0 +1,83 @@
+"""Directory: finds the actor that hosts a stream and carries messages to it.
+
+Handles are cached and looked up again after a failure. A failed call has an unknown outcome: the caller repeats it with
+the same identity, or tells its own caller to.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import ray
+from ray.exceptions import RayError
+
+from actors.errors import OperatingFailure
+from actors.ledger.transfer import Done, Outgoing, Refusal, Refused, Watermark
+from actors.packet.messages import OpenNow, PacketView, Won
+from actors.wallet.messages import Funded, Statement, WalletView
+from cluster.config import Settings
+from cluster.placement import NAMESPACE, host_of
+from cluster.shards import OUTGOING
+
+Reply = Refused | Won | OpenNow | PacketView | Funded | WalletView | Statement | Watermark | Done
+Group = tuple[str, Sequence[Any]]
+"""(stream, commands)"""
+
+_REPLIES: msgspec.msgpack.Decoder[list[list[Reply]]] = msgspec.msgpack.Decoder(list[list[Reply]])
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class ShardUnavailable(OperatingFailure):
+    """The actor did not answer, so the outcome is unknown. Repeat with the same identity."""
+
+
+class Directory:
+    """The way to every stream of one system, for one process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._handles: dict[str, Any] = {}
+        self._timeout_s = settings.timing.shard_call_ms / 1000
+
+    def host_of(self, stream: str) -> str:
+        """Name the host of a stream."""
+        return host_of(stream, self._settings)
+
+    async def call(self, host: str, method: str, *arguments: Any) -> Any:
+        """Call a method of a host's actor. Raises ShardUnavailable."""
+        try:
+            handle = self._handles.get(host)
+            if handle is None:
+                handle = await asyncio.to_thread(ray.get_actor, host, namespace=NAMESPACE)
+                self._handles[host] = handle
+            return await asyncio.wait_for(getattr(handle, method).remote(*arguments), self._timeout_s)
+        except (RayError, TimeoutError, ValueError) as failure:  # ValueError: no actor of that name yet
+            self._handles.pop(host, None)
+            raise ShardUnavailable(f"{host} did not answer {method}: {type(failure).__name__}") from failure
+
+    async def ask_host(self, host: str, groups: Sequence[Group]) -> list[list[Reply]]:
+        """Ask streams of one host. Raises ShardUnavailable."""
+        return _REPLIES.decode(await self.call(host, "handle", _ENCODER.encode(groups)))
+
+    async def ask(self, groups: Sequence[Group]) -> list[list[Reply]]:
+        """Ask streams wherever they are, each host once; a host that cannot be reached answers with refusals."""
+        by_host: dict[str, list[int]] = {}
+        for index, (stream, _) in enumerate(groups):
+            by_host.setdefault(self.host_of(stream), []).append(index)
+        replies: list[list[Reply]] = [[] for _ in groups]
+
+        async def ask_one(host: str, indexes: list[int]) -> None:
+            try:
+                answers = await self.ask_host(host, [groups[i] for i in indexes])
+            except ShardUnavailable:
+                answers = [[Refused(Refusal.SHARD_UNAVAILABLE)] * len(groups[i][1]) for i in indexes]
+            for index, answer in zip(indexes, answers, strict=True):
+                replies[index] = answer
+
+        await asyncio.gather(*(ask_one(host, indexes) for host, indexes in by_host.items()))
+        return replies
+
+    async def outgoing(self, host: str) -> list[Outgoing]:
+        """Return what the host's streams have to deliver. Raises ShardUnavailable."""
+        return OUTGOING.decode(await self.call(host, "outgoing"))

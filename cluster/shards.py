@@ -1,0 +1,152 @@
+"""Shards as Ray actors: one thin class around the pure hosts, and how it is built from the configuration.
+
+`ray.remote` wraps it once, with `max_restarts=-1, max_task_retries=0`: a repeat is the caller's, with the same identity.
+Messages are msgpack bytes, small enough to travel inline.
+"""
+
+import asyncio
+import time
+from typing import Any
+
+import msgspec
+import ray
+
+from actors.host import Host, HostRules, StreamFigures
+from actors.ledger.transfer import Outgoing
+from actors.packet.fairness import SeedCommitments
+from actors.packet.machine import PacketRules
+from actors.packet.shard import PacketShard
+from actors.wallet.machine import WalletRules
+from actors.wallet.shard import SendRules, WalletShard
+from cluster.config import Keys, Settings
+from cluster.journal.redis import RedisJournals, platform_codec
+from cluster.placement import NAMESPACE
+
+CALLS_MAX = 1_000
+"""Calls to one shard under way at once; each carries a batch, and its callers bound themselves far below."""
+
+
+class WallClock:
+    """The port `Clock` on this machine's clock."""
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return time.time_ns() // 1_000_000
+
+
+def open_journals(settings: Settings) -> RedisJournals:
+    """Return the journals of the configured store."""
+    return RedisJournals(settings.store_url, platform_codec(), timeout_ms=settings.timing.store_timeout_ms)
+
+
+def host_rules(settings: Settings) -> HostRules:
+    """Read the bounds of a host."""
+    bounds = settings.bounds
+    return HostRules(bounds.commit_events_max, bounds.expire_batch_max, settings.timing.tick_ms)
+
+
+def packet_rules(settings: Settings) -> PacketRules:
+    """Read the bounds of a packet stream."""
+    bounds = settings.bounds
+    return PacketRules(
+        settings.layout.wallet_streams, bounds.unsettled_max, bounds.opened_ahead_max, bounds.settle_batch_max
+    )
+
+
+def wallet_rules(settings: Settings) -> WalletRules:
+    """Read the bounds of a wallet stream."""
+    bounds = settings.bounds
+    return WalletRules(
+        accounts_max=bounds.accounts_max,
+        unsettled_max=bounds.unsettled_max,
+        idempotency_keys_max=bounds.idempotency_keys_max,
+        idempotency_ms=bounds.idempotency_ms,
+        statement_lines_max=bounds.statement_lines_max,
+        relay_after_ms=settings.timing.relay_after_ms,
+        settle_batch_max=bounds.settle_batch_max,
+    )
+
+
+def send_rules(settings: Settings) -> SendRules:
+    """Read what every send gets."""
+    layout, limits = settings.layout, settings.limits
+    return SendRules(
+        packet_streams=layout.packet_streams,
+        wallet_streams=layout.wallet_streams,
+        share_fen_min=limits.share_fen_min,
+        share_fen_max=limits.share_fen_max,
+        packet_lifetime_ms=limits.packet_lifetime_ms,
+    )
+
+
+def build_host(name: str, streams: list[str], settings: Settings, keys: Keys) -> Host[Any]:
+    """Join a host to its store, clock and keys."""
+    journals, clock, rules = open_journals(settings), WallClock(), host_rules(settings)
+    if name.startswith("packet-"):
+        return PacketShard(name, streams, journals, clock, keys, rules, packet_rules(settings))
+    return WalletShard(
+        name,
+        streams,
+        journals,
+        clock,
+        keys,
+        SeedCommitments(keys),
+        rules,
+        wallet_rules(settings),
+        send_rules(settings),
+    )
+
+
+class ShardActor:
+    """What Ray runs: a host, its messages in bytes."""
+
+    def __init__(self, name: str, streams: list[str], settings: Settings, keys: Keys) -> None:
+        self._host = build_host(name, streams, settings, keys)
+        self._starting = asyncio.get_running_loop().create_task(self._host.start())
+        self._encoder = msgspec.msgpack.Encoder()
+
+    async def handle(self, payload: bytes) -> bytes:
+        """Answer groups of commands; see `Host.handle`."""
+        return await self._host.handle(payload)
+
+    async def outgoing(self) -> bytes:
+        """Return what settlement may deliver: `[Outgoing, ...]`."""
+        return self._encoder.encode(await self._host.outgoing())
+
+    async def report(self, audit: bool) -> bytes:
+        """Report every stream: `[StreamFigures, ...]`."""
+        return self._encoder.encode(await self._host.report(audit=audit))
+
+    async def totals_at(self, payload: bytes) -> bytes:
+        """Answer what this source had sent at given numbers; see `Host.totals_at`."""
+        asked = msgspec.msgpack.decode(payload, type=list[tuple[str, str, int, list[int]]])
+        return self._encoder.encode(await self._host.totals_at(asked))
+
+    async def advance_clock(self, offset_ms: int) -> None:
+        """Adopt the durable sandbox offset."""
+        await self._host.advance_clock(offset_ms)
+
+
+REPORTS: msgspec.msgpack.Decoder[list[StreamFigures]] = msgspec.msgpack.Decoder(list[StreamFigures])
+OUTGOING: msgspec.msgpack.Decoder[list[Outgoing]] = msgspec.msgpack.Decoder(list[Outgoing])
+TOTALS: msgspec.msgpack.Decoder[list[tuple[int | None, list[int | None]]]] = msgspec.msgpack.Decoder(
+    list[tuple[int | None, list[int | None]]]
+)
+
+
+def create_shard(name: str, streams: list[str], settings: Settings, keys: Keys) -> Any:
+    """Create (or find) the detached, named, ever restarting actor of a host and return its handle."""
+    return (
+        ray.remote(ShardActor)
+        .options(
+            name=name,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_task_retries=0,
+            max_concurrency=CALLS_MAX,
+            num_cpus=settings.placement.shard_cpus,
+        )
+        .remote(name, streams, settings, keys)
+    )
