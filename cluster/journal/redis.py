@@ -1,0 +1,313 @@
+"""Redis journal: streams in Redis or Valkey, fenced by their own ids.
+
+A stream's ids only grow, also after a trim: `XADD key NOMKSTREAM <epoch>-<seq>` refuses a zombie (a later epoch's
+fence is greater) and a repeated append alike. So the client library must never repeat one by itself.
+
+| key | type | holds |
+|---|---|---|
+| `<prefix>:journal:<stream>` | stream | elements, each in the one field `e` |
+| `<prefix>:catalogue` | hash | stream -> kind |
+| `<prefix>:epochs` | hash | stream -> its latest epoch: tells a lost stream from a new one |
+| `<prefix>:snapshot:<stream>:<position>` | string | a snapshot, immutable |
+| `<prefix>:snapshot:<stream>` | string | position of the newest adopted snapshot |
+| `<prefix>:clock` | string | offset of the sandbox clock in ms |
+| `<prefix>:system` | hash | `id`, `created`, `packet_streams`, `wallet_streams` |
+"""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from redis.asyncio import BlockingConnectionPool, ConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
+
+from actors.errors import FencedOut, JournalFull, JournalUnavailable, NotHere, OperatingFailure
+from actors.ports import Activation, Event, Position, Sealed
+from cluster.journal import check_layout
+from cluster.journal.codec import Chain, Codec, corrupt, position_of, stream_gone
+from cluster.journal.line import Line
+from cluster.journal.snapshot import READ_CHUNK, Record, another_snapshot, decode_record, read_tail
+
+CONNECTIONS_MAX = 4
+"""For activations, reads and snapshots; appends and confirmations share the one line."""
+
+READ_BYTES_AIM = 4_194_304
+"""A round trip fetches fewer elements when they are so large together."""
+
+_FIELD = b"e"
+_NOTHING = Position(0, 0)
+
+# Atomic: no rival's element can come between the last id that is read here and the fence.
+# KEYS journal, catalogue, epochs; ARGV stream, fence. Returns fence and the last id before it, "" for a new stream.
+_FENCE = """
+if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return {'not here', ''} end
+local before = ''
+if redis.call('EXISTS', KEYS[1]) == 1 then
+  local found = redis.call('XINFO', 'STREAM', KEYS[1])
+  for i = 1, #found, 2 do
+    if found[i] == 'last-generated-id' then before = found[i + 1] end
+  end
+elseif redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then
+  return {'gone', ''}
+end
+local epoch = string.format('%.0f', tonumber(string.match(before, '^%d+') or '0') + 1)
+redis.call('XADD', KEYS[1], epoch .. '-0', 'e', ARGV[2])
+redis.call('HSET', KEYS[3], ARGV[1], epoch)
+return {epoch .. '-0', before}
+"""
+
+# XINFO answers with the first and the last element as well; here they stay in the store.
+_LAST_ID = """
+if redis.call('EXISTS', KEYS[1]) == 0 then return '' end
+local found = redis.call('XINFO', 'STREAM', KEYS[1])
+for i = 1, #found, 2 do
+  if found[i] == 'last-generated-id' then return found[i + 1] end
+end
+"""
+
+# KEYS system, catalogue; ARGV id, created, packet streams, wallet streams, then stream and kind by turns.
+_CREATE_SYSTEM = """
+if redis.call('HEXISTS', KEYS[1], 'id') == 0 then
+  redis.call('HSET', KEYS[1], 'id', ARGV[1], 'created', ARGV[2], 'packet_streams', ARGV[3], 'wallet_streams', ARGV[4])
+  for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+end
+return redis.call('HMGET', KEYS[1], 'id', 'packet_streams', 'wallet_streams')
+"""
+
+# KEYS pointer; ARGV epoch, seq.
+_ADOPT = """
+local present = redis.call('GET', KEYS[1])
+if present then
+  local epoch, seq = string.match(present, '^(%d+)-(%d+)$')
+  epoch, seq = tonumber(epoch), tonumber(seq)
+  local new_epoch, new_seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+  if new_epoch < epoch or (new_epoch == epoch and new_seq <= seq) then return 0 end
+end
+redis.call('SET', KEYS[1], ARGV[1] .. '-' .. ARGV[2])
+return 1
+"""
+
+
+class RedisJournals:
+    """Implements `actors.ports.Journals` on one Redis or Valkey. Belongs to one event loop."""
+
+    def __init__(self, url: str, codec: Codec, *, timeout_ms: int, system: str = "hongbao") -> None:
+        """Connect to nothing yet. `url`: redis://, rediss:// or unix://; `system` is the prefix of every key."""
+        self.codec = codec
+        self.address = _address(url)
+        self._system = system
+        # RESP2, so that no unasked message ever comes between the answers.
+        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), "protocol": 2, "decode_responses": False}
+        timeout_s = timeout_ms / 1_000
+        pool = BlockingConnectionPool.from_url(
+            url,
+            max_connections=CONNECTIONS_MAX,
+            timeout=timeout_s,
+            socket_timeout=timeout_s,
+            socket_connect_timeout=timeout_s,
+            **options,
+        )
+        self._client = Redis.from_pool(pool)
+        lines = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=None, **options)
+        self.line = Line(lines.make_connection, timeout_ms)
+
+    def open(self, stream: str) -> "RedisJournal":
+        """Return a fresh journal object for one activation of the stream."""
+        return RedisJournal(self, stream)
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self.line.close()
+        await self._client.aclose()
+
+    async def ping(self) -> None:
+        """Return if the store answers. Raises JournalUnavailable."""
+        await self._ask(self._client.ping())
+
+    async def clock_offset_ms(self) -> int:
+        """Return the durable offset of the sandbox clock. Raises JournalUnavailable."""
+        return int(await self._ask(self._client.get(self._key("clock"))) or 0)
+
+    async def advance_clock(self, ms: int) -> int:
+        """Move the sandbox clock forward and return its offset. Raises JournalUnavailable."""
+        assert ms >= 0, "the clock never goes back"
+        return int(await self._ask(self._client.incrby(self._key("clock"), ms)))
+
+    async def create_system(self, packet_streams: int, wallet_streams: int, streams: dict[str, str]) -> str:
+        """List every stream and its kind unless already done; return the system's id.
+
+        Raises JournalUnavailable, or ValueError if the system was created with another layout.
+        """
+        listed = [part for stream in streams.items() for part in stream]
+        keys = self._key("system"), self._key("catalogue")
+        created_ms = time.time_ns() // 1_000_000
+        arguments = uuid.uuid4().hex, created_ms, packet_streams, wallet_streams
+        found = await self._ask(self._client.eval(_CREATE_SYSTEM, len(keys), *keys, *arguments, *listed))
+        check_layout(self.address, (int(found[1]), int(found[2])), (packet_streams, wallet_streams))
+        return cast(str, found[0].decode())
+
+    async def streams(self) -> dict[str, str]:
+        """Return the catalogue: every stream and its kind. Raises JournalUnavailable."""
+        found = await self._ask(self._client.hgetall(self._key("catalogue")))
+        return {stream.decode(): kind.decode() for stream, kind in found.items()}
+
+    async def read(
+        self, stream: str, after: Position | None, through: Position | None, chunk: int = READ_CHUNK
+    ) -> AsyncIterator[tuple[Position, bytes]]:
+        """Yield the elements after one position (exclusive; None: from the start) through another (None: to the end).
+
+        Raises JournalUnavailable, JournalCorrupt: an element is not one of a journal.
+        """
+        count = chunk
+        while True:
+            begin, end = f"({after or _NOTHING}", str(through) if through else "+"
+            found = await self._ask(self._client.xrange(self._key("journal", stream), begin, end, count))
+            size = 0
+            for element_id, fields in found:
+                after = position_of(element_id)
+                if fields.keys() != {_FIELD}:
+                    raise corrupt(stream, after, f"is no element of a journal: its fields are {sorted(fields)}")
+                size += len(fields[_FIELD])
+                yield after, fields[_FIELD]
+            if len(found) < count:
+                return
+            count = max(1, count // 2) if size > READ_BYTES_AIM else min(chunk, count * 2)
+
+    async def last_position(self, stream: str) -> Position | None:
+        """Return the greatest id the stream ever had, None if it does not exist. Raises JournalUnavailable."""
+        found = await self._ask(self._client.eval(_LAST_ID, 1, self._key("journal", stream)))
+        return position_of(found) if found else None
+
+    async def write_snapshot(self, record: Record) -> None:
+        """Store a snapshot for ever. Raises JournalUnavailable, JournalCorrupt if another is stored there."""
+        key, payload = self._key("snapshot", record.stream, str(record.position)), record.encode()
+        written = await self._ask(self._client.set(key, payload, nx=True))
+        if not written and await self._ask(self._client.get(key)) != payload:
+            raise another_snapshot(record)
+
+    async def adopt_snapshot(self, stream: str, position: Position) -> bool:
+        """Make a stored snapshot the one that activations start from; False if a newer one already is.
+
+        Raises JournalUnavailable, JournalCorrupt if it is not stored.
+        """
+        await self._load(stream, position)
+        return bool(await self._ask(self._client.eval(_ADOPT, 1, self._key("snapshot", stream), *position)))
+
+    async def load_snapshot(self, stream: str) -> Record | None:
+        """Return the newest adopted snapshot, None if there is none. Raises JournalUnavailable, JournalCorrupt."""
+        pointer = await self._ask(self._client.get(self._key("snapshot", stream)))
+        return await self._load(stream, position_of(pointer)) if pointer else None
+
+    async def _load(self, stream: str, position: Position) -> Record:
+        payload = await self._ask(self._client.get(self._key("snapshot", stream, str(position))))
+        return decode_record(stream, position, payload)
+
+    async def fence(self, stream: str, host: str) -> tuple[Position | None, Position]:
+        """Append the next epoch's fence; return the stream's last id before it (None: new stream) and its own.
+
+        Raises NotHere, JournalUnavailable, JournalCorrupt: the stream was written before and is gone.
+        """
+        keys = self._key("journal", stream), self._key("catalogue"), self._key("epochs")
+        payload = self.codec.fence(host)
+        fence, before = await self._ask(self._client.eval(_FENCE, len(keys), *keys, stream, payload))
+        if fence == b"not here":
+            raise NotHere(f"journal {stream}: the catalogue in {self.address} does not list this stream")
+        if fence == b"gone":
+            raise stream_gone(stream)
+        return position_of(before) if before else None, position_of(fence)
+
+    async def append(self, stream: str, sealed: Sealed) -> None:
+        """Append one sealed entry."""
+        position, payload = sealed
+        try:
+            written = await self.line.call(
+                "XADD", self._key("journal", stream), "NOMKSTREAM", str(position), _FIELD, payload
+            )
+        except RedisError as error:
+            raise self._append_failure(stream, position, error) from error
+        if written is None:
+            # Whoever activates next learns why: not listed any more, or lost.
+            raise FencedOut(f"journal {stream}: the stream is gone, {position} was not appended")
+
+    async def last_id(self, stream: str) -> Position | None:
+        """Return the greatest id the stream ever had, asked behind every append already sent."""
+        try:
+            found = await self.line.call("EVAL", _LAST_ID, 1, self._key("journal", stream))
+        except RedisError as error:
+            raise self._unavailable(error) from error
+        return position_of(found) if found else None
+
+    def _append_failure(self, stream: str, position: Position, error: RedisError) -> OperatingFailure:
+        if isinstance(error, OutOfMemoryError):
+            return JournalFull(
+                f"journal {stream}: {position} was refused, the store in {self.address} is out of memory"
+            )
+        if isinstance(error, ResponseError) and "equal or smaller" in str(error):
+            return FencedOut(f"journal {stream}: {position} was refused, the stream is already at it or beyond")
+        return self._unavailable(error)
+
+    async def _ask(self, answer: Awaitable[Any] | Any) -> Any:
+        try:
+            return await answer
+        except (RedisError, OSError) as error:
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> JournalUnavailable:
+        return JournalUnavailable(f"the store in {self.address} did not answer: {type(error).__name__}: {error}")
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((self._system, *parts))
+
+
+class RedisJournal:
+    """Implements `actors.ports.Journal`."""
+
+    def __init__(self, journals: RedisJournals, stream: str) -> None:
+        """Belong to nobody until activated."""
+        self._journals = journals
+        self._stream = stream
+        self._chain: Chain | None = None
+        self._durable = _NOTHING
+        self._appending: Position | None = None
+
+    async def activate(self, host: str) -> Activation:
+        """Fence every earlier owner out, then read the stream."""
+        before, fence = await self._journals.fence(self._stream, host)
+        tail = await read_tail(self._journals, self._journals.codec, self._stream, before, fence)
+        self._chain, self._durable = tail.chain, fence
+        snapshot = tail.record.snapshot() if tail.record else None
+        return Activation(fence.epoch, snapshot, tail.events, tail.chain.version)
+
+    def seal(self, events: Sequence[Event]) -> Sealed:
+        """Turn events into the next entry."""
+        assert self._chain is not None, "activate first"
+        return self._chain.seal(events)
+
+    async def append(self, sealed: Sealed) -> None:
+        """Return once the entry is durable."""
+        assert self._appending is None, "one append at a time"
+        self._appending = sealed.position
+        try:
+            await self._journals.append(self._stream, sealed)
+            self._durable = sealed.position
+        finally:
+            self._appending = None
+
+    async def confirm(self) -> None:
+        """Return once the store has said that the last entry is still this owner's."""
+        # An append under way may overtake the answer, so both of its outcomes are this owner's.
+        ours = {self._durable, self._appending}
+        last = await self._journals.last_id(self._stream)
+        if last not in ours:
+            raise FencedOut(f"journal {self._stream}: the stream is at {last or 'nothing'}, not at {self._durable}")
+
+
+def _address(url: str) -> str:
+    """Return the URL for messages: without user and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
