@@ -1,0 +1,175 @@
+"""Demo: its population comes near the minute it replays, and its record believes nothing that is not so."""
+
+import io
+from itertools import islice
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from loadtest import demo
+from loadtest.client import Api, Audit, BatchItem, Packet, Problem, Taken
+from loadtest.demo import Options, Replay, Target
+from loadtest.display import show
+from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND, SHARE_FEN_MAX, plans
+from loadtest.result import Outcome
+from tests.unit.fake_gateway import FAULTS, GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
+
+HARMLESS = ("answer_lost", "overloaded", "proxy_error")
+FIGURES = [
+    "packets", "grabs_ok", "grabs_refused", "funded_fen", "paid_fen", "refunded_fen", "remaining_fen",
+    "in_flight_fen", "difference_fen", "double_grabs", "over_issued", "seconds", "grabs_per_second",
+]  # fmt: skip
+
+
+# The population
+
+
+@pytest.mark.parametrize("seed", [1, 7, 20_160_101])
+def test_the_plan_comes_near_the_ratios_of_the_minute(seed: int) -> None:
+    dealt = list(islice(plans(seed, 1_000), 4_000))
+    opens = sum(plan.opens for plan in dealt)
+    assert opens / len(dealt) == pytest.approx(OPENS_PER_SEND, rel=0.08)
+    assert sum(plan.attempts for plan in dealt) / opens == pytest.approx(ATTEMPTS_PER_OPEN, rel=0.08)
+
+
+def test_every_planned_packet_is_one_the_platform_allows() -> None:
+    for plan in islice(plans(3, 1_000), 4_000):
+        assert 1 <= plan.shares <= 100
+        assert plan.shares <= plan.total_fen <= SHARE_FEN_MAX * plan.shares
+        assert plan.kind == "lucky" or plan.total_fen % plan.shares == 0
+        assert {plan.sender, *plan.taps, *plan.late} <= set(range(1_000))
+
+
+def test_the_plan_has_both_kinds_all_sizes_unfinished_and_hot_packets_and_mostly_single_grabs() -> None:
+    dealt = list(islice(plans(3, 1_000), 4_000))
+    assert {plan.kind for plan in dealt} == {"lucky", "equal"}
+    assert {1, 100} <= {plan.shares for plan in dealt}
+    assert sum(plan.opens < plan.shares for plan in dealt) > 400
+    assert any(len(plan.taps) > plan.shares + 50 for plan in dealt)
+    assert any(len(set(plan.taps)) < len(plan.taps) for plan in dealt)
+    batched = sum(len(plan.taps) for plan in dealt if plan.batched)
+    assert 0 < batched < sum(plan.attempts for plan in dealt) / 4
+
+
+def test_the_same_seed_gives_the_same_minute() -> None:
+    assert list(islice(plans(5, 1_000), 500)) == list(islice(plans(5, 1_000), 500))
+    assert list(islice(plans(5, 1_000), 500)) != list(islice(plans(6, 1_000), 500))
+
+
+# The run
+
+
+async def run_against(gateway: FakeGateway, seconds: float = 0.3) -> Outcome:
+    options = Options(seconds=seconds, users=60, seed=11, connections_max=16, deadline_s=5.0)
+    async with serving(gateway) as url:
+        target = Target(url, OPERATOR_TOKEN, GATEWAY_TOKEN, fresh=True)
+        return await Replay(target, options, Console(file=io.StringIO())).run()
+
+
+def broken(outcome: Outcome) -> str:
+    return "; ".join(check.sentence for check in outcome.checks if not check.holds)
+
+
+@pytest.mark.parametrize("faults", [(), *((fault,) for fault in HARMLESS), HARMLESS])
+async def test_an_honest_platform_is_found_clean_even_when_answers_are_lost(faults: tuple[str, ...]) -> None:
+    gateway = FakeGateway(*faults)
+    outcome = await run_against(gateway)
+    assert not broken(outcome), outcome.record.sentences
+    assert outcome.clean
+    figures = outcome.figures
+    assert figures.packets == len(gateway.packets) > 24
+    assert figures.grabs_ok == sum(len(packet.grabs) for packet in gateway.packets.values())
+    assert figures.grabs_refused > 0
+    assert figures.funded_fen == figures.paid_fen + figures.refunded_fen
+    assert figures.refunded_fen > 0
+    assert list(msgspec.to_builtins(figures)) == FIGURES
+
+
+@pytest.mark.parametrize(
+    ("fault", "figure"),
+    [
+        ("grants_twice", "double_grabs"),
+        ("gives_beyond", "over_issued"),
+        ("same_rank", "over_issued"),
+        ("refund_lost", "wallets"),
+        ("credit_lost", "wallets"),
+        ("win_forgotten", "contradict"),
+        ("drained_early", "contradict"),
+        ("late_win", "contradict"),
+        ("never_settles", "in flight"),
+    ],
+)
+async def test_every_lie_of_a_platform_is_found(fault: str, figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "DRAIN_S", 0.3)
+    outcome = await run_against(FakeGateway(fault))
+    assert not outcome.clean
+    if figure in FIGURES:
+        assert getattr(outcome.figures, figure) > 0
+    else:
+        assert figure in broken(outcome)
+
+
+def test_every_lie_has_its_test() -> None:
+    lies = {
+        mark.args[1][i][0]
+        for mark in test_every_lie_of_a_platform_is_found.pytestmark  # type: ignore[attr-defined]
+        for i in range(len(mark.args[1]))
+    }
+    assert lies | set(HARMLESS) == FAULTS
+
+
+async def test_the_result_is_shown_with_its_verdict() -> None:
+    outcome = await run_against(FakeGateway(), seconds=0.1)
+    paper = io.StringIO()
+    show(outcome, Console(file=paper, width=120))
+    assert "opens for each send" in paper.getvalue()
+    assert "Clean: every fen is accounted for." in paper.getvalue()
+
+
+# The client
+
+
+async def test_the_client_repeats_with_the_same_key_and_is_funded_once() -> None:
+    gateway = FakeGateway("answer_lost")
+    gateway.wallets["li"] = 1_000
+    async with serving(gateway) as url, Api(url, "li") as api:
+        sent = [await api.send("lucky", 10, 2, key=f"key-{number}") for number in range(20)]
+    assert all(isinstance(packet, Packet) for packet in sent)
+    assert len(gateway.packets) == 20
+    assert gateway.wallets["li"] == 800
+    assert api.traffic.lost == api.traffic.retries > 0
+
+
+async def test_a_refusal_is_a_value_and_definite() -> None:
+    gateway = FakeGateway()
+    gateway.wallets["li"] = 5
+    async with serving(gateway) as url, Api(url, "li") as api:
+        assert await api.send("lucky", 10, 2, key="k") == Problem(402, "insufficient_funds", retryable=False)
+        assert await api.grab("0" * 32) == Problem(404, "packet_not_found", retryable=False)
+
+
+async def test_an_outcome_stays_unknown_past_the_deadline_when_nobody_answers() -> None:
+    async with serving(FakeGateway()) as url:
+        pass
+    async with Api(url, "li", deadline_s=0.2) as api:
+        answer = await api.grab("0" * 32)
+    assert isinstance(answer, Problem)
+    assert (answer.status, answer.retryable, answer.unknown) == (0, True, True)
+    assert api.traffic.retries > 0
+
+
+async def test_one_bad_item_does_not_fail_a_batch() -> None:
+    gateway = FakeGateway()
+    gateway.wallets["li"] = 10
+    async with serving(gateway) as url, Api(url, "li") as api:
+        packet = await api.send("equal", 10, 2, key="k")
+        assert isinstance(packet, Packet)
+        batch = await api.acting(GATEWAY_TOKEN).grab_batch([(packet.packet_id, "li"), ("1" * 32, "li")])
+        taken = await api.grab(packet.packet_id)
+        audit = await api.acting(OPERATOR_TOKEN).audit()
+    assert batch == [BatchItem(amount_fen=5, rank=1), BatchItem(code="packet_not_found")]
+    assert isinstance(taken, Taken)
+    assert (taken.amount_fen, taken.rank, taken.replayed) == (5, 1, True)
+    assert isinstance(audit, Audit)
+    assert audit.funded_fen == 10
