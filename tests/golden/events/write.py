@@ -1,0 +1,118 @@
+"""Golden events: one sample of every event type, and the files that hold their bytes for ever.
+
+`python -m tests.golden.events.write` writes the files that are missing. It never changes one: a journal written years
+ago holds those bytes. A sample that gained a field (at the end, with a default) gets a new file beside the old one.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from actors.ledger.transfer import PacketFunded, Payout, PayoutsReceived, Settled, SnapshotTaken
+from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned
+from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
+
+FOLDER = Path(__file__).parent
+COMMAND = "python -m tests.golden.events.write"
+
+_AT_MS = 1_451_577_900_000  # 2016-01-01 00:05 in Beijing
+_PACKET = "aabaaayv5vchwqj5hkvfxk2pzmy4rlsb"
+_FUNDING = PacketFunded(
+    number=7,
+    packet_stream="packet-002",
+    packet_id=_PACKET,
+    tenant="wechat",
+    sender="李雷",
+    key="new-year-1",
+    kind="lucky",
+    total_fen=8_888,
+    count=10,
+    share_fen_min=1,
+    share_fen_max=20_000,
+    greeting="恭喜发财",
+    at_ms=_AT_MS,
+    expires_at_ms=_AT_MS + 86_400_000,
+    algorithm="split-1",
+    key_id="k1",
+    commitment=bytes(range(32)),
+)
+
+SAMPLES: tuple[msgspec.Struct, ...] = (
+    _FUNDING,
+    PayoutsReceived(
+        source="packet-002",
+        payouts=[
+            Payout(1, "share", "wechat", "韩梅梅", 1_234, _PACKET),
+            Payout(2, "refund", "wechat", "李雷", 7_654, _PACKET),
+        ],
+        at_ms=_AT_MS + 200,
+    ),
+    Settled(destination="wallet-005", number=2),
+    SnapshotTaken(epoch=3, seq=41),
+    Opened(source="wallet-001", funding=_FUNDING),
+    OpeningReturned(source="wallet-001", funding=_FUNDING, to_wallet=1, number=9),
+    Grabbed(
+        packet_id=_PACKET,
+        user="韩梅梅",
+        rank=10,
+        amount_fen=1_234,
+        at_ms=_AT_MS + 100,
+        to_wallet=5,
+        number=1,
+        seed=bytes(range(32, 64)),
+    ),
+    Expired(
+        packet_id=_PACKET,
+        amount_fen=7_654,
+        at_ms=_AT_MS + 86_400_000,
+        to_wallet=1,
+        number=2,
+        seed=bytes(range(32, 64)),
+    ),
+    SandboxCredited(tenant="wechat", user="李雷", amount_fen=1_000_000, at_ms=_AT_MS),
+    Held(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS),
+    HoldPosted(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 1),
+    HoldVoided(hold_id="photo-2", tenant="wechat", user="李雷", amount_fen=300, at_ms=_AT_MS + 2),
+)
+
+
+def tag_of(event_type: type[msgspec.Struct]) -> str:
+    """Return the tag that names the type in the journal."""
+    return str(event_type.__struct_config__.tag)
+
+
+def golden(event: msgspec.Struct) -> str:
+    """Return what the file of this event must hold."""
+    fields = {"tag": tag_of(type(event)), "hex": msgspec.msgpack.encode(event).hex(), "fields": _readable(event)}
+    return json.dumps(fields, ensure_ascii=False, indent=2) + "\n"
+
+
+def _readable(value: Any) -> Any:
+    if isinstance(value, msgspec.Struct):
+        return {name: _readable(getattr(value, name)) for name in value.__struct_fields__}
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, list):
+        return [_readable(part) for part in value]
+    return value
+
+
+def main() -> int:
+    """Write the missing files; return 1 if one that exists does not hold its sample any more."""
+    changed = 0
+    for event in SAMPLES:
+        file = FOLDER / f"{tag_of(type(event))}.json"
+        if not file.exists():
+            file.write_text(golden(event), encoding="utf-8")
+            print(f"wrote {file}")
+        elif file.read_text(encoding="utf-8") != golden(event):
+            print(f"{file} holds other bytes than its sample and was left as it is")
+            changed = 1
+    return changed
+
+
+if __name__ == "__main__":
+    sys.exit(main())
