@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from actors.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure
+from actors.ledger.book import Sent
 from actors.ledger.transfer import (
     Acknowledge,
     AdoptSnapshot,
@@ -58,6 +59,15 @@ class StreamFigures(msgspec.Struct, frozen=True):
     figures: dict[str, int] = {}
     received: dict[str, tuple[int, int, dict[int, int]]] = {}
     """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
+
+
+class SentTotals(msgspec.Struct, frozen=True, array_like=True):
+    """What a source says about one destination. Amounts in fen; None: forgotten, because it was settled since."""
+
+    last_number: int
+    total_fen: int
+    at_number_fen: int | None
+    ahead_fen: list[int | None]
 
 
 M = TypeVar("M", bound=Machine)
@@ -131,7 +141,7 @@ class Host(ABC, Generic[M]):
                 return Done()
             case AdoptSnapshot():
                 shell.stage(SnapshotTaken(command.epoch, command.seq))
-                shell.snapshot_version = shell.machine.version
+                shell.snapshot_version = command.version
                 return Done()
         raise AssertionError(f"{type(command).__name__} is no command of {shell.stream}")
 
@@ -242,22 +252,19 @@ class Host(ABC, Generic[M]):
         await shell.commit().durable()
         return read
 
-    async def totals_at(
-        self, asked: list[tuple[str, str, int, list[int]]]
-    ) -> list[tuple[int | None, list[int | None]]]:
-        """Return, for each (source, destination, number, ahead numbers), what this source sent.
+    async def totals_at(self, asked: list[tuple[str, str, int, list[int]]]) -> list[SentTotals]:
+        """Return, for each (source, destination, number, numbers ahead), what this source durably sent.
 
-        The cumulative fen at `number`, and the amount of each number ahead; None where it is no longer known.
+        Raises NotHere, JournalUnavailable, FencedOut.
         """
-        answers: list[tuple[int | None, list[int | None]]] = []
+        answers = []
+        shells: dict[str, Shell[M]] = {}
         for stream, destination, number, ahead in asked:
-            book = (await self.shell(stream)).machine.book  # type: ignore[attr-defined]
-            sent = book.sent.get(destination)
-            if sent is None:
-                answers.append((0 if number == 0 else None, [None for _ in ahead]))
-                continue
+            shell = shells[stream] = await self.shell(stream)
+            sent = shell.machine.book.sent.get(destination) or Sent()  # type: ignore[attr-defined]
             amounts = [sent.unsettled[n].amount_fen if n in sent.unsettled else None for n in ahead]
-            answers.append((sent.total_at(number), amounts))
+            answers.append(SentTotals(sent.last_number, sent.total_fen, sent.total_at(number), amounts))
+        await asyncio.gather(*(shell.commit().durable() for shell in shells.values()))
         return answers
 
     def _figures(self, shell: Shell[M]) -> StreamFigures:

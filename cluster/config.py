@@ -81,6 +81,7 @@ class Bounds(_Section):
     token_cache_max: PositiveInt
     gateway_queue_max: PositiveInt
     gateway_batch_max: PositiveInt
+    requests_max: PositiveInt
     ongoing_requests_max: PositiveInt
     queued_requests_max: PositiveInt
 

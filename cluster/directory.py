@@ -5,12 +5,13 @@ the same identity, or tells its own caller to.
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from actors.errors import OperatingFailure
 from actors.ledger.transfer import Done, Outgoing, Refusal, Refused, Watermark
@@ -19,6 +20,8 @@ from actors.wallet.messages import Funded, Statement, WalletView
 from cluster.config import Settings
 from cluster.placement import NAMESPACE, host_of
 from cluster.shards import OUTGOING
+
+log = logging.getLogger(__name__)
 
 Reply = Refused | Won | OpenNow | PacketView | Funded | WalletView | Statement | Watermark | Done
 Group = tuple[str, Sequence[Any]]
@@ -54,6 +57,8 @@ class Directory:
             return await asyncio.wait_for(getattr(handle, method).remote(*arguments), self._timeout_s)
         except (RayError, TimeoutError, ValueError) as failure:  # ValueError: no actor of that name yet
             self._handles.pop(host, None)
+            if isinstance(failure, RayTaskError):
+                log.error("%s failed in %s: %s", host, method, failure)
             raise ShardUnavailable(f"{host} did not answer {method}: {type(failure).__name__}") from failure
 
     async def ask_host(self, host: str, groups: Sequence[Group]) -> list[list[Reply]]:

@@ -1,7 +1,7 @@
 """Shards as Ray actors: one thin class around the pure hosts, and how it is built from the configuration.
 
-`ray.remote` wraps it once, with `max_restarts=-1, max_task_retries=0`: a repeat is the caller's, with the same identity.
-Messages are msgpack bytes, small enough to travel inline.
+`ray.remote` wraps it once, with `max_restarts=-1, max_task_retries=0`: a repeat is the caller's, with the same
+identity. Messages are msgpack bytes, small enough to travel inline.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import ray
 
-from actors.host import Host, HostRules, StreamFigures
+from actors.host import Host, HostRules, SentTotals, StreamFigures
 from actors.ledger.transfer import Outgoing
 from actors.packet.fairness import SeedCommitments
 from actors.packet.machine import PacketRules
@@ -129,9 +129,7 @@ class ShardActor:
 
 REPORTS: msgspec.msgpack.Decoder[list[StreamFigures]] = msgspec.msgpack.Decoder(list[StreamFigures])
 OUTGOING: msgspec.msgpack.Decoder[list[Outgoing]] = msgspec.msgpack.Decoder(list[Outgoing])
-TOTALS: msgspec.msgpack.Decoder[list[tuple[int | None, list[int | None]]]] = msgspec.msgpack.Decoder(
-    list[tuple[int | None, list[int | None]]]
-)
+TOTALS: msgspec.msgpack.Decoder[list[SentTotals]] = msgspec.msgpack.Decoder(list[SentTotals])
 
 
 def create_shard(name: str, streams: list[str], settings: Settings, keys: Keys) -> Any:

@@ -124,10 +124,11 @@ class Acknowledge(msgspec.Struct, frozen=True, array_like=True, tag="acknowledge
 
 
 class AdoptSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="adopt_snapshot"):
-    """Command to any stream: a snapshot up to this position has been written and verified."""
+    """Command to any stream: a snapshot of this version, up to this position, has been written and verified."""
 
     epoch: int
     seq: int
+    version: int
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):

@@ -1,7 +1,7 @@
 """Fairness: a packet's seed, the commitment to it, and unbiased integers drawn from it. Pure.
 
 The seed is HMAC-SHA256(platform key, "seed" 0x00 packet id): nobody chooses it. Before the first grab the commitment
-SHA-256(algorithm 0x00 packet id 0x00 seed) is durable and known to the sender; the seed is published when the packet ends.
+SHA-256(algorithm 0x00 packet id 0x00 seed) is durable and known to the sender; the seed is published at the end.
 The stream of random words is HMAC-SHA256(seed, counter), counter = 0, 1, 2, ... as 8 big-endian bytes, cut into
 big-endian 32-bit words. An integer below n is the word modulo n, words of the last incomplete stretch rejected.
 """

@@ -177,7 +177,7 @@ class PacketMachine:
         return Settled(destination, number)
 
     def due(self, now_ms: int, limit: int) -> list[str]:
-        """Take at most `limit` packets whose time may be over off the timer; the caller expires them in the same step."""
+        """Take at most `limit` packets off the timer whose time may be over; the caller expires them in the same step."""
         names: list[str] = []
         while self._expiries and self._expiries[0][0] <= now_ms and len(names) < limit:
             names.append(heappop(self._expiries)[1])
@@ -336,8 +336,6 @@ class PacketMachine:
         if type(event) is Grabbed:
             tenant = self._state.packets[event.packet_id].funding.tenant
             return Payout(event.number, "share", tenant, event.user, event.amount_fen, event.packet_id)
-        if isinstance(event, OpeningReturned):
-            funding = event.funding
-        else:
-            funding = self._state.packets[event.packet_id].funding
+        returned = isinstance(event, OpeningReturned)
+        funding = event.funding if returned else self._state.packets[event.packet_id].funding
         return Payout(event.number, "refund", funding.tenant, funding.sender, event.amount_fen, funding.packet_id)

@@ -151,6 +151,11 @@ class RedisJournals:
         check_layout(self.address, (int(found[1]), int(found[2])), (packet_streams, wallet_streams))
         return cast(str, found[0].decode())
 
+    async def system_id(self) -> str:
+        """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
+        found = await self._ask(self._line.call("HGET", self._key("system"), "id"))
+        return "" if found is None else str(found.decode())
+
     async def streams(self) -> dict[str, str]:
         """Return the catalogue: every stream and its kind. Raises JournalUnavailable."""
         found = await self._ask(self._client.hgetall(self._key("catalogue")))

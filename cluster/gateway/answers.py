@@ -1,0 +1,99 @@
+"""Answers: replies of the shards in the shape of the HTTP contract."""
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+
+from actors.ledger.transfer import PacketFunded, Refused
+from actors.packet.messages import PacketView, Won
+from actors.packet.split import split
+
+_ENCODER = msgspec.json.Encoder()
+
+
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Write any msgspec-encodable value."""
+    return Response(_ENCODER.encode(body), status_code=status, media_type="application/json", headers=headers)
+
+
+def sent_packet(funding: PacketFunded) -> dict[str, Any]:
+    """Return the packet as its sender is told it, the same for every repeat."""
+    return {
+        "packet_id": funding.packet_id,
+        "kind": funding.kind,
+        "state": "open",
+        "total_fen": funding.total_fen,
+        "count": funding.count,
+        "greeting": funding.greeting,
+        "sender": funding.sender,
+        "created_at_ms": funding.at_ms,
+        "expires_at_ms": funding.expires_at_ms,
+        "algorithm": funding.algorithm,
+        "commitment": funding.commitment.hex(),
+    }
+
+
+def share(packet_id: str, user: str, won: Won) -> dict[str, Any]:
+    """Return a user's share."""
+    return {
+        "packet_id": packet_id,
+        "user": user,
+        "rank": won.rank,
+        "amount_fen": won.amount_fen,
+        "at_ms": won.at_ms,
+        "replayed": won.replayed,
+    }
+
+
+def batch_result(reply: Any) -> dict[str, Any]:
+    """Return one item of a batch."""
+    if isinstance(reply, Refused):
+        return {"code": reply.code}
+    return {"amount_fen": reply.amount_fen, "rank": reply.rank, "replayed": reply.replayed}
+
+
+def packet(view: PacketView, reader: str) -> dict[str, Any]:
+    """Return a packet as `reader` may see it: the list is for its sender and its takers."""
+    body = sent_packet(view.funding) | {
+        "state": view.state,
+        "grabbed_count": len(view.grabs),
+        "grabbed_fen": view.grabbed_fen,
+        "refunded_fen": view.refunded_fen,
+    }
+    if reader == view.funding.sender or any(line.user == reader for line in view.grabs):
+        body["grabs"] = _grabs(view)
+        if view.state == "drained":
+            # `max` returns the first of equals: the luckiest is the first with the greatest share.
+            rank, best = max(enumerate(view.grabs, 1), key=lambda ranked: ranked[1].amount_fen)
+            body["luckiest"] = {"user": best.user, "rank": rank, "amount_fen": best.amount_fen}
+    return body
+
+
+def proof(view: PacketView) -> dict[str, Any]:
+    """Return what anybody needs to check the shares; the seed only once it is published."""
+    funding = view.funding
+    body: dict[str, Any] = {
+        "packet_id": funding.packet_id,
+        "algorithm": funding.algorithm,
+        "commitment": funding.commitment.hex(),
+        "sender_nonce": None,
+        "total_fen": funding.total_fen,
+        "count": funding.count,
+        "share_fen_min": funding.share_fen_min,
+        "share_fen_max": funding.share_fen_max,
+        "state": view.state,
+    }
+    if view.state != "open":
+        limits = funding.total_fen, funding.count, funding.share_fen_min, funding.share_fen_max
+        body["seed"] = view.seed.hex()
+        body["shares_fen"] = split(funding.algorithm, view.seed, *limits)
+        body["grabs"] = _grabs(view)
+    return body
+
+
+def _grabs(view: PacketView) -> list[dict[str, Any]]:
+    return [
+        {"rank": rank, "user": line.user, "amount_fen": line.amount_fen, "at_ms": line.at_ms}
+        for rank, line in enumerate(view.grabs, 1)
+    ]

@@ -1,0 +1,129 @@
+"""Gateway: the platform over HTTP, as a Ray Serve deployment behind HAProxy.
+
+`serve run cluster.gateway.app:app store_url=...` builds it: `app` checks the environment and the store, makes the
+catalogue of a new system, the shards and their supervisor, and binds the deployment.
+"""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from ray import serve
+
+from actors.errors import JournalUnavailable
+from actors.ledger.transfer import Refusal
+from cluster.config import SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load
+from cluster.directory import Directory, ShardUnavailable
+from cluster.gateway import problems
+from cluster.gateway.auth import Auth
+from cluster.gateway.edge import Edge
+from cluster.gateway.problems import Problem
+from cluster.gateway.routes import operator, packets, wallet
+from cluster.gateway.service import Service
+from cluster.placement import SUPERVISOR, hosts, kinds
+from cluster.shards import create_shard, open_journals
+from cluster.store import check_store
+from cluster.supervisor import create_supervisor
+
+
+class AppArgs(BaseModel):
+    """The arguments of `serve run cluster.gateway.app:app` and of `args:` in a Serve configuration."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    store_url: str = Field(description="Redis 7+ or Valkey, e.g. rediss://:password@store:6379/0")
+    config: str = Field(default="local", description="a name from configs/, or the path of a TOML file")
+    keys_file: str = Field(default="", description="JSON, mode 0600; default: keys.json in the user's data folder")
+
+
+@serve.ingress()
+class Gateway:
+    """One replica: authentication, batching, and the routes."""
+
+    def __init__(self, settings: Settings, keys: Keys) -> None:
+        self.settings = settings
+        self.keys = keys
+        self.auth = Auth(keys, settings.bounds.token_cache_max)
+        self.directory = Directory(settings)
+        self.service = Service(settings, self.directory)
+        self.journals = open_journals(settings)
+        self._system = ""
+
+    def __serve_build_asgi_app__(self) -> Any:
+        return build_api(self)
+
+    async def ready(self) -> str:
+        """Return the system's id if money can be served. Raises Problem."""
+        try:
+            await self.journals.ping()
+            self._system = self._system or await self.journals.system_id()
+        except JournalUnavailable as failure:
+            raise problems.refused(Refusal.JOURNAL_UNAVAILABLE) from failure
+        try:
+            idle = await self.directory.call(SUPERVISOR, "ready")
+        except ShardUnavailable as failure:
+            raise Problem("shard_unavailable", "The supervisor does not answer yet.") from failure
+        if idle:
+            raise Problem("shard_unavailable", f"Not active yet: {', '.join(idle[:5])}.")
+        return self._system
+
+    async def advance_clock(self, advance_ms: int) -> int:
+        """Move the durable offset, then tell every host. Raises Problem."""
+        try:
+            offset_ms = await self.journals.advance_clock(advance_ms)
+        except JournalUnavailable as failure:
+            raise problems.refused(Refusal.JOURNAL_UNAVAILABLE) from failure
+        await self.service.advance_clock(offset_ms)
+        return offset_ms
+
+
+def build_api(gateway: Any) -> Any:
+    """Return the ASGI app of a replica."""
+    api = FastAPI(title="hongbao", version="1", description="Red packets: exact, durable, fair.")
+    api.state.gateway = gateway
+    problems.install(api)
+    api.include_router(packets.router)
+    api.include_router(wallet.router)
+    api.include_router(operator.router)
+    if gateway.settings.sandbox:
+        api.include_router(operator.sandbox)
+    bounds = gateway.settings.bounds
+    api.add_middleware(Edge, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max)
+    return api
+
+
+def app(args: AppArgs) -> serve.Application:
+    """Build the application. Raises SystemExit with one line if it cannot be served here."""
+    unset = [f"{name}={value}" for name, value in SERVE_ENVIRONMENT.items() if os.environ.get(name) != value]
+    if unset:
+        raise SystemExit(f"hongbao: set {' '.join(unset)} before Ray starts; without it Serve is ten times slower")
+    settings = load(args.config, store_url=args.store_url)
+    keys = keys_at(Path(args.keys_file) if args.keys_file else data_folder() / "keys.json")
+    check_store(args.store_url)
+    asyncio.run(_create_system(settings))
+    for host, streams in hosts(settings).items():
+        create_shard(host, streams, settings, keys)
+    create_supervisor(settings, keys)
+    placement, bounds = settings.placement, settings.bounds
+    deployment = serve.deployment(
+        Gateway,
+        name="gateway",
+        num_replicas=placement.gateway_replicas,
+        max_ongoing_requests=bounds.ongoing_requests_max,
+        max_queued_requests=bounds.queued_requests_max,
+        ray_actor_options={"num_cpus": placement.gateway_cpus},
+        graceful_shutdown_timeout_s=settings.timing.request_deadline_ms / 1000,
+    )
+    return deployment.bind(settings, keys)
+
+
+async def _create_system(settings: Settings) -> None:
+    journals = open_journals(settings)
+    try:
+        layout = settings.layout
+        await journals.create_system(layout.packet_streams, layout.wallet_streams, kinds(settings))
+    finally:
+        await journals.close()

@@ -1,0 +1,88 @@
+"""Edge: what holds for every request: an id, a bound on its body, a bound on how many are under way.
+
+A plain ASGI wrapper, because every request pays for it.
+"""
+
+import re
+import uuid
+from typing import Any
+
+from starlette.requests import Request
+
+from cluster.gateway.problems import Problem, respond
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+
+
+class Edge:
+    """The outermost layer of the app."""
+
+    def __init__(self, app: Any, *, body_bytes_max: int, requests_max: int) -> None:
+        self._app = app
+        self._body_bytes_max = body_bytes_max
+        self._requests_max = requests_max
+        self._under_way = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request_id, length = _read_headers(scope)
+        scope["hongbao.request_id"] = request_id
+        started = False
+
+        async def send_with_id(message: Any) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        if self._under_way >= self._requests_max:
+            problem = Problem("overloaded", "This gateway has too many requests under way; repeat later.")
+            await respond(Request(scope), problem)(scope, receive, send_with_id)
+            return
+        if length > self._body_bytes_max:
+            await respond(Request(scope), self._too_large())(scope, receive, send_with_id)
+            return
+        self._under_way += 1
+        try:
+            await self._app(scope, self._counting(receive), send_with_id)
+        except Problem as problem:  # raised by the counting below, wherever the body was read
+            if started:
+                raise
+            await respond(Request(scope), problem)(scope, receive, send_with_id)
+        finally:
+            self._under_way -= 1
+
+    def _counting(self, receive: Any) -> Any:
+        """Bound a body that does not tell its length."""
+        read = 0
+
+        async def receive_bounded() -> Any:
+            nonlocal read
+            message = await receive()
+            if message["type"] == "http.request":
+                read += len(message.get("body", b""))
+                if read > self._body_bytes_max:
+                    raise self._too_large()
+            return message
+
+        return receive_bounded
+
+    def _too_large(self) -> Problem:
+        return Problem("too_large", f"A body may have at most {self._body_bytes_max} bytes.")
+
+
+def _read_headers(scope: Any) -> tuple[str, int]:
+    """Return the request's id (the caller's, if it is a sound one) and its declared length."""
+    request_id, length = "", 0
+    for name, text in scope["headers"]:
+        if name == b"x-request-id":
+            request_id = text.decode("latin-1")
+        elif name == b"content-length" and text.isdigit():
+            length = int(text)
+    if not _REQUEST_ID.fullmatch(request_id):
+        request_id = uuid.uuid4().hex
+    return request_id, length

@@ -1,0 +1,122 @@
+"""Problems: every answer that is not a success, as RFC 9457 `application/problem+json`.
+
+One table from code to status. `retryable` means: the same request again, with the same key, may succeed.
+"""
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from actors.ledger.transfer import Refusal
+
+RETRY_AFTER_MS = 1_000
+"""What a refused caller is asked to wait where nothing better is known."""
+
+_TABLE: dict[str, tuple[int, str]] = {
+    "malformed": (400, "The request is not valid JSON or HTTP"),
+    "idempotency_key_missing": (400, "An Idempotency-Key header is required"),
+    "unauthenticated": (401, "The caller is unknown"),
+    "insufficient_funds": (402, "The wallet does not hold that much"),
+    "forbidden": (403, "The caller may not do this"),
+    "packet_not_found": (404, "There is no such packet"),
+    "route_not_found": (404, "There is no such route"),
+    "method_not_allowed": (405, "The route does not know this method"),
+    "drained": (409, "The packet is empty"),
+    "expired": (409, "The packet's time is over"),
+    "already_in_progress": (409, "The same request is still under way"),
+    "too_large": (413, "The request is too large"),
+    "invalid": (422, "The request is not valid"),
+    "idempotency_key_reused": (422, "The key belongs to another request"),
+    "overloaded": (429, "Too much is under way"),
+    "journal_unavailable": (503, "The store does not answer"),
+    "shard_unavailable": (503, "The shard does not answer"),
+    "internal": (500, "Our own fault"),
+}
+_RETRYABLE = {"already_in_progress", "overloaded", "journal_unavailable", "shard_unavailable", "internal"}
+
+
+class Problem(Exception):
+    """A request that ends with a problem. `detail` says what to do."""
+
+    def __init__(self, code: str, detail: str = "", fields: dict[str, str] | None = None) -> None:
+        super().__init__(code)
+        self.code = code
+        self.detail = detail
+        self.fields = fields
+
+
+def refused(code: Refusal) -> Problem:
+    """Return the problem of a refusal by a shard."""
+    details = {
+        Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
+        Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
+        Refusal.OVERLOADED: "Nothing was done; repeat the request later with the same key.",
+    }
+    return Problem(str(code), details.get(code, ""))
+
+
+def respond(request: Request, problem: Problem) -> Response:
+    """Write a problem as a response."""
+    status, title = _TABLE[problem.code]
+    body: dict[str, Any] = {
+        "type": f"urn:hongbao:problem:{problem.code}",
+        "title": title,
+        "status": status,
+        "detail": problem.detail or f"{title}.",
+        "code": problem.code,
+        "retryable": problem.code in _RETRYABLE,
+        "request_id": request.scope.get("hongbao.request_id", ""),
+    }
+    headers = {}
+    if status == 429 or status == 503:
+        body["retry_after_ms"] = RETRY_AFTER_MS
+        headers["Retry-After"] = str(-(-RETRY_AFTER_MS // 1000))
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if problem.fields:
+        body["fields"] = problem.fields
+    return Response(
+        msgspec.json.encode(body), status_code=status, media_type="application/problem+json", headers=headers
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every failure of the app a problem."""
+
+    async def on_problem(request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)
+        return respond(request, problem)
+
+    async def on_invalid(request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, RequestValidationError)
+        return respond(request, _from_validation(failure))
+
+    async def on_http(request: Request, failure: Exception) -> Response:
+        assert isinstance(failure, HTTPException)
+        code = {404: "route_not_found", 405: "method_not_allowed", 400: "malformed"}.get(
+            failure.status_code, "internal"
+        )
+        response = respond(request, Problem(code, f"{request.method} {request.url.path}: {failure.detail}"))
+        for name, text in (failure.headers or {}).items():
+            response.headers[name] = text
+        return response
+
+    async def on_bug(request: Request, failure: Exception) -> Response:
+        return respond(request, Problem("internal", "The failure is in the log under this request id."))
+
+    app.add_exception_handler(Problem, on_problem)
+    app.add_exception_handler(RequestValidationError, on_invalid)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_bug)
+
+
+def _from_validation(failure: RequestValidationError) -> Problem:
+    errors = failure.errors()
+    if any(error["type"] == "json_invalid" for error in errors):
+        return Problem("malformed", "The body is not valid JSON.")
+    fields = {".".join(str(part) for part in error["loc"][1:]) or "body": str(error["msg"]) for error in errors[:20]}
+    return Problem("invalid", "Correct the named fields.", fields)

@@ -1,0 +1,185 @@
+"""Schemas: the bodies of the HTTP contract, as pydantic models. Strict types, unknown fields refused.
+
+Requests are validated by them; answers are written by msgspec in the same shape, and the models document them.
+Amounts are integer fen, instants integer Unix milliseconds.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+UserId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+GREETING_CHARS_HARD_MAX = 10_000
+"""The configured limit is lower; this one bounds what is looked at at all."""
+
+
+class Body(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class SendBody(Body):
+    """A packet to send."""
+
+    kind: Literal["lucky", "equal"]
+    total_fen: int = Field(ge=1, le=2**53 - 1)
+    count: int = Field(ge=1, le=2**31 - 1)
+    greeting: str = Field(default="", max_length=GREETING_CHARS_HARD_MAX)
+
+
+class GrabBody(Body):
+    """Nothing for lucky and equal packets; a phrase is for packets that ask for one."""
+
+    passphrase: str | None = Field(default=None, max_length=128)
+
+
+class UserBody(Body):
+    """A sandbox user to make."""
+
+    user: UserId
+    tenant: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    balance_fen: int = Field(ge=0, le=2**53 - 1)
+
+
+class ClockBody(Body):
+    """How far the platform's clock moves forward."""
+
+    advance_ms: int = Field(ge=0, le=10 * 366 * 86_400_000)
+
+
+class SentPacket(BaseModel):
+    """A packet as it was sent."""
+
+    packet_id: str
+    kind: str
+    state: Literal["open", "drained", "expired"]
+    total_fen: int
+    count: int
+    greeting: str
+    sender: str
+    created_at_ms: int
+    expires_at_ms: int
+    algorithm: str
+    commitment: str
+
+
+class GrabEntry(BaseModel):
+    """One taker."""
+
+    rank: int
+    user: str
+    amount_fen: int
+    at_ms: int
+
+
+class Luckiest(BaseModel):
+    """Who has the greatest share; of equals the first."""
+
+    user: str
+    rank: int
+    amount_fen: int
+
+
+class PacketBody(SentPacket):
+    """A packet as it durably is. `grabs` is there for its sender and its takers."""
+
+    grabbed_count: int
+    grabbed_fen: int
+    refunded_fen: int
+    grabs: list[GrabEntry] | None = None
+    luckiest: Luckiest | None = None
+
+
+class ShareBody(BaseModel):
+    """A share that was taken."""
+
+    packet_id: str
+    user: str
+    rank: int
+    amount_fen: int
+    at_ms: int
+    replayed: bool
+
+
+class BatchResult(BaseModel):
+    """One result: a share, or the code of a refusal."""
+
+    amount_fen: int | None = None
+    rank: int | None = None
+    replayed: bool | None = None
+    code: str | None = None
+
+
+class BatchBody(BaseModel):
+    """Results, in the order of the grabs."""
+
+    results: list[BatchResult]
+
+
+class ProofBody(BaseModel):
+    """What anybody needs to recompute the shares; `seed` and `shares_fen` only after the end."""
+
+    packet_id: str
+    algorithm: str
+    commitment: str
+    sender_nonce: str | None
+    total_fen: int
+    count: int
+    share_fen_min: int
+    share_fen_max: int
+    state: Literal["open", "drained", "expired"]
+    seed: str | None = None
+    shares_fen: list[int] | None = None
+    grabs: list[GrabEntry] | None = None
+
+
+class WalletBody(BaseModel):
+    """A balance."""
+
+    available_fen: int
+    held_fen: int
+
+
+class StatementEntry(BaseModel):
+    """One line of a statement."""
+
+    at_ms: int
+    kind: str
+    amount_fen: int
+    balance_fen: int
+    reference: str
+
+
+class StatementBody(BaseModel):
+    """Lines, newest first; `next_cursor` continues."""
+
+    entries: list[StatementEntry]
+    next_cursor: str | None
+
+
+class CreatedUser(BaseModel):
+    """A sandbox user and a fresh token."""
+
+    user: str
+    tenant: str
+    token: str
+
+
+class ClockState(BaseModel):
+    """How far the platform's clock is ahead of the wall clock."""
+
+    offset_ms: int
+
+
+class ReadyBody(BaseModel):
+    """The system is ready to serve money."""
+
+    status: Literal["ready"]
+    system: str
+
+
+class AliveBody(BaseModel):
+    """This replica runs."""
+
+    status: Literal["alive"]

@@ -1,0 +1,99 @@
+"""Supervisor: keeps a live actor for every host, and starts settlement and snapshots where there is something to do.
+
+One loop per host. A host that does not report within the deadline is killed without restart and created anew under
+its name; its epoch is fenced out by the next activation, so killing one too many costs time, never money.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.host import StreamFigures
+from cluster.config import Keys, Settings
+from cluster.placement import NAMESPACE, SUPERVISOR, hosts
+from cluster.settlement import start_settlement
+from cluster.shards import REPORTS, create_shard
+from cluster.snapshots import start_snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Supervisor:
+    """The actor that looks after all others. It holds no state that matters: killed, it starts over."""
+
+    def __init__(self, settings: Settings, keys: Keys) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._reports: dict[str, list[StreamFigures]] = {}
+        self._watching = [
+            asyncio.get_running_loop().create_task(self._watch(name, streams), name=f"watch {name}")
+            for name, streams in hosts(settings).items()
+        ]
+
+    async def ready(self) -> list[str]:
+        """Name the streams that are not active, and the loops that have ended (there should be neither)."""
+        active = {figures.stream for reports in self._reports.values() for figures in reports}
+        idle = [stream for stream in self._settings.layout.streams() if stream not in active]
+        return idle + [task.get_name() for task in self._watching if task.done()]
+
+    async def _watch(self, name: str, streams: list[str]) -> None:
+        timing = self._settings.timing
+        snapshots: dict[str, Any] = {}
+        settlement: Any = None
+        handle: Any = None
+        while True:
+            await asyncio.sleep(timing.settle_ms / 1000)
+            try:
+                if handle is None:
+                    handle = await asyncio.to_thread(create_shard, name, streams, self._settings, self._keys)
+                reports = REPORTS.decode(
+                    await asyncio.wait_for(handle.report.remote(False), timing.ping_deadline_ms / 1000)
+                )
+            except (RayError, TimeoutError, ValueError) as failure:
+                self._reports.pop(name, None)
+                log.warning("%s does not report (%s)", name, type(failure).__name__)
+                handle = await self._replace(name, handle, silent=isinstance(failure, TimeoutError))
+                continue
+            self._reports[name] = reports
+            if any(figures.unsettled for figures in reports) and await _ended(settlement):
+                settlement = start_settlement(name, self._settings)
+            for figures in reports:
+                due = figures.version - figures.snapshot_version >= timing.snapshot_events
+                if due and await _ended(snapshots.get(figures.stream)):
+                    snapshots[figures.stream] = start_snapshot(figures.stream, self._settings, self._keys)
+
+    async def _replace(self, name: str, handle: Any, *, silent: bool) -> Any:
+        """Kill a silent host for good; leave a dying one to Ray, which restarts it."""
+        if silent and handle is not None:
+            await asyncio.to_thread(ray.kill, handle, no_restart=True)
+            return None
+        await asyncio.sleep(self._settings.timing.settle_ms / 1000)
+        return None
+
+
+async def _ended(task: Any) -> bool:
+    """Tell whether a Ray task has ended (or never began), whatever became of it."""
+    if task is None:
+        return True
+    ready, _ = await asyncio.to_thread(ray.wait, [task], timeout=0)
+    return bool(ready)
+
+
+def create_supervisor(settings: Settings, keys: Keys) -> Any:
+    """Create (or find) the supervisor and return its handle."""
+    return (
+        ray.remote(Supervisor)
+        .options(
+            name=SUPERVISOR,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            max_restarts=-1,
+            max_task_retries=0,
+            num_cpus=settings.placement.shard_cpus,
+        )
+        .remote(settings, keys)
+    )
