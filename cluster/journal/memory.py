@@ -19,6 +19,7 @@ from cluster.journal.codec import Chain, Codec, stream_gone
 from cluster.journal.snapshot import READ_CHUNK, Record, another_snapshot, decode_record, read_tail
 
 HISTORY_MAX = 100_000
+SYSTEM_ID = "0" * 32
 NOTHING = Position(0, 0)
 """Before every id."""
 
@@ -125,7 +126,12 @@ class MemoryJournals:
             self._layout = packet_streams, wallet_streams
             self._catalogue = dict(streams)
         check_layout("memory", self._layout, (packet_streams, wallet_streams))
-        return "0" * 32
+        return SYSTEM_ID
+
+    async def system_id(self) -> str:
+        """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
+        self._check_running()
+        return SYSTEM_ID if self._layout else ""
 
     async def streams(self) -> dict[str, str]:
         """Return the catalogue: every stream and its kind. Raises JournalUnavailable."""

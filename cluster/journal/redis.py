@@ -153,7 +153,7 @@ class RedisJournals:
 
     async def system_id(self) -> str:
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
-        found = await self._ask(self._line.call("HGET", self._key("system"), "id"))
+        found = await self._ask(self._client.hget(self._key("system"), "id"))
         return "" if found is None else str(found.decode())
 
     async def streams(self) -> dict[str, str]:
@@ -308,7 +308,7 @@ class RedisJournal:
         # An append under way may overtake the answer, so both of its outcomes are this owner's.
         ours = {self._durable, self._appending}
         last = await self._journals.last_id(self._stream)
-        if last not in ours:
+        if last is None or last not in ours:
             raise FencedOut(f"journal {self._stream}: the stream is at {last or 'nothing'}, not at {self._durable}")
 
 
