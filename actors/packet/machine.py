@@ -10,6 +10,7 @@ Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stampe
 """
 
 from array import array
+from collections.abc import Sequence
 from heapq import heapify, heappop, heappush
 from struct import Struct, iter_unpack
 from typing import Any
@@ -95,7 +96,7 @@ class PacketMachine:
         self.stream = stream
         self._rules = rules
         self._keys = keys
-        self._shares: dict[str, array[int]] = {}
+        self._shares: dict[str, Sequence[int]] = {}
         self._expiries: list[tuple[int, str]] = []
         self._state = State()
 
@@ -177,7 +178,7 @@ class PacketMachine:
         return Settled(destination, number)
 
     def due(self, now_ms: int, limit: int) -> list[str]:
-        """Take at most `limit` packets off the timer whose time may be over; the caller expires them in the same step."""
+        """Take at most `limit` packets whose time may be over off the timer; expire them in the same step."""
         names: list[str] = []
         while self._expiries and self._expiries[0][0] <= now_ms and len(names) < limit:
             names.append(heappop(self._expiries)[1])
@@ -319,7 +320,7 @@ class PacketMachine:
     def _seed(self, funding: PacketFunded) -> bytes:
         return seed_of(self._keys.key(funding.key_id), funding.packet_id)
 
-    def _split(self, funding: PacketFunded) -> array[int]:
+    def _split(self, funding: PacketFunded) -> Sequence[int]:
         """Make the shares of a packet and keep them until it ends (a cache: replay never needs them)."""
         shares = split(
             funding.algorithm,
@@ -336,6 +337,5 @@ class PacketMachine:
         if type(event) is Grabbed:
             tenant = self._state.packets[event.packet_id].funding.tenant
             return Payout(event.number, "share", tenant, event.user, event.amount_fen, event.packet_id)
-        returned = isinstance(event, OpeningReturned)
-        funding = event.funding if returned else self._state.packets[event.packet_id].funding
+        funding = event.funding if isinstance(event, OpeningReturned) else self._state.packets[event.packet_id].funding
         return Payout(event.number, "refund", funding.tenant, funding.sender, event.amount_fen, funding.packet_id)

@@ -1,4 +1,4 @@
-"""Auth: who acts. The acting user always comes from the token; only a chat gateway may name users, of its own tenant."""
+"""Auth: who acts. The acting user comes from the token; only a chat gateway may name users, of its own tenant."""
 
 import time
 from typing import NamedTuple

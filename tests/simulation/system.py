@@ -1,0 +1,139 @@
+"""System: the whole platform in one process, without Ray: real machines, shells, hosts, settlement and gateway service.
+
+Only the store (its in-memory twin), the clock and the way between processes are other adapters of the same ports.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from actors.host import Host
+from actors.ledger.transfer import Outgoing
+from actors.packet.fairness import SeedCommitments
+from actors.packet.shard import PacketShard
+from actors.settlement.task import settle
+from actors.wallet.shard import WalletShard
+from cluster.audit import AuditReport, audit
+from cluster.config import Keys, Settings, load
+from cluster.directory import _REPLIES, Reply
+from cluster.gateway.service import Service
+from cluster.journal.codec import platform_codec
+from cluster.journal.memory import MemoryJournals
+from cluster.placement import host_of, hosts, kinds
+from cluster.shards import host_rules, packet_rules, send_rules, wallet_rules
+
+KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
+TENANT = "wechat"
+
+
+class StepClock:
+    """A clock that stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.ms = 1_451_577_900_000  # 2016-01-01 00:05 in China
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return self.ms
+
+
+class LocalDirectory:
+    """The directory's contract over hosts in this process; messages are encoded as between processes."""
+
+    def __init__(self, settings: Settings, members: dict[str, Host[Any]]) -> None:
+        self._settings = settings
+        self._members = members
+
+    def host_of(self, stream: str) -> str:
+        """Name the host of a stream."""
+        return host_of(stream, self._settings)
+
+    async def call(self, host: str, method: str, *arguments: Any) -> Any:
+        """Call what `ShardActor` would call."""
+        member = self._members[host]
+        if method == "report":
+            return msgspec.msgpack.encode(await member.report(audit=arguments[0]))
+        if method == "totals_at":
+            asked = msgspec.msgpack.decode(arguments[0], type=list[tuple[str, str, int, list[int]]])
+            return msgspec.msgpack.encode(await member.totals_at(asked))
+        return await getattr(member, method)(*arguments)
+
+    async def ask_host(self, host: str, groups: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Reply]]:
+        """Ask streams of one host."""
+        return _REPLIES.decode(await self._members[host].handle(msgspec.msgpack.encode(groups)))
+
+    async def ask(self, groups: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Reply]]:
+        """Ask streams wherever they are."""
+        return [(await self.ask_host(self.host_of(stream), [(stream, commands)]))[0] for stream, commands in groups]
+
+    async def outgoing(self, host: str) -> list[Outgoing]:
+        """Return what the host has to deliver."""
+        return await self._members[host].outgoing()
+
+
+class System:
+    """One system. `await System.start()`; hosts may be replaced as a restarted actor would be."""
+
+    def __init__(self, settings: Settings, journals: MemoryJournals) -> None:
+        self.settings = settings
+        self.journals = journals
+        self.clock = StepClock()
+        self.members: dict[str, Host[Any]] = {}
+        self.directory: Any = LocalDirectory(settings, self.members)
+        self.service = Service(settings, self.directory)
+
+    @classmethod
+    async def start(cls, **override: Any) -> "System":
+        """Create and start a small system; `override` replaces parts of configs/local.toml."""
+        small = {"layout": {"packet_streams": 2, "wallet_streams": 2}} | override
+        settings = load(**small)
+        journals = MemoryJournals(platform_codec())
+        layout = settings.layout
+        await journals.create_system(layout.packet_streams, layout.wallet_streams, kinds(settings))
+        system = cls(settings, journals)
+        for host in hosts(settings):
+            system.replace(host)
+        return system
+
+    def make_host(self, name: str, streams: list[str]) -> Host[Any]:
+        """Make a host as `cluster.shards.build_host` does."""
+        settings, rules = self.settings, host_rules(self.settings)
+        if name.startswith("packet-"):
+            return PacketShard(name, streams, self.journals, self.clock, KEYS, rules, packet_rules(settings))
+        return WalletShard(
+            name,
+            streams,
+            self.journals,
+            self.clock,
+            KEYS,
+            SeedCommitments(KEYS),
+            rules,
+            wallet_rules(settings),
+            send_rules(settings),
+        )
+
+    def replace(self, name: str) -> Host[Any]:
+        """Put a fresh host in the place of the one of that name (which lives on as a zombie) and return the old one."""
+        old = self.members.get(name)
+        self.members[name] = self.make_host(name, hosts(self.settings)[name])
+        return old if old is not None else self.members[name]
+
+    async def settle(self) -> None:
+        """Run settlement of every host until nothing is left."""
+        for _ in range(4):
+            await asyncio.gather(*(settle(self.directory, host, rounds_max=20, pause_ms=0) for host in self.members))
+
+    async def tick(self) -> None:
+        """Let every host look at the clock."""
+        await asyncio.gather(*(member.tick() for member in self.members.values()))
+
+    async def audit(self) -> AuditReport:
+        """Read all books."""
+        return await audit(self.directory, self.settings)
+
+    async def stop(self) -> None:
+        """End every activation."""
+        for member in self.members.values():
+            await member.stop()
