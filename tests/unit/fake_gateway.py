@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import jwt
 from aiohttp import web
 
 START_MS = 1_451_577_900_000
@@ -33,6 +34,7 @@ FAULTS = frozenset(
         "drained_early",  # "drained" with a share left
         "late_win",  # an expired packet goes on giving
         "never_settles",  # nothing reaches the wallets
+        "books_differ",  # the audit itself reports a difference
     }
 )
 
@@ -78,6 +80,7 @@ class FakeGateway:
         self.paid_fen = 0
         self.settled = 0
         self.requests = 0
+        self.first_packet = asyncio.Event()
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._faulty])
@@ -109,7 +112,12 @@ class FakeGateway:
         return response
 
     def _caller(self, request: web.Request) -> str:
-        return request.headers.get("Authorization", "").removeprefix("Bearer ")
+        """Return who asks: a user's token is the name itself; a real one is believed for its scope."""
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token.count(".") == 2:
+            scope = jwt.decode(token, options={"verify_signature": False})["scope"]
+            return {"operator": OPERATOR_TOKEN, "gateway": GATEWAY_TOKEN}[scope]
+        return token
 
     async def _ready(self, request: web.Request) -> web.Response:
         return web.json_response({"system": "fake"})
@@ -142,6 +150,7 @@ class FakeGateway:
             self.wallets[sender] -= body["total_fen"]
             self.packets[packet_id] = _Packet(packet_id, sender, body, self.now_ms)
             self.sent_by_key[sender, key] = packet_id
+            self.first_packet.set()
         return web.json_response(self.packets[packet_id].view(), status=201)
 
     def _decide(self, packet_id: str, user: str) -> dict[str, Any]:
@@ -200,8 +209,8 @@ class FakeGateway:
             "remaining_fen": sum(packet.left_fen for packet in packets),
             "in_flight_fen": sum(amount_fen for _, amount_fen in self.unsettled),
             "settlement_lag_ms": 7,
-            "difference_fen": 0,
-            "clean": True,
+            "difference_fen": int("books_differ" in self.faults),
+            "clean": "books_differ" not in self.faults,
         }
         shard = {"stream": "packet-000", "kind": "packet", "book_sum_fen": 0, "version": self.requests, "unread": None}
         return web.json_response({"shards": [shard], **body})

@@ -98,6 +98,7 @@ async def test_an_honest_platform_is_found_clean_even_when_answers_are_lost(faul
         ("drained_early", "contradict"),
         ("late_win", "contradict"),
         ("never_settles", "in flight"),
+        ("books_differ", "every book"),
     ],
 )
 async def test_every_lie_of_a_platform_is_found(fault: str, figure: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,212 @@
+"""Command line: run as its user runs it, in a process of its own, against the fake gateway."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cluster.config import keys_at
+from cluster.tokens import Verifier
+from tests.unit.fake_gateway import GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
+
+TOKENS = ("--operator-token", OPERATOR_TOKEN, "--gateway-token", GATEWAY_TOKEN)
+SMALL = ("--seconds", "0.3", "--users", "40", "--connections", "8")
+ANSWER_S_MAX = 30
+
+# `cluster.bootstrap` as the command line needs it: the system is the fake gateway, its life is two files.
+WITH_FAKE_BOOTSTRAP = """
+import sys, types
+from pathlib import Path
+import cluster
+from cluster.config import keys_at
+
+bootstrap = types.ModuleType("cluster.bootstrap")
+life, url = Path(sys.argv.pop(1)), sys.argv.pop(1)
+
+def up(data, *, port=0, config="local", store_url=None, report):
+    report("store")
+    keys_at(data / "keys.json")
+    (life / "up").write_text(str(data))
+    if not url:
+        raise OSError("the store did not start,\\nsee its log")
+    return types.SimpleNamespace(url=url, store_url="unix:///store")
+
+def down(data, report):
+    (life / "down").write_text(str(data))
+
+bootstrap.up, bootstrap.down = up, down
+cluster.bootstrap = sys.modules["cluster.bootstrap"] = bootstrap
+from cluster.cli import main
+main()
+"""
+
+
+def exists(folder: str) -> bool:
+    return Path(folder).exists()
+
+
+async def start(*arguments: str, python: tuple[str, ...] = ("-m", "cluster.cli")) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    environment = {**os.environ, "COLUMNS": "200"}
+    return await asyncio.create_subprocess_exec(
+        sys.executable, *python, *arguments, stdout=pipe, stderr=pipe, env=environment
+    )
+
+
+async def run(*arguments: str, python: tuple[str, ...] = ("-m", "cluster.cli")) -> tuple[int, str, str]:
+    process = await start(*arguments, python=python)
+    try:
+        stdout, stderr = await asyncio.wait_for(process.communicate(), ANSWER_S_MAX)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    assert "Traceback" not in stderr.decode(), stderr.decode()
+    return process.returncode, stdout.decode(), stderr.decode()
+
+
+async def test_it_refuses_to_run_without_assertions() -> None:
+    code, _, stderr = await run("--help", python=("-O", "-m", "cluster.cli"))
+    assert code != 0
+    assert "without assertions" in stderr
+
+
+async def test_help_answers_without_loading_the_heavy_libraries() -> None:
+    heavy = "import sys, cluster.cli; sys.exit(any(name in sys.modules for name in ('ray', 'aiohttp', 'pydantic')))"
+    assert (await run(python=("-c", heavy)))[0] == 0
+
+
+@pytest.mark.parametrize("scope", ["user", "gateway", "operator"])
+async def test_a_minted_token_is_one_the_gateway_accepts(scope: str, tmp_path: Path) -> None:
+    keys = keys_at(tmp_path / "keys.json")
+    code, stdout, _ = await run("token", "--user", "li", "--tenant", "qq", "--scope", scope, "--data", str(tmp_path))
+    claims = Verifier(keys, 1).verify(stdout.strip(), int(time.time()))
+    assert (code, claims.user, claims.tenant, claims.scope) == (0, "li", "qq", scope)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("token", "--user", "li", "--tenant", "qq"), "keys.json does not exist"),
+        (("token",), "--user and --tenant"),
+        (("audit", "--url", "http://127.0.0.1:9"), "--token"),
+        (("demo", "--data", "x"), "go with --url"),
+        (("demo", "--url", "http://127.0.0.1:9"), "--operator-token"),
+        (("serve-config",), "--store-url"),
+        (("serve-config", "--config", "nowhere"), "no configuration 'nowhere'"),
+    ],
+)
+async def test_what_cannot_be_done_is_said_in_one_line(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    where = ("--data", str(tmp_path)) if arguments[0] == "token" else ()
+    code, stdout, stderr = await run(*arguments, *where)
+    assert (code, stdout) == (2, "")
+    assert says in stderr
+    assert stderr.count("\n") == 1
+
+
+async def test_a_token_beyond_the_rules_is_refused_in_one_line(tmp_path: Path) -> None:
+    keys_at(tmp_path / "keys.json")
+    code, _, stderr = await run("token", "--user", "li", "--tenant", "qq", "--scope", "root", "--data", str(tmp_path))
+    assert (code, stderr.count("\n")) == (2, 1)
+    assert "'root' is no scope" in stderr
+
+
+async def test_the_serve_configuration_is_yaml_that_names_the_typed_builder(tmp_path: Path) -> None:
+    keys_file = tmp_path / "my keys.json"
+    code, stdout, _ = await run(
+        "serve-config", "--store-url", "redis://10.0.0.1:6379/0", "--keys-file", str(keys_file), "--port", "8100"
+    )
+    configuration = yaml.safe_load(stdout)
+    assert code == 0
+    assert configuration["http_options"] == {"host": "127.0.0.1", "port": 8100}
+    assert configuration["applications"] == [
+        {
+            "name": "hongbao",
+            "route_prefix": "/",
+            "import_path": "cluster.gateway.app:app",
+            "args": {"store_url": "redis://10.0.0.1:6379/0", "config": "local", "keys_file": str(keys_file)},
+        }
+    ]
+    assert "RAY_SERVE_THROUGHPUT_OPTIMIZED=1" in stdout
+
+
+@pytest.mark.parametrize(("fault", "code"), [((), 0), (("books_differ",), 1)])
+async def test_the_audit_ends_with_the_verdict_as_its_exit_code(fault: tuple[str, ...], code: int) -> None:
+    async with serving(FakeGateway(*fault)) as url:
+        shown = await run("audit", "--url", url, "--token", OPERATOR_TOKEN)
+        printed = await run("audit", "--url", url, "--token", OPERATOR_TOKEN, "--json")
+    assert (shown[0], printed[0]) == (code, code)
+    assert "packet-000" in shown[1]
+    assert json.loads(printed[1].splitlines()[-1])["difference_fen"] == code
+
+
+async def test_an_audit_that_is_not_allowed_is_one_line() -> None:
+    async with serving(FakeGateway()) as url:
+        code, _, stderr = await run("audit", "--url", url, "--token", "somebody")
+    assert code == 2
+    assert "forbidden (status 403)" in stderr
+
+
+@pytest.mark.parametrize(("fault", "code"), [((), 0), (("same_rank",), 1)])
+async def test_the_demo_prints_its_figures_last_and_ends_with_the_verdict(fault: tuple[str, ...], code: int) -> None:
+    async with serving(FakeGateway(*fault)) as url:
+        ended, stdout, stderr = await run("demo", "--url", url, *TOKENS, *SMALL, "--json")
+    figures = json.loads(stdout.splitlines()[-1])
+    assert ended == code
+    assert figures["packets"] > 0
+    assert (figures["over_issued"] > 0) == bool(fault)
+    assert "opens for each send" in stderr
+
+
+async def test_the_demo_starts_its_own_system_and_ends_it(tmp_path: Path) -> None:
+    async with serving(FakeGateway()) as url:
+        code, stdout, _ = await run(str(tmp_path), url, "demo", *SMALL, python=("-c", WITH_FAKE_BOOTSTRAP))
+    assert code == 0
+    assert "Clean: every fen is accounted for." in stdout
+    folder = (tmp_path / "up").read_text()
+    assert (tmp_path / "down").read_text() == folder
+    assert not exists(folder)
+
+
+async def test_a_demo_whose_system_does_not_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    code, _, stderr = await run(str(tmp_path), "", "demo", *SMALL, python=("-c", WITH_FAKE_BOOTSTRAP))
+    assert code == 2
+    assert "hongbao: the store did not start, see its log\n" in stderr
+    assert not exists((tmp_path / "down").read_text())
+
+
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+async def test_an_interrupted_demo_ends_its_system(ending: signal.Signals, tmp_path: Path) -> None:
+    gateway = FakeGateway()
+    async with serving(gateway) as url:
+        process = await start(
+            str(tmp_path), url, "demo", "--seconds", "60", "--users", "40", python=("-c", WITH_FAKE_BOOTSTRAP)
+        )
+        async with asyncio.timeout(ANSWER_S_MAX):
+            await gateway.first_packet.wait()
+            process.send_signal(ending)
+            _, stderr = await process.communicate()
+    assert process.returncode == 130
+    assert "Traceback" not in stderr.decode()
+    assert (tmp_path / "down").read_text() == (tmp_path / "up").read_text()
+
+
+async def test_up_prints_what_a_program_needs_in_its_last_line(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    code, stdout, _ = await run(
+        str(tmp_path), "http://127.0.0.1:9", "up", "--json", "--data", str(folder), python=("-c", WITH_FAKE_BOOTSTRAP)
+    )
+    printed = json.loads(stdout.splitlines()[-1])
+    assert code == 0
+    assert list(printed) == ["url", "operator_token", "gateway_token", "store_url", "data"]
+    verifier = Verifier(keys_at(folder / "keys.json"), 2)
+    assert verifier.verify(printed["operator_token"], int(time.time())).scope == "operator"
+    gateway = verifier.verify(printed["gateway_token"], int(time.time()))
+    assert (gateway.scope, gateway.tenant) == ("gateway", "wechat")
