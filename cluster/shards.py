@@ -19,7 +19,8 @@ from actors.packet.shard import PacketShard
 from actors.wallet.machine import WalletRules
 from actors.wallet.shard import SendRules, WalletShard
 from cluster.config import Keys, Settings
-from cluster.journal.redis import RedisJournals, platform_codec
+from cluster.journal.codec import platform_codec
+from cluster.journal.redis import RedisJournals
 from cluster.placement import NAMESPACE
 
 CALLS_MAX = 1_000

@@ -22,6 +22,7 @@ from loadtest.population import (
     ATTEMPTS_PER_OPEN,
     BALANCE_FEN,
     OPENS_PER_SEND,
+    SEED,
     PacketPlan,
     plans,
     user_name,
@@ -54,7 +55,7 @@ class Options(NamedTuple):
 
     seconds: float = 30.0
     users: int = 1_000
-    seed: int = 20_160_101
+    seed: int = SEED
     connections_max: int = 64
     deadline_s: float = 30.0
 
@@ -296,8 +297,8 @@ class Replay:
         record = self._record
         sends, taps = self._rates.of(len(record.packets), record.taps)
         return (
-            f"{sends:,.0f} sends/s  {taps:,.0f} grabs/s  won {record.wins:,}  refused {record.refused:,}  "
-            f"errors {record.errors.total() + record.unknown_taps:,}  lag {self._lag_ms} ms"
+            f"{sends:,.0f} sends/s {taps:,.0f} grabs/s · {record.wins:,} won {record.refused:,} refused "
+            f"{record.errors.total() + record.unknown_taps:,} errors · lag {self._lag_ms} ms"
         )
 
     def _outcome(self, audit: Audit, wallets_wrong: int, whole_s: float) -> Outcome:

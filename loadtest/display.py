@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from actors.money import yuan
 from loadtest.result import Outcome
@@ -16,6 +16,8 @@ from loadtest.result import Outcome
 PLAIN_LINE_S = 5.0
 REFRESH_S = 0.25
 RATE_WINDOW_S = 3.0
+WIDE = 110
+"""Columns from which there is room for more than words."""
 
 _T = TypeVar("_T")
 
@@ -44,11 +46,10 @@ class Line:
         self._console = console
         self._words = words
         self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description:<14}"),
-            BarColumn(bar_width=20),
+            *([SpinnerColumn(), BarColumn(bar_width=20)] if console.width >= WIDE else []),
+            TextColumn("{task.description}"),
             TimeElapsedColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             disable=not console.is_terminal,

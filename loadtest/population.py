@@ -15,7 +15,9 @@ from typing import NamedTuple
 OPENS_PER_SEND = 2.6
 ATTEMPTS_PER_OPEN = 3.7
 SHARE_FEN_MAX = 20_000
-USERS_MIN = 1_000
+SEED = 2_016
+"""The recorded seed of `hongbao demo`: near the ratios after a few hundred packets already."""
+
 BALANCE_FEN = 10_000_000
 GROUP_PEOPLE = 500
 """A chat group of the time has at most 500 members; a packet's crowd comes from one."""

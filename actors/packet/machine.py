@@ -96,6 +96,7 @@ class PacketMachine:
         self.stream = stream
         self._rules = rules
         self._keys = keys
+        self._wallets = tuple(wallet_stream(index) for index in range(rules.wallet_streams))
         self._shares: dict[str, Sequence[int]] = {}
         self._expiries: list[tuple[int, str]] = []
         self._state = State()
@@ -144,7 +145,7 @@ class PacketMachine:
             shares = self._split(packet.funding)
         to_wallet = wallet_index_of(tenant, user, self._rules.wallet_streams)
         seed = self._seed(packet.funding) if rank == packet.funding.count else b""
-        number = book.next_number(wallet_stream(to_wallet))
+        number = book.next_number(self._wallets[to_wallet])
         return Grabbed(packet_id, user, rank, shares[rank - 1], now_ms, to_wallet, number, seed)
 
     def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
@@ -246,7 +247,7 @@ class PacketMachine:
                     self._apply_expired(event)
                 case OpeningReturned():
                     state.book.receive(event.source, event.funding.number, event.funding.total_fen)
-                    state.book.send(wallet_stream(event.to_wallet), event)
+                    state.book.send(self._wallets[event.to_wallet], event)
                 case Settled():
                     state.book.settle(event.destination, event.number)
                 case SnapshotTaken():
@@ -262,7 +263,7 @@ class PacketMachine:
         packet.grabs += _GRAB.pack(event.amount_fen, event.at_ms)
         packet.grabbed_fen += event.amount_fen
         packet.touched = state.version
-        state.book.send(wallet_stream(event.to_wallet), event)
+        state.book.send(self._wallets[event.to_wallet], event)
         if event.at_ms > state.stamp_ms:
             state.stamp_ms = event.at_ms
         if event.rank == packet.funding.count:
@@ -282,7 +283,7 @@ class PacketMachine:
         packet.refunded_fen = event.amount_fen
         packet.touched = self._state.version
         self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
-        self._state.book.send(wallet_stream(event.to_wallet), event)
+        self._state.book.send(self._wallets[event.to_wallet], event)
         self._end(packet, "expired", event.seed)
 
     def _end(self, packet: Packet, ended: PacketState, seed: bytes) -> None:
@@ -315,7 +316,7 @@ class PacketMachine:
     def _way_back(self, funding: PacketFunded) -> tuple[int, int]:
         """Return the sender's wallet stream and the number of the next transfer to it."""
         to_wallet = wallet_index_of(funding.tenant, funding.sender, self._rules.wallet_streams)
-        return to_wallet, self._state.book.next_number(wallet_stream(to_wallet))
+        return to_wallet, self._state.book.next_number(self._wallets[to_wallet])
 
     def _seed(self, funding: PacketFunded) -> bytes:
         return seed_of(self._keys.key(funding.key_id), funding.packet_id)

@@ -29,7 +29,6 @@ from actors.errors import FencedOut, JournalFull, JournalUnavailable, NotHere, O
 from actors.ports import Activation, Event, Position, Sealed
 from cluster.journal import check_layout
 from cluster.journal.codec import Chain, Codec, corrupt, position_of, stream_gone
-from cluster.journal.codec import platform_codec as platform_codec  # for whoever opens journals
 from cluster.journal.line import Line
 from cluster.journal.snapshot import READ_CHUNK, Record, another_snapshot, decode_record, read_tail
 
