@@ -48,7 +48,7 @@ class Line:
         self._progress = Progress(
             *([SpinnerColumn(), BarColumn(bar_width=20)] if console.width >= WIDE else []),
             TextColumn("{task.description}"),
-            TimeElapsedColumn(),
+            TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
             TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
