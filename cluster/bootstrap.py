@@ -1,0 +1,252 @@
+"""Bootstrap: starts, ends and describes the one system of a data folder on this machine.
+
+`up` starts a watchdog in a session of its own and returns when money can be served; `down` ends it by pid; both may
+be repeated. A system is known by its record (`cluster.system`), never by the names of processes.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cluster.config import config_path, data_folder, keys_at, load
+from cluster.ports import is_free
+from cluster.store import check_store, store_binary
+from cluster.system import (
+    SystemRecord,
+    end_processes,
+    is_ready,
+    log_file,
+    ray_token_file,
+    read_record,
+    record_file,
+    remove_run_folder,
+    system_environment,
+    tail_of,
+)
+from cluster.watchdog import KEEP, Plan
+
+__all__ = ["SystemRecord", "SystemStatus", "UpFailed", "down", "status", "system_environment", "up"]
+
+UP_SECONDS_MAX = 120.0
+DEPLOY_FAILURES_MAX = 3
+WATCHDOG_END_SECONDS_MAX = 7.0
+POLL_S = 0.1
+TAIL_LINES = 15
+
+
+class UpFailed(RuntimeError):
+    """The system did not start and nothing of it runs. The message is one line that says why and where to look."""
+
+
+class SystemStatus(BaseModel):
+    """What `status` found. `broken` means that the watchdog died: `up` starts the system again."""
+
+    model_config = ConfigDict(frozen=True)
+
+    state: Literal["stopped", "starting", "ready", "stopping", "broken"]
+    ready: bool
+    """`/readyz` answers 200 now."""
+    phase: str
+    trouble: str
+    url: str
+    data: Path
+    pids: dict[str, int]
+    """Those that are alive."""
+    restarts: dict[str, int]
+    ports: dict[str, int]
+
+
+def up(
+    data: Path,
+    *,
+    port: int = 0,
+    config: str = "local",
+    store_url: str | None = None,
+    report: Callable[[str], None],
+) -> SystemRecord:
+    """Start the system of a data folder, or find it running, and return once money can be served.
+
+    `port` 0 takes any free one; `store_url` None takes the configuration's store, or else our own. A system that
+    already runs stays as it is. `report` hears what is being done. Interrupted, it leaves nothing running.
+    Raises UpFailed, cluster.store.StoreUnusable: one line each; correct what it names and call again.
+    """
+    deadline = time.monotonic() + UP_SECONDS_MAX
+    data = data_folder(data)
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    (data / "logs").mkdir(exist_ok=True, mode=0o700)
+    try:
+        with FileLock(data / "up.lock", timeout=UP_SECONDS_MAX, mode=0o600):
+            running = read_record(data)
+            if running is not None and running.watchdog.alive() and running.state != "stopping":
+                report("already running")
+                return _wait(data, None, deadline, report)
+            if running is not None:
+                _clear(running, report)
+            plan = _plan(port, config, store_url, report)
+            keys_at(data / "keys.json")
+            ray_token_file(data)
+            return _start(data, plan, deadline, report)
+    except Timeout:
+        raise UpFailed(f"another start of {data} is still at work; wait for it or end it") from None
+
+
+def _plan(port: int, config: str, store_url: str | None, report: Callable[[str], None]) -> Plan:
+    """Check everything that can be checked before anything is started."""
+    if not __debug__:
+        raise UpFailed("refuses to run without assertions; start it without python -O and PYTHONOPTIMIZE")
+    try:
+        settings = load(config)
+    except (FileNotFoundError, ValidationError) as failure:
+        raise UpFailed(" ".join(str(failure).split())) from None
+    if port and not is_free(port):
+        raise UpFailed(f"port {port} is in use; give another --port, or 0 for any free one")
+    chosen = store_url or settings.store_url
+    if chosen:
+        report("checking the store")
+        check_store(chosen, report)
+    else:
+        store_binary()
+    path = config_path(config)
+    return Plan(port=port, config=config if path.name == f"{config}.toml" else str(path.absolute()), store_url=chosen)
+
+
+def _start(data: Path, plan: Plan, deadline: float, report: Callable[[str], None]) -> SystemRecord:
+    with log_file(data, "watchdog-output").open("wb") as output:
+        watchdog = subprocess.Popen(
+            [sys.executable, "-m", "cluster.watchdog", "--data", str(data)],
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd="/",
+            start_new_session=True,
+        )
+    assert watchdog.stdin is not None
+    lifeline = watchdog.stdin
+    try:
+        lifeline.write(plan.model_dump_json().encode() + b"\n")
+        lifeline.flush()
+        record = _wait(data, watchdog, deadline, report)
+        lifeline.write(KEEP)
+        lifeline.flush()
+        return record
+    except BaseException:
+        with contextlib.suppress(OSError):
+            watchdog.terminate()
+        _finish(data, watchdog)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            lifeline.close()
+
+
+def _finish(data: Path, watchdog: "subprocess.Popen[bytes]") -> None:
+    """Wait for the end of a watchdog that was told to end, and make sure of it, also if interrupted again."""
+    try:
+        watchdog.wait(WATCHDOG_END_SECONDS_MAX)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        watchdog.kill()
+        watchdog.wait()
+    record = read_record(data)
+    if record is not None and record.watchdog.pid == watchdog.pid:
+        _clear(record, _unheard)
+
+
+def _wait(
+    data: Path, watchdog: "subprocess.Popen[bytes] | None", deadline: float, report: Callable[[str], None]
+) -> SystemRecord:
+    """Wait until the watchdog says ready. Raises UpFailed."""
+    told = ""
+    while True:
+        record = read_record(data)
+        if record is not None and (watchdog is None or record.watchdog.pid == watchdog.pid):
+            if record.phase != told:
+                told = record.phase
+                report(told)
+            if record.state == "ready" and is_ready(record.url):
+                return record
+            if watchdog is not None and record.deploy_failures >= DEPLOY_FAILURES_MAX:
+                raise _failure(data, record, "the gateway cannot be deployed", "deploy", report)
+        gone = record is None or not record.watchdog.alive() if watchdog is None else watchdog.poll() is not None
+        if gone:
+            raise _failure(data, record, "the watchdog ended while the system was starting", "watchdog", report)
+        if time.monotonic() > deadline:
+            culprit = "ray" if record is None or "deploy" not in record.pids else "deploy"
+            raise _failure(data, record, f"not ready after {UP_SECONDS_MAX:.0f} s ({told})", culprit, report)
+        time.sleep(POLL_S)
+
+
+def _failure(data: Path, record: SystemRecord | None, what: str, name: str, report: Callable[[str], None]) -> UpFailed:
+    """Show the tail of the log that tells most, and return the failure in one line."""
+    path = log_file(data, name)
+    for line in tail_of(path, TAIL_LINES):
+        report(line)
+    trouble = record.trouble if record is not None else (tail_of(path, 1) or [""])[0].strip()
+    return UpFailed(f"{what}{': ' if trouble else ''}{trouble}; see {path}")
+
+
+def down(data: Path, report: Callable[[str], None]) -> None:
+    """End the system of a data folder within 10 s; its money stays in the folder. Does nothing if none runs."""
+    data = data_folder(data)
+    record = read_record(data)
+    if record is None:
+        report("not running")
+        return
+    if record.watchdog.alive():
+        report("stopping")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.watchdog.pid, signal.SIGTERM)
+        deadline = time.monotonic() + WATCHDOG_END_SECONDS_MAX
+        while record.watchdog.alive() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+    _clear(record, report)
+    with contextlib.suppress(ChildProcessError):  # it may be a child of this very process, then it is reaped
+        os.waitpid(record.watchdog.pid, os.WNOHANG)
+
+
+def _clear(record: SystemRecord, report: Callable[[str], None]) -> None:
+    """Remove what a system has left behind: its processes, folder and record."""
+    if record.watchdog.alive():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(record.watchdog.pid, signal.SIGKILL)
+    if not end_processes(record.run_folder):
+        report(f"warning: some processes in {record.run_folder} cannot be killed")
+    remove_run_folder(record.run_folder)
+    found = read_record(record.data)
+    if found is not None and found.run_folder == record.run_folder:
+        record_file(record.data).unlink(missing_ok=True)
+
+
+def _unheard(words: str) -> None:
+    """Report to nobody: the caller is about to hear of the failure itself."""
+
+
+def status(data: Path) -> SystemStatus:
+    """Describe the system of a data folder."""
+    data = data_folder(data)
+    record = read_record(data)
+    if record is None:
+        return SystemStatus(
+            state="stopped", ready=False, phase="", trouble="", url="", data=data, pids={}, restarts={}, ports={}
+        )
+    marks = {"watchdog": record.watchdog, **record.pids}
+    pids = {name: mark.pid for name, mark in marks.items() if mark.alive()}
+    return SystemStatus(
+        state=record.state if "watchdog" in pids else "broken",
+        ready=is_ready(record.url),
+        phase=record.phase,
+        trouble=record.trouble,
+        url=record.url,
+        data=data,
+        pids=pids,
+        restarts=record.restarts,
+        ports={"http": record.http_port} | {k: v for k, v in record.ports.items() if k != "http"},
+    )

@@ -1,0 +1,67 @@
+"""Deployer: puts the gateway on a Ray that has just started, then ends. The watchdog runs it after every start of Ray.
+
+`python -m cluster.deploy --data DIR`; everything else stands in the folder's record. Exit code 0 once the application
+runs; otherwise the last line of its output says why, and the watchdog tries again.
+"""
+
+import argparse
+import socket
+import sys
+import time
+from pathlib import Path
+
+import ray
+from ray import serve
+
+from cluster.gateway.app import AppArgs, app
+from cluster.system import SystemRecord, read_record
+
+RAY_SECONDS_MAX = 60.0
+NAMESPACE = "hongbao"
+
+
+def main() -> None:
+    """Deploy once."""
+    parser = argparse.ArgumentParser(description="Deploy the gateway on the system of a data folder.")
+    parser.add_argument("--data", type=Path, required=True)
+    record = read_record(parser.parse_args().data)
+    if record is None:
+        sys.exit("hongbao: no system runs on this data folder; `hongbao up` starts it")
+    deploy(record)
+
+
+def deploy(record: SystemRecord) -> None:
+    """Join the system's Ray and run the application on its HTTP port."""
+    _wait_for_ray(record)
+    ray.init(address=record.ray_address, namespace=NAMESPACE, log_to_driver=False)
+    try:
+        quiet = {"enable_access_log": False}
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options={"host": record.host, "port": record.http_port},
+            logging_config=quiet,
+        )
+        arguments = AppArgs(store_url=record.store_url, config=record.config, keys_file=str(record.data / "keys.json"))
+        serve.run(app(arguments), name="hongbao", route_prefix="/", logging_config=quiet)
+    finally:
+        ray.shutdown()
+
+
+def _wait_for_ray(record: SystemRecord) -> None:
+    """Wait until Ray listens; asked earlier, its client sits out a long time-out. Exits if it never does."""
+    deadline = time.monotonic() + RAY_SECONDS_MAX
+    for name in ("gcs", "node_manager", "agent_http"):
+        while not _listens(record.ports[name]):
+            if time.monotonic() > deadline:
+                sys.exit(f"hongbao: Ray does not listen on 127.0.0.1:{record.ports[name]} ({name}); see logs/ray.log")
+            time.sleep(0.1)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+if __name__ == "__main__":
+    main()

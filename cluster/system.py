@@ -1,0 +1,251 @@
+"""System: the record of one running system, its environment, and the processes that are its own.
+
+The record stands in `<data>/system.json`, mode 0600, replaced by rename and written by the watchdog alone. A process
+belongs to a system if its working folder is the system's, whoever its parent is now: Ray's agents and HAProxy outlive Ray.
+"""
+
+import contextlib
+import http.client
+import os
+import secrets
+import shutil
+import signal
+import stat
+import time
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+import psutil
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from cluster.config import SERVE_ENVIRONMENT
+
+LOG_BYTES_MAX = 8 * 1024 * 1024
+END_SECONDS_MAX = 2.5
+_CLOCK_STEP_S = 2.0
+
+
+class Mark(BaseModel):
+    """A process that was started: its number may be given again, its number and birth may not."""
+
+    model_config = ConfigDict(frozen=True)
+
+    pid: int
+    born_s: float
+
+    @classmethod
+    def of(cls, pid: int) -> "Mark":
+        """Mark a process that was just started and not yet waited for."""
+        return cls(pid=pid, born_s=psutil.Process(pid).create_time())
+
+    def alive(self) -> bool:
+        """Tell whether this very process still runs."""
+        try:
+            process = psutil.Process(self.pid)
+            same = abs(process.create_time() - self.born_s) < _CLOCK_STEP_S
+            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
+        except psutil.Error:
+            return False
+
+
+class SystemRecord(BaseModel):
+    """What runs where. `store_url` may carry a password."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state: Literal["starting", "ready", "stopping"]
+    phase: str
+    """What the watchdog is doing, for people."""
+    trouble: str = ""
+    """The last failure, for people; empty once ready."""
+    deploy_failures: int = 0
+    restarts: dict[str, int] = Field(default_factory=dict)
+    url: str
+    host: str
+    http_port: int
+    ray_address: str
+    store_url: str = Field(repr=False)
+    embedded_store: bool
+    config: str
+    data: Path
+    run_folder: Path
+    ports: dict[str, int]
+    watchdog: Mark
+    pids: dict[str, Mark]
+    """`store`, `ray`, `deploy`: those that run."""
+
+
+def record_file(data: Path) -> Path:
+    """Return where the record of a data folder stands."""
+    return data / "system.json"
+
+
+def read_record(data: Path) -> SystemRecord | None:
+    """Return the record of a data folder; None if there is none that can be read."""
+    try:
+        return SystemRecord.model_validate_json(record_file(data).read_text())
+    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return None
+
+
+def write_record(record: SystemRecord) -> None:
+    """Replace the record in one step."""
+    path = record_file(record.data)
+    draft = path.with_suffix(".new")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(record.model_dump_json(indent=2))
+    draft.replace(path)
+
+
+# Folders
+
+
+def run_root() -> Path:
+    """Return this user's folder of sockets and locks: short, because a socket's path has at most 107 bytes.
+
+    Raises PermissionError if somebody else has made it.
+    """
+    root = Path("/tmp") / f"hb-{os.getuid()}"
+    root.mkdir(mode=0o700, exist_ok=True)
+    found = root.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise PermissionError(f"{root} must be a folder of this user with mode 0700; remove it")
+    return root
+
+
+def new_run_folder() -> Path:
+    """Make the run folder of a new start: work (where its processes stand), r (Ray's own), h (HAProxy's)."""
+    folder = run_root() / secrets.token_hex(3)
+    folder.mkdir(mode=0o700)
+    for name in ("work", "r", "h"):
+        (folder / name).mkdir(mode=0o700)
+    return folder
+
+
+def ray_token_file(data: Path) -> Path:
+    """Return the file of Ray's token, mode 0600, made with a random token if it is not there."""
+    path = data / "ray_token"
+    if not path.exists():
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+    return path
+
+
+def log_file(data: Path, name: str) -> Path:
+    """Return the log of a part, e.g. "ray" -> <data>/logs/ray.log."""
+    return data / "logs" / f"{name}.log"
+
+
+def tail_of(path: Path, lines: int) -> list[str]:
+    """Return the last lines of a log that say something."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64 * 1024))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [line for line in text.splitlines() if line.strip()][-lines:]
+
+
+# Environment
+
+
+def system_environment(record: SystemRecord) -> dict[str, str]:
+    """Return the variables with which a process joins this system's Ray; set them before Ray is imported.
+
+    Then `ray.init(address=record.ray_address, namespace="hongbao")` is a driver of it.
+    """
+    ports, haproxy = record.ports, record.run_folder / "h"
+    return {
+        **SERVE_ENVIRONMENT,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray then stays on the loopback address
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(record.data / "ray_token"),
+        "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES_MAX),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback_grpc"]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports["replica_http_min"]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports["replica_http_max"]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(ports["replica_grpc_min"]),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports["replica_grpc_max"]),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy_stats"]),
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(haproxy / "admin.sock"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(haproxy / "metrics.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(haproxy),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(haproxy / "server-state"),
+    }
+
+
+def child_environment(record: SystemRecord) -> dict[str, str]:
+    """Return the whole environment of the system's own processes.
+
+    What the caller has set for another Ray (its address, its token) does not reach this one.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    return inherited | system_environment(record) | {"PYTHONUNBUFFERED": "1"}
+
+
+# Processes
+
+
+def processes_of(run_folder: Path) -> list[psutil.Process]:
+    """Return every process of a system but its watchdog, wherever it hangs in the process tree."""
+    work, store_socket = str(run_folder / "work"), str(run_folder / "store.sock")
+    found = []
+    for process in psutil.process_iter():
+        if process.pid == os.getpid():
+            continue
+        with contextlib.suppress(psutil.Error, OSError):
+            # The store changes into its data folder, but names its socket on its command line.
+            ours = process.cwd().removesuffix(" (deleted)") == work or store_socket in " ".join(process.cmdline())
+            if ours and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def end_processes(run_folder: Path, *, but_store: bool = False) -> bool:
+    """Kill what runs in a run folder, until nothing does. What is durable needs no farewell. False if some stay."""
+    deadline = time.monotonic() + END_SECONDS_MAX
+    while time.monotonic() < deadline:
+        left = [each for each in processes_of(run_folder) if not (but_store and _is_store(each))]
+        if not left:
+            return True
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(signal.SIGKILL)  # psutil checks that it is still the same process
+        psutil.wait_procs(left, timeout=0.5)
+    return False
+
+
+def _is_store(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return "valkey-server" in process.name()
+    return False
+
+
+def remove_run_folder(folder: Path) -> None:
+    """Remove a run folder with its sockets; never anything outside this user's root."""
+    if folder.parent == run_root():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_ready(url: str, timeout_s: float = 2.0) -> bool:
+    """Ask `/readyz`; yes means that money can be served now."""
+    address = urlsplit(url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=timeout_s)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
