@@ -1,0 +1,101 @@
+"""Samples: packets, rules and keys that unit tests of the machines start from. Amounts in fen, instants in Unix ms."""
+
+from typing import Any
+
+import msgspec
+
+from actors.ledger.transfer import PacketFunded
+from actors.packet.fairness import ALGORITHM_OF_KIND, commitment_of, seed_of
+from actors.packet.machine import PacketMachine, PacketRules
+from actors.packet.messages import Expired, Grabbed, Opened
+from actors.wallet.machine import Terms, WalletMachine, WalletRules
+from actors.wallet.messages import CreditSandbox, Send
+from cluster.config import Keys
+
+NOW_MS = 1_451_577_900_000  # 2016-01-01 00:05 in China
+DAY_MS = 86_400_000
+TENANT = "wechat"
+WALLET = "wallet-000"
+PACKET = "packet-000"
+KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
+SEED_KEY = bytes.fromhex("ab" * 32)
+
+PACKET_RULES = PacketRules(wallet_streams=1, unsettled_max=1_000, opened_ahead_max=2, settle_batch_max=100)
+WALLET_RULES = WalletRules(
+    accounts_max=10,
+    unsettled_max=1_000,
+    idempotency_keys_max=1_000,
+    idempotency_ms=DAY_MS,
+    statement_lines_max=5,
+    relay_after_ms=1_000,
+    settle_batch_max=100,
+)
+
+
+def funding(packet_id: str = "p1", number: int = 1, **changes: Any) -> PacketFunded:
+    """Return what a wallet stream paid: by default 1,000 fen in 5 lucky shares."""
+    kind = changes.get("kind", "lucky")
+    algorithm = ALGORITHM_OF_KIND[kind]
+    sample = PacketFunded(
+        number=number,
+        packet_stream=PACKET,
+        packet_id=packet_id,
+        tenant=TENANT,
+        sender="sender",
+        key="key",
+        kind=kind,
+        total_fen=1_000,
+        count=5,
+        share_fen_min=1,
+        share_fen_max=20_000,
+        greeting="",
+        at_ms=NOW_MS,
+        expires_at_ms=NOW_MS + DAY_MS,
+        algorithm=algorithm,
+        key_id="k1",
+        commitment=commitment_of(algorithm, packet_id, seed_of(SEED_KEY, packet_id)),
+    )
+    return msgspec.structs.replace(sample, **changes)
+
+
+def packets(*fundings: PacketFunded, **rules: int) -> PacketMachine:
+    """Return a packet stream that has opened these fundings."""
+    machine = PacketMachine(PACKET, msgspec.structs.replace(PACKET_RULES, **rules), KEYS)
+    for one in fundings:
+        opened = machine.decide_opening(WALLET, one)
+        assert isinstance(opened, Opened)
+        machine.apply(opened)
+    return machine
+
+
+def grab(machine: PacketMachine, user: str, packet_id: str = "p1", now_ms: int = NOW_MS, tenant: str = TENANT) -> Any:
+    """Decide a grab and apply what follows from it; return the decision."""
+    decision = machine.decide_grab(packet_id, tenant, user, now_ms)
+    if isinstance(decision, Grabbed | Expired):
+        machine.apply(decision)
+    return decision
+
+
+def wallets(balance_fen: int = 10_000, user: str = "sender", **rules: int) -> WalletMachine:
+    """Return a wallet stream with one user and his money."""
+    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, **rules))
+    machine.apply(machine.decide_credit(CreditSandbox(TENANT, user, balance_fen), NOW_MS))
+    return machine
+
+
+def terms(packet_id: str = "p1") -> Terms:
+    """Return what the shell adds to a send."""
+    return Terms(packet_id, PACKET, 1, 20_000, DAY_MS, "even/1", "k1", b"c" * 32)
+
+
+def order(**changes: Any) -> Send:
+    """Return a user's wish: by default 1,000 fen in 5 lucky shares."""
+    return msgspec.structs.replace(Send(TENANT, "sender", "key", "lucky", 1_000, 5, ""), **changes)
+
+
+def send(machine: WalletMachine, packet_id: str = "p1", now_ms: int = NOW_MS, **changes: Any) -> Any:
+    """Decide a send and apply what follows from it; return the decision."""
+    decision = machine.decide_send(order(**changes), terms(packet_id), now_ms)
+    if isinstance(decision, PacketFunded):
+        machine.apply(decision)
+    return decision

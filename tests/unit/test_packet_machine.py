@@ -1,0 +1,258 @@
+"""Packet machine: its promises, one decision at a time."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.ledger.transfer import Refusal, Refused, Settled
+from actors.packet.fairness import seed_of
+from actors.packet.machine import PacketMachine
+from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, OpenNow, Won
+from tests.unit.samples import (
+    DAY_MS,
+    KEYS,
+    NOW_MS,
+    PACKET,
+    PACKET_RULES,
+    SEED_KEY,
+    TENANT,
+    WALLET,
+    funding,
+    grab,
+    packets,
+)
+
+END_MS = NOW_MS + DAY_MS
+
+
+def refusal(answer: Any) -> Refusal | None:
+    return answer.code if isinstance(answer, Refused) else None
+
+
+def test_a_packet_pays_exactly_its_total_in_ranks_from_one() -> None:
+    machine = packets(funding())
+    won = [grab(machine, f"u{i}") for i in range(5)]
+    assert all(isinstance(one, Grabbed) for one in won)
+    assert [one.rank for one in won] == [1, 2, 3, 4, 5]
+    assert sum(one.amount_fen for one in won) == 1_000
+    assert refusal(grab(machine, "u5")) is Refusal.DRAINED
+    view = machine.view("p1", TENANT)
+    assert (view.state, view.grabbed_fen, view.refunded_fen) == ("drained", 1_000, 0)
+    assert [line.user for line in view.grabs] == [f"u{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize("end", ["open", "drained", "expired"])
+def test_a_winner_asking_again_gets_his_share_again_before_and_after_the_end(end: str) -> None:
+    machine = packets(funding())
+    first = grab(machine, "u0")
+    for i in range(1, 5 if end == "drained" else 1):
+        grab(machine, f"u{i}")
+    later_ms = END_MS if end == "expired" else NOW_MS + 1
+    if end == "expired":
+        machine.apply(machine.decide_expiry("p1", END_MS))
+    version = machine.version
+    assert grab(machine, "u0", now_ms=later_ms) == Won(1, first.amount_fen, NOW_MS, True)
+    assert machine.version == version
+
+
+def test_a_winner_is_not_even_told_otherwise_when_his_repeat_is_what_meets_the_end() -> None:
+    machine = packets(funding())
+    first = grab(machine, "u0")
+    assert grab(machine, "u0", now_ms=END_MS) == Won(1, first.amount_fen, NOW_MS, True)
+
+
+def test_the_last_millisecond_still_pays_and_the_next_one_expires() -> None:
+    machine = packets(funding())
+    assert isinstance(grab(machine, "u0", now_ms=END_MS - 1), Grabbed)
+    assert isinstance(grab(machine, "u1", now_ms=END_MS), Expired)
+    assert refusal(grab(machine, "u2", now_ms=END_MS)) is Refusal.EXPIRED
+
+
+def test_a_packet_that_expired_stays_expired_although_a_clock_runs_behind() -> None:
+    machine = packets(funding())
+    machine.apply(machine.decide_expiry("p1", END_MS))
+    assert refusal(grab(machine, "u0", now_ms=NOW_MS)) is Refusal.EXPIRED
+    assert machine.stamp_ms == END_MS
+
+
+def test_the_end_is_an_event_and_never_the_clock_alone() -> None:
+    machine = packets(funding())
+    decided = machine.decide_grab("p1", TENANT, "u0", END_MS)
+    assert isinstance(decided, Expired)
+    assert machine.view("p1", TENANT).state == "open"
+
+
+def test_a_refund_is_what_the_shares_left_and_goes_to_the_sender_once() -> None:
+    machine = packets(funding())
+    share = grab(machine, "u0").amount_fen
+    expired = machine.decide_expiry("p1", END_MS)
+    assert expired is not None
+    assert expired.amount_fen == 1_000 - share
+    machine.apply(expired)
+    assert machine.decide_expiry("p1", END_MS + 1) is None
+    [batch] = machine.outgoing(END_MS)
+    assert [(p.number, p.kind, p.user, p.amount_fen) for p in batch.receive.payouts] == [
+        (1, "share", "u0", share),
+        (2, "refund", "sender", 1_000 - share),
+    ]
+    figures = machine.figures()
+    assert figures["paid_fen"] + figures["remaining_fen"] + figures["refunded_fen"] == figures["funded_fen"] == 1_000
+    assert figures["book_sum_fen"] == 0
+
+
+def test_a_drained_packet_never_expires() -> None:
+    machine = packets(funding(count=1))
+    grab(machine, "u0")
+    assert machine.decide_expiry("p1", END_MS) is None
+    assert refusal(grab(machine, "u1", now_ms=END_MS)) is Refusal.DRAINED
+
+
+def test_the_seed_is_published_by_the_end_and_not_one_share_earlier() -> None:
+    machine = packets(funding())
+    seeds = [grab(machine, f"u{i}").seed for i in range(4)]
+    assert seeds == [b""] * 4
+    assert machine.view("p1", TENANT).seed == b""
+    assert grab(machine, "u4").seed == seed_of(SEED_KEY, "p1")
+    assert machine.view("p1", TENANT).seed == seed_of(SEED_KEY, "p1")
+
+
+def test_an_expired_packet_publishes_its_seed() -> None:
+    machine = packets(funding())
+    machine.apply(machine.decide_expiry("p1", END_MS))
+    assert machine.view("p1", TENANT).seed == seed_of(SEED_KEY, "p1")
+
+
+def test_the_sender_may_take_from_his_own_packet() -> None:
+    assert isinstance(grab(packets(funding()), "sender"), Grabbed)
+
+
+def test_a_packet_of_another_tenant_does_not_exist() -> None:
+    machine = packets(funding())
+    assert refusal(grab(machine, "u0", tenant="qq")) is Refusal.PACKET_NOT_FOUND
+    assert refusal(machine.view("p1", "qq")) is Refusal.PACKET_NOT_FOUND
+    assert refusal(grab(machine, "u0", packet_id="p2")) is Refusal.PACKET_NOT_FOUND
+
+
+def test_a_full_book_refuses_new_shares_but_answers_winners() -> None:
+    machine = packets(funding(), unsettled_max=1)
+    grab(machine, "u0")
+    assert refusal(grab(machine, "u1")) is Refusal.OVERLOADED
+    assert grab(machine, "u0").replayed
+    machine.apply(Settled(WALLET, 1))
+    assert isinstance(grab(machine, "u1"), Grabbed)
+
+
+# Openings.
+
+
+def test_an_opening_delivered_twice_opens_once() -> None:
+    machine = packets(funding())
+    assert machine.decide_opening(WALLET, funding()) == OpenNow(funding(), "open")
+
+
+def test_a_late_repeat_of_an_opening_tells_the_state_and_opens_nothing() -> None:
+    machine = packets(funding())
+    machine.apply(machine.decide_expiry("p1", END_MS))
+    assert machine.decide_opening(WALLET, funding()) == OpenNow(funding(), "expired")
+
+
+def test_a_second_funding_of_one_packet_goes_back_in_the_same_entry() -> None:
+    machine = packets(funding())
+    second = funding(number=2, total_fen=700)
+    returned = machine.decide_opening(WALLET, second)
+    assert isinstance(returned, OpeningReturned)
+    machine.apply(returned)
+    [batch] = machine.outgoing(NOW_MS)
+    assert [(p.kind, p.user, p.amount_fen) for p in batch.receive.payouts] == [("refund", "sender", 700)]
+    assert machine.view("p1", TENANT).funding == funding()
+    assert refusal(machine.decide_opening(WALLET, second)) is Refusal.IDEMPOTENCY_KEY_REUSED
+    assert machine.figures()["book_sum_fen"] == 0
+
+
+def test_openings_may_overtake_each_other_up_to_the_bound_and_then_wait_for_settlement() -> None:
+    machine = packets(funding("p3", 3), funding("p5", 5))
+    assert machine.received_from(WALLET).number == 0
+    assert refusal(machine.decide_opening(WALLET, funding("p7", 7))) is Refusal.OVERLOADED
+    first = machine.decide_opening(WALLET, funding("p1", 1))
+    assert isinstance(first, Opened), "the next one is always taken"
+    machine.apply(first)
+    machine.apply(machine.decide_opening(WALLET, funding("p2", 2)))
+    assert machine.received_from(WALLET).number == 3
+    assert machine.received_from(WALLET).ahead == {5: 1_000}
+    assert machine.decide_opening(WALLET, funding("p5", 5)) == OpenNow(funding("p5", 5), "open")
+
+
+def test_fundings_of_different_wallet_streams_are_numbered_apart() -> None:
+    machine = packets(funding())
+    assert isinstance(machine.decide_opening("wallet-001", funding("p2", 1)), Opened)
+
+
+def test_an_acknowledgement_that_is_no_news_changes_nothing() -> None:
+    machine = packets(funding())
+    grab(machine, "u0")
+    settled = machine.decide_settled(WALLET, 1)
+    assert settled == Settled(WALLET, 1)
+    machine.apply(settled)
+    assert machine.decide_settled(WALLET, 1) is None
+    assert machine.decide_settled("wallet-009", 1) is None
+    assert machine.outgoing(NOW_MS) == []
+
+
+def test_the_timer_gives_out_at_most_its_limit_and_nothing_twice() -> None:
+    machine = packets(*(funding(f"p{i}", i) for i in range(1, 4)))
+    assert machine.due(END_MS - 1, 10) == []
+    taken = [machine.due(END_MS, 2), machine.due(END_MS, 2), machine.due(END_MS, 2)]
+    assert list(map(len, taken)) == [2, 1, 0]
+    assert sorted(name for names in taken for name in names) == ["p1", "p2", "p3"]
+
+
+def test_a_stream_restored_from_its_snapshot_goes_on_as_if_nothing_had_happened() -> None:
+    machine = packets(funding(), funding("p2", 2))
+    grab(machine, "u0")
+    restored = PacketMachine(PACKET, PACKET_RULES, KEYS)
+    restored.restore(machine.snapshot())
+    assert restored.version == machine.version
+    for user in ("u0", "u1", "u2"):
+        assert grab(restored, user) == grab(machine, user)
+    assert restored.due(END_MS, 10) == machine.due(END_MS, 10) != []
+    assert restored.snapshot() == machine.snapshot()
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("grab"), st.integers(0, 6)),
+        st.tuples(st.just("later"), st.integers(0, DAY_MS)),
+        st.tuples(st.just("expire"), st.just(0)),
+        st.tuples(st.just("settle"), st.integers(1, 8)),
+    ),
+    max_size=25,
+)
+
+
+@given(STEPS, st.integers(5, 500), st.integers(1, 5))
+def test_paid_and_remaining_and_refunded_are_always_what_was_funded(steps: list[Any], total: int, count: int) -> None:
+    machine = packets(funding(total_fen=total, count=count))
+    now_ms, shares = NOW_MS, {}
+    for name, figure in steps:
+        if name == "later":
+            now_ms += figure
+        elif name == "expire":
+            expired = machine.decide_expiry("p1", now_ms)
+            assert (expired is not None) == (now_ms >= END_MS and machine.view("p1", TENANT).state == "open")
+            if expired is not None:
+                machine.apply(expired)
+        elif name == "settle":
+            sent = machine.book.sent.get(WALLET)
+            if sent is not None and sent.settled_number < figure <= sent.last_number:
+                machine.apply(Settled(WALLET, figure))
+        else:
+            answer = grab(machine, f"u{figure}", now_ms=now_ms)
+            if isinstance(answer, Grabbed | Won):
+                assert shares.setdefault(figure, (answer.rank, answer.amount_fen)) == (answer.rank, answer.amount_fen)
+        figures = machine.figures()
+        assert figures["paid_fen"] == sum(amount for _, amount in shares.values())
+        assert figures["paid_fen"] + figures["remaining_fen"] + figures["refunded_fen"] == total
+        assert figures["book_sum_fen"] == 0
+        assert sorted(rank for rank, _ in shares.values()) == list(range(1, len(shares) + 1))
