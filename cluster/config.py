@@ -93,8 +93,8 @@ class Timing(_Section):
     shard_call_ms: PositiveInt
     tick_ms: PositiveInt
     settle_ms: PositiveInt
+    supervise_ms: PositiveInt
     relay_after_ms: PositiveInt
-    ping_ms: PositiveInt
     ping_deadline_ms: PositiveInt
     store_timeout_ms: PositiveInt
     snapshot_events: PositiveInt
@@ -108,6 +108,8 @@ class Settings(BaseSettings):
     sandbox: bool
     host: str
     store_url: str = ""
+    store_prefix: str = "hongbao"
+    """Of every key in the store: several systems may share one."""
     layout: Layout
     placement: Placement
     limits: Limits

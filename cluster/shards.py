@@ -37,7 +37,12 @@ class WallClock:
 
 def open_journals(settings: Settings) -> RedisJournals:
     """Return the journals of the configured store."""
-    return RedisJournals(settings.store_url, platform_codec(), timeout_ms=settings.timing.store_timeout_ms)
+    return RedisJournals(
+        settings.store_url,
+        platform_codec(),
+        timeout_ms=settings.timing.store_timeout_ms,
+        system=settings.store_prefix,
+    )
 
 
 def host_rules(settings: Settings) -> HostRules:

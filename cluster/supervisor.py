@@ -45,7 +45,7 @@ class Supervisor:
         settlement: Any = None
         handle: Any = None
         while True:
-            await asyncio.sleep(timing.settle_ms / 1000)
+            await asyncio.sleep(timing.supervise_ms / 1000)
             try:
                 if handle is None:
                     handle = await asyncio.to_thread(create_shard, name, streams, self._settings, self._keys)
@@ -55,7 +55,9 @@ class Supervisor:
             except (RayError, TimeoutError, ValueError) as failure:
                 self._reports.pop(name, None)
                 log.warning("%s does not report (%s)", name, type(failure).__name__)
-                handle = await self._replace(name, handle, silent=isinstance(failure, TimeoutError))
+                if isinstance(failure, TimeoutError):  # a dying one is left to Ray, which restarts it
+                    await asyncio.to_thread(ray.kill, handle, no_restart=True)
+                handle = None
                 continue
             self._reports[name] = reports
             if any(figures.unsettled for figures in reports) and await _ended(settlement):
@@ -64,14 +66,6 @@ class Supervisor:
                 due = figures.version - figures.snapshot_version >= timing.snapshot_events
                 if due and await _ended(snapshots.get(figures.stream)):
                     snapshots[figures.stream] = start_snapshot(figures.stream, self._settings, self._keys)
-
-    async def _replace(self, name: str, handle: Any, *, silent: bool) -> Any:
-        """Kill a silent host for good; leave a dying one to Ray, which restarts it."""
-        if silent and handle is not None:
-            await asyncio.to_thread(ray.kill, handle, no_restart=True)
-            return None
-        await asyncio.sleep(self._settings.timing.settle_ms / 1000)
-        return None
 
 
 async def _ended(task: Any) -> bool:

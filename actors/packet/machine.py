@@ -271,7 +271,7 @@ class PacketMachine:
             self._end(packet, "drained", event.seed)
 
     def _apply_opened(self, event: Opened) -> None:
-        funding = event.funding
+        funding = event.funding.compact()
         assert funding.packet_id not in self._state.packets, "a packet opens once"
         self._state.packets[funding.packet_id] = Packet(funding, touched=self._state.version)
         self._state.book.receive(event.source, funding.number, funding.total_fen)

@@ -53,7 +53,7 @@ class Gateway:
         self._system = ""
 
     def __serve_build_asgi_app__(self) -> Any:
-        return build_api(self)
+        return build_api(self, stamps=False)
 
     async def ready(self) -> str:
         """Return the system's id if money can be served. Raises Problem."""
@@ -80,8 +80,8 @@ class Gateway:
         return offset_ms
 
 
-def build_api(gateway: Any) -> Any:
-    """Return the ASGI app of a replica."""
+def build_api(gateway: Any, *, stamps: bool = True) -> Any:
+    """Return the ASGI app of a replica; `stamps`: it writes X-Request-Id itself, because nothing before it does."""
     api = FastAPI(title="hongbao", version="1", description="Red packets: exact, durable, fair.")
     api.state.gateway = gateway
     problems.install(api)
@@ -91,7 +91,7 @@ def build_api(gateway: Any) -> Any:
     if gateway.settings.sandbox:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
-    api.add_middleware(Edge, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max)
+    api.add_middleware(Edge, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
     return api
 
 

@@ -17,8 +17,10 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 class Edge:
     """The outermost layer of the app."""
 
-    def __init__(self, app: Any, *, body_bytes_max: int, requests_max: int) -> None:
+    def __init__(self, app: Any, *, body_bytes_max: int, requests_max: int, stamps: bool) -> None:
+        """`stamps`: write X-Request-Id on responses; Serve does that itself, with the same id."""
         self._app = app
+        self._stamps = stamps
         self._body_bytes_max = body_bytes_max
         self._requests_max = requests_max
         self._under_way = 0
@@ -36,7 +38,8 @@ class Edge:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                if self._stamps:
+                    message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         if self._under_way >= self._requests_max:
