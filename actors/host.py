@@ -122,8 +122,12 @@ class Host(ABC, Generic[M]):
             shell = await self.shell(stream)
             if shell.full:  # the entry that the store refused is still held: nothing can be confirmed behind it
                 return [_UNAVAILABLE] * len(commands)
-            self._on_time(shell)
-            replies, wait = self._decide(shell, commands)
+            try:
+                self._on_time(shell)
+                replies, wait = self._decide(shell, commands)
+            except Exception:  # our own bug: memory may hold half a step, and nobody may go on with it
+                shell.discard()
+                raise
             if wait:
                 await shell.commit().durable()
         except (JournalUnavailable, FencedOut, NotHere, JournalCorrupt) as failure:
@@ -136,6 +140,8 @@ class Host(ABC, Generic[M]):
         match command:
             case Acknowledge():
                 event = machine.decide_settled(command.destination, command.number)
+                if isinstance(event, Refused):
+                    return event
                 if event is not None:
                     shell.stage(event)
                 return Done()

@@ -171,9 +171,14 @@ class PacketMachine:
             return OpeningReturned(source, funding, to_wallet, number)
         return Opened(source, funding)
 
-    def decide_settled(self, destination: str, number: int) -> Settled | None:
-        """Note that `destination` has everything up to `number`; None if that is not news."""
+    def decide_settled(self, destination: str, number: int) -> Settled | Refused | None:
+        """Note that `destination` has everything up to `number`; None if that is not news.
+
+        A number beyond the last one sent is refused: a zombie lags behind, and a bug must not forget money.
+        """
         sent = self._state.book.sent.get(destination)
+        if number > (sent.last_number if sent else 0):
+            return Refused(Refusal.OUT_OF_ORDER)
         if sent is None or number <= sent.settled_number:
             return None
         return Settled(destination, number)
