@@ -196,8 +196,15 @@ def test_an_acknowledgement_that_is_no_news_changes_nothing() -> None:
     assert settled == Settled(WALLET, 1)
     machine.apply(settled)
     assert machine.decide_settled(WALLET, 1) is None
-    assert machine.decide_settled("wallet-009", 1) is None
+    assert machine.decide_settled(WALLET, 0) is None
     assert machine.outgoing(NOW_MS) == []
+
+
+def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
+    machine = packets(funding())
+    grab(machine, "u0")
+    assert refusal(machine.decide_settled(WALLET, 2)) is Refusal.OUT_OF_ORDER
+    assert refusal(machine.decide_settled("wallet-009", 1)) is Refusal.OUT_OF_ORDER
 
 
 def test_the_timer_gives_out_at_most_its_limit_and_nothing_twice() -> None:

@@ -161,6 +161,14 @@ def test_a_funding_is_relayed_only_once_its_gateway_had_time_to_deliver_it() -> 
     assert due.receive.fundings == [first]
 
 
+def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
+    machine = wallets(10_000)
+    send(machine)
+    assert machine.decide_settled(PACKET, 1) == Settled(PACKET, 1)
+    assert refusal(machine.decide_settled(PACKET, 2)) is Refusal.OUT_OF_ORDER
+    assert refusal(machine.decide_settled("packet-009", 1)) is Refusal.OUT_OF_ORDER
+
+
 def test_a_second_deposit_of_a_sandbox_user_changes_nothing() -> None:
     machine = wallets(10_000)
     assert machine.decide_credit(CreditSandbox(TENANT, "sender", 5), NOW_MS) == WalletView(10_000, 0)
