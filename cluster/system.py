@@ -1,12 +1,14 @@
 """System: the record of one running system, its environment, and the processes that are its own.
 
 The record stands in `<data>/system.json`, mode 0600, replaced by rename and written by the watchdog alone. A process
-belongs to a system if its working folder is the system's, whoever its parent is now: Ray's agents and HAProxy outlive Ray.
+belongs to a system if its working folder is the system's, whoever its parent is now: Ray's agents and HAProxy may
+outlive Ray.
 """
 
 import contextlib
 import http.client
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -24,6 +26,7 @@ from cluster.config import SERVE_ENVIRONMENT
 LOG_BYTES_MAX = 8 * 1024 * 1024
 END_SECONDS_MAX = 2.5
 _CLOCK_STEP_S = 2.0
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class Mark(BaseModel):
@@ -148,7 +151,7 @@ def tail_of(path: Path, lines: int) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [line for line in text.splitlines() if line.strip()][-lines:]
+    return [line for line in _COLOUR.sub("", text).splitlines() if line.strip()][-lines:]
 
 
 # Environment

@@ -1,0 +1,231 @@
+"""The life of a local system: it starts, resumes, heals, ends, and never meets another one.
+
+Two systems run here, the shared one and `other`; Ray starts once more when its death in `other` is tested.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import redis
+
+from cluster.bootstrap import UpFailed, down, status, up
+from cluster.store import StoreUnusable, check_store, store_command, store_url_of
+from cluster.system import SystemRecord, end_processes, is_ready, processes_of, read_record, run_root
+
+BACK_SECONDS_MAX = 180.0
+DOWN_SECONDS_MAX = 10.0
+
+
+def until(holds: Callable[[], bool], seconds_max: float, what: str) -> None:
+    """Wait until something holds."""
+    deadline = time.monotonic() + seconds_max
+    while not holds():
+        assert time.monotonic() < deadline, f"{what}: not within {seconds_max} s"
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def running_store(folder: Path, *settings: str) -> Iterator[str]:
+    """Run a store by hand, as an earlier life or another operator would have."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sockets = Path(tempfile.mkdtemp(prefix="hb-test-"))
+    process = subprocess.Popen([*store_command(folder, sockets / "s"), *settings], stdout=subprocess.DEVNULL)
+    try:
+        url = store_url_of(sockets / "s")
+        until((sockets / "s").exists, 10, "the store's socket")
+        yield url
+    finally:
+        process.kill()
+        process.wait()
+        shutil.rmtree(sockets)
+
+
+@pytest.fixture(scope="module")
+def other() -> Iterator[SystemRecord]:
+    """A second system, on a folder whose store has lived before and was killed."""
+    data = Path(tempfile.mkdtemp(prefix="hongbao-other-"))
+    try:
+        with running_store(data / "store") as url, redis.Redis.from_url(url) as store:
+            store.set("earlier", "durable")
+        yield up(data, report=print)
+    finally:
+        down(data, print)
+        shutil.rmtree(data, ignore_errors=True)
+
+
+def system_id_at(url: str) -> str:
+    """Ask a system for its id."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{url}/readyz", timeout=10) as answer:
+        return str(json.load(answer)["system"])
+
+
+def record_of(record: SystemRecord) -> SystemRecord:
+    """Read the record as it is now."""
+    found = read_record(record.data)
+    assert found is not None
+    return found
+
+
+def is_back(record: SystemRecord, part: str, killed: int) -> bool:
+    """Tell whether a part runs again under another pid and money can be served."""
+    now = record_of(record)
+    renewed = part in now.pids and now.pids[part].pid != killed
+    return renewed and now.state == "ready" and is_ready(now.url)
+
+
+def test_up_on_a_running_system_returns_the_running_one(system: SystemRecord) -> None:
+    again = up(system.data, report=print)
+    assert (again.watchdog, again.url, again.pids) == (system.watchdog, system.url, system.pids)
+
+
+def test_the_record_is_for_its_owner_only(system: SystemRecord) -> None:
+    for name in ("system.json", "keys.json", "ray_token"):
+        assert (system.data / name).stat().st_mode & 0o077 == 0
+    assert system.run_folder.stat().st_mode & 0o077 == 0
+
+
+def test_an_interrupted_up_leaves_nothing_running(tmp_path: Path) -> None:
+    code = "import sys; from pathlib import Path; from cluster.bootstrap import up; up(Path(sys.argv[1]), report=print)"
+    for ending in (signal.SIGINT, signal.SIGKILL):
+        data = tmp_path / ending.name
+        starting = subprocess.Popen([sys.executable, "-c", code, str(data)], stdout=subprocess.DEVNULL)
+        until(lambda data=data: "ray" in status(data).pids, 30, "the start of Ray")  # type: ignore[misc]
+        record = read_record(data)
+        assert record is not None
+        starting.send_signal(ending)
+        starting.wait(DOWN_SECONDS_MAX)
+        until(lambda data=data: status(data).state == "stopped", DOWN_SECONDS_MAX, "the end")  # type: ignore[misc]
+        until(lambda record=record: not record.watchdog.alive(), DOWN_SECONDS_MAX, "its end")  # type: ignore[misc]
+        assert processes_of(record.run_folder) == []
+        assert not record.run_folder.exists()
+
+
+def test_up_with_an_unreachable_store_says_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StoreUnusable) as failure:
+        up(tmp_path, store_url="redis://li:secret@127.0.0.1:9/0", report=print)
+    sentence = str(failure.value)
+    assert "redis://127.0.0.1:9/0" in sentence
+    assert "cannot be reached" in sentence
+    assert "secret" not in sentence
+    assert "\n" not in sentence
+    assert status(tmp_path).state == "stopped"
+
+
+def test_a_store_that_may_lose_money_is_refused_by_the_name_of_the_setting(tmp_path: Path) -> None:
+    with running_store(tmp_path, "--appendfsync", "everysec") as url:
+        with pytest.raises(StoreUnusable, match=r"set appendfsync always there"):
+            check_store(url)
+        with redis.Redis.from_url(url) as store:
+            store.config_set("appendfsync", "always")
+        check_store(url)
+
+
+def test_a_store_that_hides_its_settings_is_accepted_with_a_warning(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    with running_store(tmp_path, "--rename-command", "CONFIG", "") as url:
+        check_store(url, warnings.append)
+    assert len(warnings) == 1
+    assert "appendfsync always" in warnings[0]
+
+
+def test_up_says_which_port_is_taken(system: SystemRecord, tmp_path: Path) -> None:
+    with pytest.raises(UpFailed, match=f"port {system.http_port} is in use"):
+        up(tmp_path, port=system.http_port, report=print)
+
+
+def test_stale_records_are_no_danger(system: SystemRecord, tmp_path: Path) -> None:
+    """A record whose pids now belong to others ends none of them."""
+    stranger = system.watchdog.model_copy(update={"born_s": system.watchdog.born_s - 3600})
+    stale = system.model_copy(
+        update={"data": tmp_path, "watchdog": stranger, "run_folder": run_root() / "gone", "pids": {"ray": stranger}}
+    )
+    (tmp_path / "system.json").write_text(stale.model_dump_json())
+    assert status(tmp_path).state == "broken"
+    down(tmp_path, print)
+    assert system.watchdog.alive()
+    assert is_ready(system.url)
+    assert status(tmp_path).state == "stopped"
+
+
+def test_two_systems_never_answer_each_others_requests(system: SystemRecord, other: SystemRecord) -> None:
+    first, second = system_id_at(system.url), system_id_at(other.url)
+    assert first != second
+    for _ in range(50):
+        assert (system_id_at(system.url), system_id_at(other.url)) == (first, second)
+    assert not set(system.ports.values()) & set(other.ports.values())
+
+
+def test_up_resumes_what_an_earlier_life_made_durable(other: SystemRecord) -> None:
+    with redis.Redis.from_url(other.store_url) as store:
+        assert store.get("earlier") == b"durable"
+
+
+def test_a_killed_store_comes_back_on_the_same_data(other: SystemRecord) -> None:
+    before = system_id_at(other.url)
+    killed = record_of(other).pids["store"].pid
+    os.kill(killed, signal.SIGKILL)
+    until(lambda: is_back(other, "store", killed), 30, "the store")
+    assert system_id_at(other.url) == before
+    with redis.Redis.from_url(other.store_url) as store:
+        assert store.get("earlier") == b"durable"
+
+
+def test_a_killed_gcs_server_comes_back_with_everything_on_it(other: SystemRecord) -> None:
+    before = system_id_at(other.url)
+    killed = record_of(other).pids["ray"].pid
+    left_behind = psutil.Process(killed).children(recursive=True)
+    gcs = next(process for process in left_behind if process.name() == "gcs_server")
+    gcs.kill()
+    until(lambda: is_back(other, "ray", killed), BACK_SECONDS_MAX, "Ray")
+    assert system_id_at(other.url) == before
+    assert not [process for process in left_behind if process.is_running() and process.status() != "zombie"]
+
+
+def test_down_leaves_no_process_and_no_socket(system: SystemRecord, other: SystemRecord) -> None:
+    ports = set(other.ports.values()) - {0}
+    block = range(min(ports), max(ports) + 1)
+    watchdog = psutil.Process(other.watchdog.pid)
+    ours = {watchdog, *watchdog.children(recursive=True), *processes_of(other.run_folder)}
+    assert len(ours) > 10
+    began = time.monotonic()
+    down(other.data, print)
+    assert time.monotonic() - began < DOWN_SECONDS_MAX
+    assert not [process for process in ours if process.is_running() and process.status() != "zombie"]
+    assert not [each for each in psutil.net_connections("tcp") if each.laddr.port in block and each.status == "LISTEN"]
+    assert not other.run_folder.exists()
+    assert status(other.data).state == "stopped"
+    assert (other.data / "keys.json").exists()
+    down(other.data, print)  # Again does nothing.
+    assert is_ready(system.url)
+
+
+def test_a_system_whose_watchdog_was_killed_can_still_be_ended(tmp_path: Path) -> None:
+    """Without its watchdog nobody waits for `up`: the processes are found by their folder."""
+    code = "import sys; from pathlib import Path; from cluster.bootstrap import up; up(Path(sys.argv[1]), report=print)"
+    starting = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    until(lambda: "ray" in status(tmp_path).pids, 30, "the start of Ray")
+    record = read_record(tmp_path)
+    assert record is not None
+    starting.kill()
+    starting.wait()
+    os.kill(record.watchdog.pid, signal.SIGKILL)
+    until(lambda: not record.watchdog.alive(), 5, "the watchdog's end")
+    down(tmp_path, print)
+    assert end_processes(record.run_folder)
+    assert processes_of(record.run_folder) == []
+    assert not record.run_folder.exists()
