@@ -99,20 +99,26 @@ class Bed:
         return run
 
 
-async def _no_op(scope: Any, receive: Any, send: Any) -> None:
-    """Read the body and answer nothing: what Serve itself costs."""
-    if scope["type"] != "http":
-        return
-    while (await receive()).get("more_body"):
-        pass
-    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-    await send({"type": "http.response.body", "body": b"{}"})
+class NoOp:
+    """A raw ASGI app that reads the body and answers nothing: what Serve itself costs."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] == "lifespan":
+            for what in ("startup", "shutdown"):
+                await receive()
+                await send({"type": f"lifespan.{what}.complete"})
+            return
+        while (await receive()).get("more_body"):
+            pass
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"{}"})
 
 
 def deploy_no_op(settings: Settings, url: str) -> str:
     """Deploy the no-op beside the gateway, with the gateway's settings, and return its address."""
     deployment = serve.deployment(
-        serve.ingress(_no_op)(),
+        serve.ingress(NoOp())(),
         name="no-op",
         num_replicas=settings.placement.gateway_replicas,
         max_ongoing_requests=settings.bounds.ongoing_requests_max,

@@ -204,9 +204,11 @@ def main() -> None:
         import ray
 
         ray.init(address=record.ray_address, namespace="hongbao", log_to_driver=False, logging_level="error")
-        settings = load(record.config, store_url=record.store_url)
-        rows = asyncio.run(Bench(record, settings, keys_at(record.data / "keys.json"), say).rows())
-        ray.shutdown()
+        try:
+            settings = load(record.config, store_url=record.store_url)
+            rows = asyncio.run(Bench(record, settings, keys_at(record.data / "keys.json"), say).rows())
+        finally:
+            ray.shutdown()  # before the system ends: a driver whose Ray is gone waits a minute
     table = Table(title="hongbao bench: medians, one run, one machine, fsync always")
     for column in ("what", "ours", "peer", "unit", "ratio", "target", "met", "note"):
         table.add_column(column, justify="right" if column in ("ours", "peer", "ratio", "target") else "left")
