@@ -143,10 +143,10 @@ Two users, a packet for three, a grab (paste it):
   OPERATOR=$(hongbao token --scope operator{where})
   LI=$(hongbao token --user li --tenant {SANDBOX_TENANT}{where})
   MEI=$(hongbao token --user mei --tenant {SANDBOX_TENANT}{where})
-  curl -s $URL/sandbox/users -H "Authorization: Bearer $OPERATOR" {body} '{{"user": "li", "tenant": "{SANDBOX_TENANT}", "balance_fen": 10000}}'
+  curl -sw '\\n' $URL/sandbox/users -H "Authorization: Bearer $OPERATOR" {body} '{{"user": "li", "tenant": "{SANDBOX_TENANT}", "balance_fen": 10000}}'
   PACKET=$(curl -s $URL/v1/packets -H "Authorization: Bearer $LI" -H "Idempotency-Key: $(date +%s%N)" {body} '{{"kind": "lucky", "total_fen": 888, "count": 3}}' | grep -o '[a-z2-7]\\{{32\\}}' | head -1)
-  curl -s $URL/v1/packets/$PACKET/grabs -H "Authorization: Bearer $MEI" {body} '{{}}'
-  curl -s $URL/v1/packets/$PACKET -H "Authorization: Bearer $LI"
+  curl -sw '\\n' $URL/v1/packets/$PACKET/grabs -H "Authorization: Bearer $MEI" {body} '{{}}'
+  curl -sw '\\n' $URL/v1/packets/$PACKET -H "Authorization: Bearer $LI"
 
 Then: hongbao audit{where} · hongbao status{where} · hongbao down{where} · the API's pages: {url}/docs
 """  # noqa: E501 - a line of shell is one line
