@@ -19,6 +19,7 @@ QQ_PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 QQ_PEM = QQ_PRIVATE.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 EVERY_SCOPE = frozenset({"user", "gateway", "operator"})
 KEYS = Keys(
+    first="k1",
     current="k1",
     platform={"k1": "00" * 32},
     tokens={
