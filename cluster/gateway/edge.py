@@ -7,6 +7,7 @@ import re
 import uuid
 from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from cluster.gateway.problems import Problem, respond
@@ -32,14 +33,10 @@ class Edge:
             return
         request_id, length = _read_headers(scope)
         scope["hongbao.request_id"] = request_id
-        started = False
 
         async def send_with_id(message: Any) -> None:
-            nonlocal started
-            if message["type"] == "http.response.start":
-                started = True
-                if self._stamps:
-                    message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            if message["type"] == "http.response.start" and self._stamps:
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         if self._under_way >= self._requests_max:
@@ -52,10 +49,6 @@ class Edge:
         self._under_way += 1
         try:
             await self._app(scope, self._counting(receive), send_with_id)
-        except Problem as problem:  # raised by the counting below, wherever the body was read
-            if started:
-                raise
-            await respond(Request(scope), problem)(scope, receive, send_with_id)
         finally:
             self._under_way -= 1
 
@@ -69,7 +62,7 @@ class Edge:
             if message["type"] == "http.request":
                 read += len(message.get("body", b""))
                 if read > self._body_bytes_max:
-                    raise self._too_large()
+                    raise HTTPException(413, self._too_large().detail)  # the only kind that FastAPI lets through
             return message
 
         return receive_bounded

@@ -97,7 +97,7 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, failure: Exception) -> Response:
         assert isinstance(failure, HTTPException)
-        code = {404: "route_not_found", 405: "method_not_allowed", 400: "malformed"}.get(
+        code = {404: "route_not_found", 405: "method_not_allowed", 400: "malformed", 413: "too_large"}.get(
             failure.status_code, "internal"
         )
         response = respond(request, Problem(code, f"{request.method} {request.url.path}: {failure.detail}"))
