@@ -1,0 +1,60 @@
+# hongbao: `make demo` shows it, `make test` proves it. Both set themselves up in .venv; no root, no Docker.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test bench lint unit cluster mutants format clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      replay the minute of 00:05 on 2016-01-01 on a system of its own (about 90 s)"
+	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (at most 10 minutes)"
+	@echo "make bench     the platform beside its peers, as ratios (about 3 minutes)"
+	@echo "make unit      the tests that need no Ray (a minute)"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "hongbao needs Python 3.11 or newer as $(PYTHON): apt-get install python3 (or make PYTHON=/path/to/python)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "hongbao needs the venv module of $(PYTHON): apt-get install python3-venv"; exit 1; }
+	@echo "setting up $(VENV) (once, a minute or two)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(READY)
+	@$(BIN)/hongbao demo
+
+bench: $(READY)
+	@$(BIN)/python -m loadtest.bench.run
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m tests.tidy
+
+unit: $(READY)
+	$(BIN)/pytest tests/unit tests/simulation tests/contract
+
+cluster: $(READY)
+	$(BIN)/pytest tests/cluster
+
+mutants: $(READY)
+	$(BIN)/python tests/mutants.py
+
+# pytest last: its closing line says what ran.
+test: lint mutants
+	$(BIN)/pytest
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

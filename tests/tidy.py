@@ -1,0 +1,98 @@
+"""Tidy: what no linter checks for us. `python -m tests.tidy` prints every finding and ends with 1 if there is any.
+
+- a file is one decision: at most LINES_MAX lines; a function at most FUNCTION_LINES_MAX;
+- every module, public class and public function of the product has a docstring;
+- names avoid the words that say nothing (style.md);
+- the lock file holds names and versions, no addresses.
+"""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+LINES_MAX = 450
+TEST_LINES_MAX = 600
+FUNCTION_LINES_MAX = 60
+PRODUCT = ("actors/", "cluster/", "loadtest/")
+EMPTY_WORDS = re.compile(r"(?i)(manager|helper|utils?)(?=$|_|[A-Z])")
+LOCKED = re.compile(r"[a-z0-9][a-z0-9.-]*==[A-Za-z0-9.]+")
+
+Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+def tracked(root: Path) -> list[Path]:
+    """Return the files git knows or would add."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"], cwd=root, capture_output=True, check=True
+    )
+    return [root / name for name in listed.stdout.decode().splitlines() if (root / name).is_file()]
+
+
+def check_python(path: Path, name: str) -> Iterator[str]:
+    """Yield what is untidy in one Python file."""
+    text = path.read_text()
+    lines = text.count("\n")
+    if lines > (LINES_MAX if name.startswith(PRODUCT) else TEST_LINES_MAX):
+        yield f"{name}: {lines} lines; is it still one decision?"
+    tree = ast.parse(text)
+    product = name.startswith(PRODUCT)
+    if product and text.strip() and ast.get_docstring(tree) is None:
+        yield f"{name}: the module has no docstring"
+    protocols = {
+        n for n in ast.walk(tree) if isinstance(n, ast.ClassDef) and any("Protocol" in ast.dump(b) for b in n.bases)
+    }
+    inside = {method for protocol in protocols for method in protocol.body}
+    for node in ast.walk(tree):
+        if not isinstance(node, Named):
+            continue
+        where = f"{name}:{node.lineno}: {node.name}"
+        if EMPTY_WORDS.search(node.name):
+            yield f"{where}: the name says nothing"
+        if not isinstance(node, ast.ClassDef) and node.end_lineno is not None:
+            length = node.end_lineno - node.lineno + 1
+            if product and length > FUNCTION_LINES_MAX:
+                yield f"{where}: {length} lines"
+    if product:
+        yield from _undocumented(tree, name, inside)
+
+
+def _undocumented(tree: ast.Module, name: str, exempt: set[ast.stmt]) -> Iterator[str]:
+    """Yield public classes, and public functions of modules and classes, that say nothing about themselves."""
+    scopes: list[ast.Module | ast.ClassDef] = [tree]
+    scopes += [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    for scope in scopes:
+        for node in scope.body:
+            public = isinstance(node, Named) and not node.name.startswith("_") and node not in exempt
+            if public and ast.get_docstring(node) is None and not _is_override(scope):
+                yield f"{name}:{node.lineno}: {node.name} has no docstring"
+
+
+def _is_override(scope: ast.Module | ast.ClassDef) -> bool:
+    """Tell whether the scope only fills in a class of a library, whose documentation stands there."""
+    return isinstance(scope, ast.ClassDef) and scope.name.startswith("_")
+
+
+def check_lock(path: Path) -> Iterator[str]:
+    """Yield lines of the lock file that are no plain `name==version`."""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line and not line.startswith("#") and LOCKED.fullmatch(line) is None:
+            yield f"{path.name}:{number}: only name==version may stand here: {line}"
+
+
+def main() -> int:
+    """Check the tree."""
+    root = Path(__file__).resolve().parent.parent
+    findings: list[str] = list(check_lock(root / "requirements.lock"))
+    for path in tracked(root):
+        if path.suffix == ".py":
+            findings += check_python(path, str(path.relative_to(root)))
+    for finding in findings:
+        print(finding)
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
