@@ -9,7 +9,9 @@ PURE = ("tests/unit", "tests/simulation")
 """Folders whose tests run without a cluster."""
 
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.register_profile("deep", settings.get_profile("default"), max_examples=2_000)
+settings.register_profile("mutants", settings.get_profile("default"), derandomize=True, database=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
