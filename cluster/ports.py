@@ -5,10 +5,10 @@ file for the life of the watchdog, and every port of it was free when it was cla
 """
 
 import os
-import secrets
 import socket
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 from filelock import FileLock, Timeout
 
@@ -57,14 +57,14 @@ class PortBlock(NamedTuple):
         return {name: self.base + offset for name, offset in PORTS.items()}
 
 
-def claim_block(folder: Path) -> PortBlock:
-    """Claim a free block. `folder` holds the lock files and is shared by the systems of one user.
+def claim_block(folder: Path, data: Path) -> PortBlock:
+    """Claim a free block for the system of a data folder: its usual one, if free now.
 
-    Raises NoPorts.
+    `folder` holds the lock files and is shared by the systems of one user. Raises NoPorts.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     bases = block_bases()
-    first = secrets.randbelow(len(bases))  # two starts at once seldom try the same block
+    first = crc32(str(data).encode()) % len(bases)
     for base in bases[first:] + bases[:first]:
         lock = FileLock(folder / f"{base}.lock", mode=0o600)
         try:

@@ -376,7 +376,7 @@ def watch(data: Path, lifeline: Lifeline) -> None:
         signal.signal(number, end)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     plan = lifeline.plan()
-    block = claim_block(run_root() / "ports")
+    block = claim_block(run_root() / "ports", data)
     watchdog = Watchdog(data, plan, block, new_run_folder())
     try:
         while not wanted["end"] and not lifeline.torn(TICK_S):

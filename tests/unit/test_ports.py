@@ -21,12 +21,12 @@ def two_blocks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_two_systems_never_share_a_block(two_blocks: list[int], tmp_path: Path) -> None:
-    claims = [claim_block(tmp_path), claim_block(tmp_path)]
+    claims = [claim_block(tmp_path, Path("/data/one")), claim_block(tmp_path, Path("/data/two"))]
     assert sorted(claim.base for claim in claims) == two_blocks
     with pytest.raises(NoPorts, match="end another system"):
-        claim_block(tmp_path)
+        claim_block(tmp_path, Path("/data/three"))
     claims[0].lock.release()
-    again = claim_block(tmp_path)
+    again = claim_block(tmp_path, Path("/data/three"))
     assert again.base == claims[0].base
     for claim in (again, claims[1]):
         claim.lock.release()
@@ -36,9 +36,19 @@ def test_a_block_with_one_port_in_use_is_passed_over(two_blocks: list[int], tmp_
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", two_blocks[0] + 77))
         listener.listen()
-        claim = claim_block(tmp_path)
+        claim = claim_block(tmp_path, tmp_path)
     assert claim.base == two_blocks[1]
     claim.lock.release()
+
+
+def test_a_folder_gets_the_block_again_that_it_had(two_blocks: list[int], tmp_path: Path) -> None:
+    bases = set()
+    for _ in range(2):
+        claim = claim_block(tmp_path, Path("/data/one"))
+        bases.add(claim.base)
+        claim.lock.release()
+    assert len(bases) == 1
+    assert bases <= set(two_blocks)
 
 
 def test_every_named_port_stands_in_its_block_once() -> None:
