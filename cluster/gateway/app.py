@@ -20,6 +20,7 @@ from cluster.directory import Directory, ShardUnavailable
 from cluster.gateway import problems
 from cluster.gateway.auth import Auth
 from cluster.gateway.edge import Edge
+from cluster.gateway.hot import HotRoutes
 from cluster.gateway.problems import Problem
 from cluster.gateway.routes import operator, packets, wallet
 from cluster.gateway.service import Service
@@ -91,8 +92,8 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
     if gateway.settings.sandbox:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
-    api.add_middleware(Edge, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
-    return api
+    hot = HotRoutes(api, gateway)
+    return Edge(hot, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
 
 
 def app(args: AppArgs) -> serve.Application:

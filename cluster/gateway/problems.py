@@ -59,6 +59,11 @@ def refused(code: Refusal) -> Problem:
     return Problem(str(code), details.get(code, ""))
 
 
+def internal() -> Problem:
+    """Return the problem of our own bug."""
+    return Problem("internal", "The failure is in the log under this request id.")
+
+
 def respond(request: Request, problem: Problem) -> Response:
     """Write a problem as a response."""
     status, title = _TABLE[problem.code]
@@ -106,7 +111,7 @@ def install(app: FastAPI) -> None:
         return response
 
     async def on_bug(request: Request, failure: Exception) -> Response:
-        return respond(request, Problem("internal", "The failure is in the log under this request id."))
+        return respond(request, internal())
 
     app.add_exception_handler(Problem, on_problem)
     app.add_exception_handler(RequestValidationError, on_invalid)

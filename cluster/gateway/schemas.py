@@ -28,12 +28,6 @@ class SendBody(Body):
     greeting: str = Field(default="", max_length=GREETING_CHARS_HARD_MAX)
 
 
-class GrabBody(Body):
-    """Nothing for lucky and equal packets; a phrase is for packets that ask for one."""
-
-    passphrase: str | None = Field(default=None, max_length=128)
-
-
 class UserBody(Body):
     """A sandbox user to make."""
 

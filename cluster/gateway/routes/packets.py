@@ -1,69 +1,21 @@
-"""Routes of packets: send, look, prove, grab."""
+"""Routes of packets: send, look, prove. Grabs are answered by `cluster.gateway.hot`."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Header, Request
 from starlette.responses import Response
 
-from actors.ids import is_user
 from actors.packet.split import can_split
 from actors.wallet.messages import Send
 from cluster.config import Limits
-from cluster.gateway import answers
+from cluster.gateway import answers, hot
 from cluster.gateway.problems import Problem
-from cluster.gateway.schemas import BatchBody, GrabBody, PacketBody, ProofBody, SendBody, SentPacket, ShareBody
+from cluster.gateway.schemas import PacketBody, ProofBody, SendBody, SentPacket
 
 router = APIRouter(tags=["packets"])
+hot.document(router)
 
 IDEMPOTENCY_KEY_CHARS_MAX = 255
-
-
-class GrabItem(msgspec.Struct, forbid_unknown_fields=True):
-    """One grab of a batch."""
-
-    packet_id: str
-    user: str
-    passphrase: str | None = None
-
-
-class GrabItems(msgspec.Struct, forbid_unknown_fields=True):
-    """A batch whose items are looked at one by one, so that a bad one fails alone."""
-
-    grabs: list[msgspec.Raw]
-
-
-_ITEMS = msgspec.json.Decoder(GrabItems)
-_ITEM = msgspec.json.Decoder(GrabItem)
-_BATCH_SCHEMA: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "additionalProperties": False,
-                    "required": ["grabs"],
-                    "properties": {
-                        "grabs": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "additionalProperties": False,
-                                "required": ["packet_id", "user"],
-                                "properties": {
-                                    "packet_id": {"type": "string"},
-                                    "user": {"type": "string"},
-                                    "passphrase": {"type": ["string", "null"]},
-                                },
-                            },
-                        }
-                    },
-                }
-            }
-        },
-    }
-}
 
 
 @router.post("/v1/packets", status_code=201, response_model=SentPacket)
@@ -98,49 +50,6 @@ async def read_proof(request: Request, packet_id: str) -> Response:
     reader = gateway.auth.acting_user(request)
     view = await gateway.service.view(packet_id, reader.tenant)
     return answers.json_response(answers.proof(view))
-
-
-@router.post("/v1/packets/{packet_id}/grabs", response_model=ShareBody)
-async def grab(request: Request, packet_id: str, body: GrabBody | None = None) -> Response:
-    """Take a share. Idempotent by (packet, user): a repeat gets the same share."""
-    gateway = request.app.state.gateway
-    user = gateway.auth.acting_user(request)
-    won = await gateway.service.grab(packet_id, user)
-    return answers.json_response(answers.share(packet_id, user.user, won))
-
-
-@router.post("/v1/grabs/batch", response_model=BatchBody, openapi_extra=_BATCH_SCHEMA)
-async def grab_batch(request: Request) -> Response:
-    """Grab for many users at once (chat gateways). One bad item never fails the others."""
-    gateway = request.app.state.gateway
-    tenant = gateway.auth.gateway_tenant(request)
-    raw = _decode_items(await request.body(), gateway.settings.bounds.batch_size_max)
-    asked: list[tuple[str, str]] = []
-    places: list[int] = []
-    results: list[dict[str, Any]] = [{"code": "invalid"}] * len(raw)
-    for index, item in enumerate(raw):
-        try:
-            one = _ITEM.decode(item)
-        except msgspec.ValidationError:
-            continue
-        if is_user(one.user):
-            asked.append((one.packet_id, one.user))
-            places.append(index)
-    for index, reply in zip(places, await gateway.service.grabs(asked, tenant), strict=True):
-        results[index] = answers.batch_result(reply)
-    return answers.json_response({"results": results})
-
-
-def _decode_items(body: bytes, size_max: int) -> list[msgspec.Raw]:
-    try:
-        items = _ITEMS.decode(body).grabs
-    except msgspec.ValidationError as failure:
-        raise Problem("invalid", "Correct the body.", {"body": str(failure)}) from failure
-    except msgspec.DecodeError as failure:
-        raise Problem("malformed", f"The body is not valid JSON: {failure}.") from failure
-    if len(items) > size_max:
-        raise Problem("too_large", f"A batch may have at most {size_max} grabs; send several.")
-    return items
 
 
 def check_key(key: str | None) -> str:

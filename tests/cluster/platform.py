@@ -1,0 +1,129 @@
+"""Platform: what the money tests ask of a running system: over HTTP as its users do, and beneath it as nobody may."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import psutil
+
+from actors.ledger.accounts import Account
+from cluster.audit import balances, book_sum
+from cluster.config import Keys, load
+from cluster.journal.codec import platform_codec
+from cluster.shards import open_journals
+from cluster.system import SystemRecord, processes_of
+from cluster.tokens import mint
+
+TENANT = "wechat"
+WAIT_S = 60.0
+
+
+class Platform:
+    """The HTTP side of one system."""
+
+    def __init__(self, record: SystemRecord, keys: Keys, session: aiohttp.ClientSession) -> None:
+        self.record = record
+        self._keys = keys
+        self._session = session
+        self.operator = self.token("operator", "platform", "operator")
+        self.gateway = self.token("gateway", TENANT, "gateway")
+
+    def token(self, user: str, tenant: str = TENANT, scope: str = "user") -> str:
+        """Mint a token."""
+        return mint(self._keys, user=user, tenant=tenant, scope=scope, now_s=int(time.time()), ttl_s=3_600)
+
+    async def ask(
+        self, method: str, path: str, token: str, body: Any = None, **headers: str
+    ) -> tuple[int, Any, dict[str, str]]:
+        """Ask once; return status, body and headers (lower case)."""
+        sent = {name.replace("_", "-"): text for name, text in headers.items()} | {"Authorization": f"Bearer {token}"}
+        url = self.record.url + path
+        async with self._session.request(method, url, json=body, headers=sent) as response:
+            answer = await response.read()
+            return response.status, msgspec.json.decode(answer), {k.lower(): v for k, v in response.headers.items()}
+
+    async def insist(self, method: str, path: str, token: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """Ask until an answer comes that is not retryable, always with the same identity."""
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            try:
+                status, answer, _ = await self.ask(method, path, token, body, **headers)
+                if status < 500 and not answer.get("retryable", False):
+                    return status, answer
+            except (aiohttp.ClientError, msgspec.DecodeError, TimeoutError) as failure:
+                answer = failure
+            assert time.monotonic() < deadline, f"{method} {path} is not answered: {answer}"
+            await asyncio.sleep(0.1)
+
+    async def user(self, name: str, balance_fen: int = 0) -> str:
+        """Make a user with money and return his token."""
+        body = {"user": name, "tenant": TENANT, "balance_fen": balance_fen}
+        status, answer = await self.insist("POST", "/sandbox/users", self.operator, body)
+        assert status == 201, answer
+        return str(answer["token"])
+
+    async def send(self, token: str, key: str, total_fen: int, count: int, kind: str = "lucky") -> dict[str, Any]:
+        """Send a packet."""
+        body = {"kind": kind, "total_fen": total_fen, "count": count}
+        status, packet = await self.insist("POST", "/v1/packets", token, body, Idempotency_Key=key)
+        assert status == 201, packet
+        return dict(packet)
+
+    async def audit(self) -> dict[str, Any]:
+        """Read the conservation report."""
+        return dict((await self.insist("GET", "/v1/audit", self.operator))[1])
+
+    async def settled(self) -> dict[str, Any]:
+        """Wait until no money is between two books, and return the report."""
+        return await until(self.audit, lambda report: report["in_flight_fen"] == 0)
+
+    def pids(self, title: str) -> list[int]:
+        """Return the processes of this system whose title starts so, e.g. "ray::ShardActor"."""
+        return [p.pid for p in processes_of(self.record.run_folder) if " ".join(p.cmdline()).startswith(title)]
+
+
+async def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
+    """Ask again and again until the answer is good."""
+    deadline = time.monotonic() + WAIT_S
+    while not good(answer := await ask()):
+        assert time.monotonic() < deadline, f"it does not come about: {answer}"
+        await asyncio.sleep(0.05)
+    return answer
+
+
+async def replayed(record: SystemRecord) -> dict[Account, int]:
+    """Replay every journal from its first entry by the auditor's own code; return the change of every user.
+
+    Checks that every book sums to 0.
+    """
+    settings = load(record.config, store_url=record.store_url)
+    journals = open_journals(settings)
+    found: dict[Account, int] = {}
+    try:
+        for stream in settings.layout.streams():
+            balance = await balances(journals, platform_codec(), stream)
+            assert book_sum(balance) == 0, f"the book of {stream} does not sum to 0"
+            found |= {account: fen for account, fen in balance.items() if account[0] == "change"}
+    finally:
+        await journals.close()
+    return found
+
+
+async def last_positions(record: SystemRecord) -> dict[str, Any]:
+    """Return where every journal ends."""
+    settings = load(record.config, store_url=record.store_url)
+    journals = open_journals(settings)
+    try:
+        return {stream: await journals.last_position(stream) for stream in settings.layout.streams()}
+    finally:
+        await journals.close()
+
+
+def kill(pid: int) -> None:
+    """End a process as a power cut would, and wait until it is gone."""
+    process = psutil.Process(pid)
+    process.kill()
+    psutil.wait_procs([process], timeout=10)
