@@ -171,7 +171,10 @@ class Host(ABC, Generic[M]):
         if task is None:
             task = self._activating[stream] = asyncio.create_task(self._activate(stream), name=f"activate {stream}")
             task.add_done_callback(lambda _: self._activating.pop(stream, None))
-        return await asyncio.shield(task)
+        shell = await asyncio.shield(task)
+        if shell.dead:  # somebody faster used it before this caller went on, and the store lost that
+            raise JournalUnavailable(f"{stream}: this activation has ended")
+        return shell
 
     async def _activate(self, stream: str) -> Shell[M]:
         self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
