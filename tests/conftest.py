@@ -3,7 +3,7 @@
 import os
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 
 PURE = ("tests/unit", "tests/simulation")
 """Folders whose tests run without a cluster."""
@@ -11,7 +11,13 @@ PURE = ("tests/unit", "tests/simulation")
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("ci", settings.get_profile("default"), derandomize=True)
 settings.register_profile("deep", settings.get_profile("default"), max_examples=2_000)
-settings.register_profile("mutants", settings.get_profile("default"), derandomize=True, database=None)
+settings.register_profile(
+    "mutants",
+    settings.get_profile("default"),
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate],  # a survivor is what matters, not the smallest example that kills
+)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 

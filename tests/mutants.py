@@ -27,6 +27,10 @@ PACKET, WALLET = "tests/unit/test_packet_machine.py", "tests/unit/test_wallet_ma
 SHELL, HOST, BATCH = "tests/unit/test_shell.py", "tests/unit/test_host.py", "tests/unit/test_batching.py"
 HTTP, REFUSALS, AUTH = "tests/unit/test_http.py", "tests/unit/test_http_refusals.py", "tests/unit/test_auth.py"
 SNAPSHOTS = "tests/simulation/test_snapshots.py"
+MONEY = (
+    "tests/simulation/test_money.py::test_whatever_fails_the_journals_alone_explain_every_answer"
+    "_and_every_fen_is_accounted_for[the same every time]"
+)
 
 PACKET_MACHINE, PACKET_SHARD = "actors/packet/machine.py", "actors/packet/shard.py"
 WALLET_MACHINE = "actors/wallet/machine.py"
@@ -148,8 +152,8 @@ MUTANTS = [
     Mutant(
         "a caller that goes away does not break an activation",
         CORE_HOST,
-        "return await asyncio.shield(task)",
-        "return await task",
+        "shell = await asyncio.shield(task)",
+        "shell = await task",
         (HOST,),
     ),
     Mutant(
@@ -362,6 +366,113 @@ MUTANTS = [
         "if read > self._body_bytes_max:",
         "if False:",
         (REFUSALS,),
+    ),
+    Mutant(
+        "a snapshot of live memory is not adopted",
+        "cluster/journal/codec.py",
+        "if entry.first_version != self.version + 1:",
+        "if False:",
+        (SNAPSHOTS,),
+    ),
+    Mutant(
+        "a snapshot is chained to its journal",
+        "cluster/journal/codec.py",
+        "if entry.prev != self.digest:",
+        "if False:",
+        (SNAPSHOTS,),
+    ),
+    Mutant(
+        "a restored stream still keeps the time of its packets",
+        PACKET_MACHINE,
+        'for p in self._state.packets.values() if p.ended == "open"',
+        'for p in self._state.packets.values() if p.ended != "open"',
+        (PACKET,),
+    ),
+    # What the simulation must find by itself.
+    Mutant(
+        "simulation: nothing happens between decide and apply",
+        CORE_SHELL,
+        "        self.machine.apply(event)\n        self._open.events",
+        "        asyncio.get_running_loop().call_soon(self.machine.apply, event)\n        self._open.events",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: a reply comes after its append",
+        CORE_SHELL,
+        "                version = self.machine.version\n",
+        "                version = self.machine.version\n                commit.finish()\n",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: a replay waits until the share is durable",
+        PACKET_SHARD,
+        "wait = wait or not machine.is_final(",
+        "wait = wait or type(answer) is not Won and not machine.is_final(",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: a refusal waits until it is true",
+        PACKET_SHARD,
+        "wait = wait or not machine.is_final(",
+        "wait = wait or type(answer) is Won and not machine.is_final(",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: who reads waits for a confirmation",
+        CORE_SHELL,
+        "await self._journal.confirm()",
+        "pass",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: a waiter does not survive its epoch",
+        CORE_SHELL,
+        '        self._open.finish(failure or JournalUnavailable(f"{self.stream}: this activation was ended"))\n',
+        "",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: settlement delivers only what is durable",
+        CORE_HOST,
+        "            try:\n                await shell.commit().durable()\n            except OperatingFailure:\n"
+        "                continue\n",
+        "",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: what came ahead is remembered",
+        BOOK,
+        "            self.ahead[number] = amount_fen\n",
+        "",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: the auditor's own code is compared",
+        "actors/ledger/accounts.py",
+        "        case OpeningReturned():\n            return _move(",
+        "        case OpeningReturned():\n            return [] and _move(",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: quiet packets expire",
+        PACKET_SHARD,
+        "        for packet_id in shell.machine.due(now_ms, self._rules.expire_batch_max):\n",
+        "        for packet_id in ():\n",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: refusing everybody is not enough",
+        PACKET_MACHINE,
+        "if book.unsettled_count >= self._rules.unsettled_max:",
+        "if True:",
+        (MONEY,),
+    ),
+    Mutant(
+        "simulation: keys are forgotten by the stamps of events",
+        WALLET_MACHINE,
+        "        while self._forgettable(event.at_ms):\n",
+        "        while len(state.fundings) > 1:\n",
+        (MONEY,),
     ),
 ]
 

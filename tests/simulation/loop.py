@@ -4,13 +4,15 @@ So a simulation never sleeps, is the same at every run, and a wait that nothing 
 """
 
 import asyncio
-import contextlib
 import selectors
 from collections.abc import Callable, Coroutine
 from functools import wraps
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+ROUNDS_MAX = 10
+"""How often tasks that others start while they end are cancelled too."""
 
 
 class Stuck(AssertionError):
@@ -44,11 +46,18 @@ class InstantLoop(asyncio.SelectorEventLoop):
 
     def end(self) -> None:
         """Cancel what still runs and close."""
-        for task in asyncio.all_tasks(self):
-            task.cancel()
-            with contextlib.suppress(BaseException):
-                self.run_until_complete(task)
+        for _ in range(ROUNDS_MAX):
+            tasks = asyncio.all_tasks(self)
+            if not tasks:
+                break
+            for task in tasks:
+                task.cancel()
+            self.run_until_complete(_ended(tasks))
         self.close()
+
+
+async def _ended(tasks: set[Any]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def run(scenario: Coroutine[Any, Any, T]) -> T:

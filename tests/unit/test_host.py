@@ -98,6 +98,21 @@ async def test_a_caller_that_goes_away_does_not_break_the_activation_it_began() 
 
 
 @simulated
+async def test_an_activation_that_ends_before_its_caller_goes_on_is_an_unknown_outcome_and_no_bug() -> None:
+    bench = await Bench.start()
+    packet = await bench.open()
+    bench.system.replace("packet-shard-0")
+    gate = bench.journals.hold("activate", stream=packet.packet_stream)
+    grabbing = asyncio.ensure_future(bench.grab(packet, "u1"))
+    await gate.reached()
+    activating = bench.packets._activating[packet.packet_stream]
+    activating.add_done_callback(lambda task: task.result().discard())
+    gate.release()
+    assert await grabbing == UNKNOWN
+    assert (await bench.grab(packet, "u1")).rank == 1
+
+
+@simulated
 async def test_a_stream_that_lives_elsewhere_is_never_answered_for() -> None:
     bench = await Bench.start()
     assert await bench.packets.serve("packet-009", [View("x" * 32, TENANT)]) == [UNAVAILABLE]
