@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import sys
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +13,6 @@ import pytest
 import pytest_asyncio
 
 from actors.ids import wallet_index_of, wallet_stream
-from actors.wallet.messages import Funded, Send
 from cluster.config import Keys, load
 from cluster.system import SystemRecord, system_environment
 from tests.cluster.platform import TENANT, Platform, kill, last_positions, replayed, until
@@ -127,35 +127,14 @@ async def test_a_packet_that_outlives_its_day_refunds_its_sender_exactly(platfor
     assert page["next_cursor"] is not None
 
 
-async def test_a_send_whose_gateway_died_between_debit_and_opening_opens_by_itself(
-    platform: Platform, driver: Any
-) -> None:
-    """The gateway's first half is done as the gateway does it; nobody does the second."""
+async def test_a_send_whose_gateway_died_between_debit_and_opening_opens_by_itself(platform: Platform) -> None:
     sender = fresh("sender")
     token = await platform.user(sender, 10_000)
-    directory, settings = driver
-    stream = wallet_stream(wallet_index_of(TENANT, sender, settings.layout.wallet_streams))
-    [[funded]] = await directory.ask([(stream, [Send(TENANT, sender, fresh("key"), "lucky", 1_000, 5, "")])])
-    assert isinstance(funded, Funded)
+    packet_id = await half_send(platform, sender)
     assert (await platform.ask("GET", "/v1/wallet", token))[1]["available_fen"] == 9_000
-
-    async def opened() -> bool:
-        report = await platform.audit()
-        return bool(report["in_flight_fen"] == 0)
-
-    await until(opened, bool)  # settlement delivers what the gateway did not
-    path = f"/v1/packets/{funded.funding.packet_id}"
-    assert (await platform.ask("POST", f"{path}/grabs", platform.token(fresh("taker"))))[0] == 200
-
-
-async def test_a_grab_completes_a_send_that_settlement_has_not_reached_yet(platform: Platform, driver: Any) -> None:
-    sender = fresh("sender")
-    await platform.user(sender, 10_000)
-    directory, settings = driver
-    stream = wallet_stream(wallet_index_of(TENANT, sender, settings.layout.wallet_streams))
-    [[funded]] = await directory.ask([(stream, [Send(TENANT, sender, fresh("key"), "lucky", 1_000, 5, "")])])
-    path = f"/v1/packets/{funded.funding.packet_id}/grabs"
-    assert (await platform.ask("POST", path, platform.token(fresh("taker"))))[0] == 200
+    await platform.settled()  # settlement delivers what the gateway did not
+    grabs = f"/v1/packets/{packet_id}/grabs"
+    assert (await platform.ask("POST", grabs, platform.token(fresh("taker"))))[0] == 200
 
 
 @pytest.mark.parametrize("victim", ["ray::ShardActor", "ray::ServeReplica:hongbao:gateway", "ray::Supervisor"])
@@ -236,18 +215,18 @@ async def test_bad_input_is_refused_through_the_real_port_and_nothing_is_journal
     assert await last_positions(platform.record) == before
 
 
-@pytest_asyncio.fixture
-async def driver(system: SystemRecord) -> AsyncIterator[Any]:
-    """A way to single shards, beneath HTTP: a driver of the system's Ray."""
-    os.environ.update(system_environment(system))
-    import ray
-
-    from cluster.directory import Directory
-
-    if not ray.is_initialized():
-        ray.init(address=system.ray_address, namespace="hongbao", log_to_driver=False, logging_level="error")
-    settings = load(system.config, store_url=system.store_url)
-    yield Directory(settings), settings
+async def half_send(platform: Platform, sender: str) -> str:
+    """Do the first half of a gateway's send, in a process of its own; return the packet's id."""
+    record = platform.record
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.cluster.half_send"),
+        *(record.config, record.store_url, record.ray_address, sender, fresh("key")),
+        env=os.environ | system_environment(record),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    printed, _ = await process.communicate()
+    assert process.returncode == 0
+    return printed.decode().split()[-1]
 
 
 def _stream_of(platform: Platform, tenant: str, user: str) -> str:
