@@ -12,17 +12,21 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 import redis
 
 from cluster.bootstrap import UpFailed, down, status, up
+from cluster.config import keys_at
 from cluster.store import StoreUnusable, check_store, store_command, store_url_of
 from cluster.system import SystemRecord, end_processes, is_ready, processes_of, read_record, run_root
+from cluster.tokens import mint
 
 BACK_SECONDS_MAX = 180.0
 DOWN_SECONDS_MAX = 10.0
@@ -54,15 +58,46 @@ def running_store(folder: Path, *settings: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def other() -> Iterator[SystemRecord]:
-    """A second system, on a folder whose store has lived before and was killed."""
+    """A second system in its second life: in the first a user sent a packet and another opened it."""
     data = Path(tempfile.mkdtemp(prefix="hongbao-other-"))
     try:
-        with running_store(data / "store") as url, redis.Redis.from_url(url) as store:
-            store.set("earlier", "durable")
+        first = up(data, report=print)
+        create = {"user": "boss", "tenant": "wechat", "balance_fen": 10_000}
+        ask(first, "/sandbox/users", "boss", scope="operator", body=create)
+        send = {"kind": "equal", "total_fen": 1_000, "count": 2}
+        packet = ask(first, "/v1/packets", "boss", body=send, key="first life")
+        ask(first, f"/v1/packets/{packet['packet_id']}/grabs", "mei", body={})
+        down(data, print)
         yield up(data, report=print)
     finally:
         down(data, print)
         shutil.rmtree(data, ignore_errors=True)
+
+
+def ask(
+    record: SystemRecord,
+    path: str,
+    user: str,
+    *,
+    scope: str = "user",
+    body: dict[str, Any] | None = None,
+    key: str = "",
+) -> Any:
+    """Ask a system over HTTP as a user: a POST if there is a body."""
+    token = mint(
+        keys_at(record.data / "keys.json"), user=user, tenant="wechat", scope=scope, now_s=int(time.time()), ttl_s=600
+    )
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json", "Idempotency-Key": key}
+    content = None if body is None else json.dumps(body).encode()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(urllib.request.Request(record.url + path, content, headers), timeout=20) as answer:
+        return json.load(answer)
+
+
+def balances_are_there(record: SystemRecord) -> bool:
+    """Tell whether the money of the first life is where it was, the taker's share settled."""
+    available = {user: ask(record, "/v1/wallet", user)["available_fen"] for user in ("boss", "mei")}
+    return available == {"boss": 9_000, "mei": 500}
 
 
 def system_id_at(url: str) -> str:
@@ -168,9 +203,8 @@ def test_two_systems_never_answer_each_others_requests(system: SystemRecord, oth
     assert not set(system.ports.values()) & set(other.ports.values())
 
 
-def test_up_resumes_what_an_earlier_life_made_durable(other: SystemRecord) -> None:
-    with redis.Redis.from_url(other.store_url) as store:
-        assert store.get("earlier") == b"durable"
+def test_a_second_up_on_the_same_data_resumes_every_balance(other: SystemRecord) -> None:
+    until(lambda: balances_are_there(other), 30, "the balances of the first life")
 
 
 def test_a_killed_store_comes_back_on_the_same_data(other: SystemRecord) -> None:
@@ -179,8 +213,22 @@ def test_a_killed_store_comes_back_on_the_same_data(other: SystemRecord) -> None
     os.kill(killed, signal.SIGKILL)
     until(lambda: is_back(other, "store", killed), 30, "the store")
     assert system_id_at(other.url) == before
-    with redis.Redis.from_url(other.store_url) as store:
-        assert store.get("earlier") == b"durable"
+    until(lambda: balances_are_there(other), 30, "the balances before the store was killed")
+
+
+def test_while_the_store_is_gone_the_answer_is_journal_unavailable_and_service_resumes(other: SystemRecord) -> None:
+    store = psutil.Process(record_of(other).pids["store"].pid)
+    store.suspend()  # it neither answers nor dies, so that nobody starts it anew meanwhile
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            ask(other, "/v1/wallet", "boss")
+        problem = json.load(refused.value)
+    finally:
+        store.resume()
+    assert (refused.value.code, problem["code"], problem["retryable"]) == (503, "journal_unavailable", True)
+    assert refused.value.headers["Retry-After"]
+    until(lambda: is_ready(other.url), 30, "the system after the store's pause")
+    assert balances_are_there(other)
 
 
 def test_a_killed_gcs_server_comes_back_with_everything_on_it(other: SystemRecord) -> None:
@@ -191,6 +239,7 @@ def test_a_killed_gcs_server_comes_back_with_everything_on_it(other: SystemRecor
     gcs.kill()
     until(lambda: is_back(other, "ray", killed), BACK_SECONDS_MAX, "Ray")
     assert system_id_at(other.url) == before
+    assert balances_are_there(other)
     assert not [process for process in left_behind if process.is_running() and process.status() != "zombie"]
 
 
