@@ -54,6 +54,7 @@ users = st.sampled_from(USERS)
 hosts = st.sampled_from(HOSTS)
 streams = st.sampled_from(STREAMS)
 turns = st.integers(0, 6)
+losses = st.sampled_from([Fault.LOST_BEFORE, Fault.LOST_AFTER])
 
 
 class Money(RuleBasedStateMachine):
@@ -193,6 +194,10 @@ class Money(RuleBasedStateMachine):
         funded = self.model.fundings.get(packet_id)
         return funded[0].packet_stream if funded else "packet-000"
 
+    def packet(self, which: int) -> str:
+        """Return the id of a packet, the newest first, among them one that does not exist."""
+        return self.packet_ids[-1 - which % len(self.packet_ids)]
+
     def learn_packets(self) -> None:
         self.packet_ids += [packet_id for packet_id in self.model.fundings if packet_id not in self.packet_ids]
 
@@ -200,7 +205,7 @@ class Money(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        """Start a system with five users."""
+        """Start a system with five users and two open packets."""
 
         async def begin() -> None:
             self.system = await System.start(**SMALL)
@@ -211,6 +216,9 @@ class Money(RuleBasedStateMachine):
         settings = self.system.settings
         self.model = Model(self.system.journals, settings.layout.wallet_streams, settings.bounds.idempotency_ms)
         self.model.advance()
+        for user, count in (("u0", 3), ("u1", 4)):
+            self.begin(self.send(user, "first", ("lucky", 100 * count, count, "")), 0)
+        self.finish()
 
     @rule(
         user=users,
@@ -233,11 +241,54 @@ class Money(RuleBasedStateMachine):
 
     @rule(user=users, packet=st.integers(0, 9), turns=turns)
     def somebody_grabs(self, user: str, packet: int, turns: int) -> None:
-        self.begin(self.grab(self.packet_ids[-1 - packet % len(self.packet_ids)], user), turns)
+        self.begin(self.grab(self.packet(packet), user), turns)
+
+    @rule(user=users, packet=st.integers(0, 3), lost=losses, turns=turns, later=turns)
+    def somebody_is_impatient_while_his_grab_is_lost(
+        self, user: str, packet: int, lost: Fault, turns: int, later: int
+    ) -> None:
+        packet_id = self.packet(packet)
+        stream = self.stream_of(packet_id)
+        host = self.system.members[self.system.directory.host_of(stream)]
+        self.system.journals.fail("append", lost, stream=stream)
+        self.begin(self.grab(packet_id, user, host), turns)
+        self.begin(self.grab(packet_id, user, host), 1)  # through another gateway, while the first is under way
+        self.begin(self.view(packet_id), later)
+
+    @rule(user=users, packet=st.integers(0, 3), lost=losses, turns=turns, later=turns)
+    def settlement_looks_while_a_grab_is_lost(
+        self, user: str, packet: int, lost: Fault, turns: int, later: int
+    ) -> None:
+        packet_id = self.packet(packet)
+        stream = self.stream_of(packet_id)
+        self.system.journals.fail("append", lost, stream=stream)
+        self.begin(self.grab(packet_id, user), turns)
+        self.begin(self.settle_once(self.system.directory.host_of(stream)), later)
+
+    @rule(user=users, packet=st.integers(0, 3), turns=turns)
+    def a_rival_goes_on_and_the_zombie_is_asked(self, user: str, packet: int, turns: int) -> None:
+        packet_id = self.packet(packet)
+        zombie = self.system.replace(self.system.directory.host_of(self.stream_of(packet_id)))
+        self.zombies.append(zombie)
+        del self.zombies[:-ZOMBIES_MAX]
+        self.begin(self.grab(packet_id, user), 0)
+        self.finish()
+        self.begin(self.view(packet_id, zombie), turns)
+        self.begin(self.grab(packet_id, "visitor", zombie), turns)
+
+    @rule(user=users, key=st.sampled_from(["a", "b"]), turns=turns)
+    def a_rival_pays_and_the_zombie_is_asked(self, user: str, key: str, turns: int) -> None:
+        zombie = self.system.replace("wallet-shard-0")
+        self.zombies.append(zombie)
+        del self.zombies[:-ZOMBIES_MAX]
+        self.begin(self.send(user, key, ("lucky", 300, 3, "")), 0)
+        self.finish()
+        self.begin(self.read_wallet(user, zombie), turns)
+        self.begin(self.debit_only(user, key, ("lucky", 300, 3, ""), zombie), turns)
 
     @rule(packet=st.integers(0, 3), turns=turns)
     def a_crowd_grabs(self, packet: int, turns: int) -> None:
-        self.begin(self.grab_many(self.packet_ids[-1 - packet % len(self.packet_ids)]), turns)
+        self.begin(self.grab_many(self.packet(packet)), turns)
 
     @rule(user=users, turns=turns)
     def somebody_reads_his_wallet(self, user: str, turns: int) -> None:
@@ -245,7 +296,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(packet=st.integers(0, 9), turns=turns)
     def somebody_looks_at_a_packet(self, packet: int, turns: int) -> None:
-        self.begin(self.view(self.packet_ids[-1 - packet % len(self.packet_ids)]), turns)
+        self.begin(self.view(self.packet(packet)), turns)
 
     @precondition(lambda self: self.running)
     @rule(which=st.integers(0, 20))
@@ -255,7 +306,7 @@ class Money(RuleBasedStateMachine):
 
     @rule(
         operation=st.sampled_from(["append", "append", "append", "confirm", "activate", "read"]),
-        fault=st.sampled_from([Fault.LOST_BEFORE, Fault.LOST_AFTER]),
+        fault=losses,
         stream=streams,
     )
     def the_store_will_lose_something(self, operation: Any, fault: Fault, stream: str) -> None:
@@ -275,7 +326,7 @@ class Money(RuleBasedStateMachine):
     @rule(which=st.integers(0, 9), user=users, packet=st.integers(0, 3), turns=turns)
     def a_zombie_is_asked(self, which: int, user: str, packet: int, turns: int) -> None:
         zombie = self.zombies[which % len(self.zombies)]
-        packet_id = self.packet_ids[-1 - packet % len(self.packet_ids)]
+        packet_id = self.packet(packet)
         if zombie.name == "wallet-shard-0":
             self.begin(self.read_wallet(user, zombie), turns)
         elif which % 2:
