@@ -211,11 +211,18 @@ class Host(ABC, Generic[M]):
 
     async def _tick(self, stream: str) -> None:
         try:
-            self._on_time(await self.shell(stream))
+            shell = await self.shell(stream)
         except JournalCorrupt as failure:
             log.error("%s", failure)
+            return
         except OperatingFailure as failure:
             log.warning("%s has no %s for now: %s", self.name, stream, failure)
+            return
+        try:
+            self._on_time(shell)
+        except Exception:  # our own bug ends this activation, as in `serve`, and not the time of the other streams
+            log.exception("the timer of %s failed", stream)
+            shell.discard()
 
     async def stop(self) -> None:
         """End every activation: nothing staged is lost that was answered, and nothing more is answered."""

@@ -398,3 +398,18 @@ async def test_a_bug_in_a_machine_ends_the_activation_instead_of_going_on_with_h
         await bench.packets.serve(packet.packet_stream, [Grab(packet.packet_id, TENANT, "u1")])
     assert shell.dead
     assert (await bench.grab(packet, "u1")).rank == 1
+
+
+@simulated
+async def test_a_bug_in_one_streams_timer_does_not_stop_the_time_of_the_others() -> None:
+    bench = await Bench.start()
+    first, second = await bench.open("a", stream=P0), await bench.open("b", stream=P1)
+    shell = await bench.packets.shell(P0)
+    shell.machine.due = lambda *_: 1 / 0
+    bench.system.clock.ms = second.expires_at_ms
+    await bench.packets.tick()
+    assert shell.dead
+    await bench.packets.tick()
+    bench.system.clock.ms = 0
+    assert await bench.grab(first, "u1") == Refused(Refusal.EXPIRED)
+    assert await bench.grab(second, "u1") == Refused(Refusal.EXPIRED)
