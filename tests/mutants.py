@@ -167,15 +167,15 @@ MUTANTS = [
     Mutant(
         "ranks count from one",
         PACKET_MACHINE,
-        "rank = len(packet.rank_of) + 1\n        shares",
-        "rank = max(1, len(packet.rank_of))\n        shares",
+        "rank = len(packet.rank_of) + 1\n",
+        "rank = max(1, len(packet.rank_of))\n",
         (PACKET,),
     ),
     Mutant(
         "a packet has no more shares than its count",
         PACKET_MACHINE,
-        "if event.rank == packet.funding.count:",
-        "if event.rank > packet.funding.count:",
+        "rank == packet.funding.count:",
+        "rank > packet.funding.count:",
         (PACKET,),
     ),
     Mutant(
@@ -188,22 +188,22 @@ MUTANTS = [
     Mutant(
         "the seed is published by the end only",
         PACKET_MACHINE,
-        'if rank == packet.funding.count else b""',
-        'if rank >= packet.funding.count - 1 else b""',
+        'funding.count else b""',
+        'funding.count or rank == 1 else b""',
         (PACKET,),
     ),
     Mutant(
         "a packet ends at its time",
         PACKET_MACHINE,
-        "if now_ms >= packet.funding.expires_at_ms:",
-        "if now_ms > packet.funding.expires_at_ms:",
+        "funding.expires_at_ms:\n            return self._expired(packet, now_ms)\n",
+        "funding.expires_at_ms + 1:\n            return self._expired(packet, now_ms)\n",
         (PACKET,),
     ),
     Mutant(
         "an end follows from an event",
         PACKET_MACHINE,
-        "            return self._expired(packet, now_ms)\n        book",
-        "            return EXPIRED\n        book",
+        "            return self._expired(packet, now_ms)\n",
+        "            return EXPIRED\n",
         (PACKET,),
     ),
     Mutant(
@@ -463,8 +463,8 @@ MUTANTS = [
     Mutant(
         "simulation: refusing everybody is not enough",
         PACKET_MACHINE,
-        "if book.unsettled_count >= self._rules.unsettled_max:",
-        "if True:",
+        "        # From here the grab must succeed.\n",
+        "        return OVERLOADED\n",
         (MONEY,),
     ),
     Mutant(

@@ -35,7 +35,7 @@ def test_a_source_numbers_without_gaps() -> None:
 
 def test_a_source_forgets_only_what_is_acknowledged() -> None:
     end = sent(5, 7, 11)
-    assert end.settle(2) == 2
+    end.settle(2)
     assert list(end.unsettled) == [3]
     assert (end.settled_number, end.settled_fen, end.total_fen) == (2, 12, 23)
 
@@ -98,14 +98,14 @@ def test_two_books_agree_at_the_receivers_watermark_while_money_is_under_way() -
     target: Book[Moved] = Book()
     for number, amount in enumerate((5, 7, 11), 1):
         assert source.next_number("b") == number
-        source.send("b", Moved(number, amount))
+        source.sent.setdefault("b", Sent()).add(Moved(number, amount))
     target.receive("a", 1, 5)
     target.receive("a", 3, 11)
     received = target.watermark("a")
     assert source.sent["b"].total_at(received.number) == received.total_fen
     assert (source.transit_fen(), target.transit_fen()) == (23, -16)
     source.settle("b", 1)
-    assert source.unsettled_count == 2
+    assert list(source.sent["b"].unsettled) == [2, 3]
     assert source.transit_fen() == 23, "an acknowledgement moves no money"
 
 

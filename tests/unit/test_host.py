@@ -159,6 +159,28 @@ async def test_a_whole_group_is_decided_in_one_step_and_becomes_one_entry() -> N
 
 
 @simulated
+async def test_two_sends_of_one_group_cannot_spend_the_same_money() -> None:
+    bench = await Bench.start()
+    stream = wallet_stream(wallet_index_of(TENANT, "alice", 2))
+    sends = [Send(TENANT, "alice", key, "lucky", 8_000, 2, "") for key in ("k1", "k2", "k1")]
+    first, second, again = await bench.wallets.serve(stream, sends)
+    assert isinstance(first, Funded)
+    assert second == Refused(Refusal.INSUFFICIENT_FUNDS)
+    assert (again.funding, again.replayed) == (first.funding, True)
+
+
+@simulated
+async def test_a_packet_stream_far_ahead_of_settlement_refuses_new_shares_but_answers_winners() -> None:
+    bench = await Bench.start(bounds={"unsettled_max": 1})
+    packet = await bench.open(count=3)
+    assert (await bench.grab(packet, "u1")).rank == 1
+    assert await bench.grab(packet, "u2") == Refused(Refusal.OVERLOADED)
+    assert (await bench.grab(packet, "u1")).replayed
+    await bench.system.settle()
+    assert (await bench.grab(packet, "u2")).rank == 2
+
+
+@simulated
 async def test_drained_is_not_told_before_the_last_share_is_durable() -> None:
     bench = await Bench.start()
     packet = await bench.open(count=1)

@@ -135,15 +135,6 @@ def test_a_packet_of_another_tenant_does_not_exist() -> None:
     assert refusal(grab(machine, "u0", packet_id="p2")) is Refusal.PACKET_NOT_FOUND
 
 
-def test_a_full_book_refuses_new_shares_but_answers_winners() -> None:
-    machine = packets(funding(), unsettled_max=1)
-    grab(machine, "u0")
-    assert refusal(grab(machine, "u1")) is Refusal.OVERLOADED
-    assert grab(machine, "u0").replayed
-    machine.apply(Settled(WALLET, 1))
-    assert isinstance(grab(machine, "u1"), Grabbed)
-
-
 # Openings.
 
 
