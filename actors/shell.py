@@ -108,6 +108,14 @@ class Shell(Generic[M]):
         self._open.events.append(event)
         self._wanted.set()
 
+    def staging(self) -> list[Event]:
+        """Return the open commit's events, for a group that applies each event itself before it appends it.
+
+        Valid until the group's next `await`; the group ends with `commit`.
+        """
+        assert not self.dead, "a dead shell decides nothing"
+        return self._open.events
+
     def commit(self) -> Commit:
         """Return the commit to wait for after a step: all that was staged, and a contact with the store."""
         if self.dead:
@@ -115,14 +123,15 @@ class Shell(Generic[M]):
         self._wanted.set()
         return self._open
 
-    def discard(self, failure: OperatingFailure | None = None) -> None:
+    def discard(self) -> None:
         """End this activation: fail every waiter, append nothing more."""
-        if self.dead:
-            return
-        self.dead = True
-        self._open.finish(failure or JournalUnavailable(f"{self.stream}: this activation was ended"))
-        if self._flusher is not None and self._flusher is not asyncio.current_task():
+        if self._flusher is not None:
             self._flusher.cancel()
+        self._end(JournalUnavailable(f"{self.stream}: this activation was ended"))
+
+    def _end(self, failure: OperatingFailure) -> None:
+        self.dead = True
+        self._open.finish(failure)
 
     async def _flush(self) -> None:
         """Commit whatever is open, one entry at a time, until the first failure."""
@@ -144,7 +153,7 @@ class Shell(Generic[M]):
             failure = error
         finally:
             commit.finish(failure)
-            self.discard(failure)
+            self._end(failure)
 
     async def _append(self, events: list[Event]) -> None:
         sealed = self._journal.seal(events)
@@ -157,13 +166,3 @@ class Shell(Generic[M]):
             else:
                 self.full = False
                 return
-
-
-def tally(shell: Shell[Any]) -> dict[str, int]:
-    """Return the figures of an activation that supervision looks at."""
-    return {
-        "epoch": shell.epoch,
-        "version": shell.machine.version,
-        "durable_version": shell.durable_version,
-        "snapshot_version": shell.snapshot_version,
-    }

@@ -5,6 +5,7 @@ identity. Messages are msgpack bytes, small enough to travel inline.
 """
 
 import asyncio
+import gc
 import time
 from typing import Any
 
@@ -107,6 +108,7 @@ class ShardActor:
     """What Ray runs: a host, its messages in bytes."""
 
     def __init__(self, name: str, streams: list[str], settings: Settings, keys: Keys) -> None:
+        gc.freeze()  # what was imported never goes: collections need not look at it
         self._host = build_host(name, streams, settings, keys)
         self._starting = asyncio.get_running_loop().create_task(self._host.start())
         self._encoder = msgspec.msgpack.Encoder()

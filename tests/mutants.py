@@ -124,8 +124,8 @@ MUTANTS = [
     Mutant(
         "a waiter does not survive its epoch",
         CORE_SHELL,
-        '        self._open.finish(failure or JournalUnavailable(f"{self.stream}: this activation was ended"))\n',
-        "",
+        "        self._open.finish(failure",
+        "        Commit().finish(failure",
         (SHELL,),
     ),
     Mutant(
@@ -427,8 +427,8 @@ MUTANTS = [
     Mutant(
         "simulation: a waiter does not survive its epoch",
         CORE_SHELL,
-        '        self._open.finish(failure or JournalUnavailable(f"{self.stream}: this activation was ended"))\n',
-        "",
+        "        self._open.finish(failure",
+        "        Commit().finish(failure",
         (MONEY,),
     ),
     Mutant(

@@ -44,17 +44,15 @@ class Sent(msgspec.Struct, Generic[E]):
         self.total_fen += event.amount_fen
         self.unsettled[event.number] = event
 
-    def settle(self, number: int) -> int:
-        """Forget everything up to `number` and return how many transfers that were."""
+    def settle(self, number: int) -> None:
+        """Forget everything up to `number`."""
         assert self.settled_number < number <= self.last_number, "a destination acknowledges what was sent"
-        settled = number - self.settled_number
         for n in range(self.settled_number + 1, number + 1):
             self.settled_fen += self.unsettled.pop(n).amount_fen
         self.settled_number = number
         self.boundaries[number] = self.settled_fen
         if len(self.boundaries) > BOUNDARIES_MAX:
             del self.boundaries[next(iter(self.boundaries))]
-        return settled
 
     def total_at(self, number: int) -> int | None:
         """Return the cumulative fen at `number`; None if that is no longer (or not yet) known here."""
@@ -94,24 +92,27 @@ class Book(msgspec.Struct, Generic[E]):
 
     sent: dict[str, Sent[E]] = {}
     received: dict[str, Received] = {}
-    unsettled_count: int = 0
+
+    def to(self, destination: str) -> Sent[E]:
+        """Return the record of what goes to `destination`; it stays the same object."""
+        sent = self.sent.get(destination)
+        if sent is None:
+            sent = self.sent[destination] = Sent()
+        return sent
 
     def next_number(self, destination: str) -> int:
         """Return the number of the next transfer to `destination`."""
         sent = self.sent.get(destination)
         return 1 if sent is None else sent.last_number + 1
 
-    def send(self, destination: str, event: E) -> None:
-        """Apply: money left for `destination`."""
-        sent = self.sent.get(destination)
-        if sent is None:
-            sent = self.sent[destination] = Sent()
-        sent.add(event)
-        self.unsettled_count += 1
-
     def settle(self, destination: str, number: int) -> None:
         """Apply: `destination` has everything up to `number`."""
-        self.unsettled_count -= self.sent[destination].settle(number)
+        self.sent[destination].settle(number)
+
+    @property
+    def unsettled_count(self) -> int:
+        """Transfers that no destination has acknowledged yet."""
+        return sum(len(sent.unsettled) for sent in self.sent.values())
 
     def receive(self, source: str, number: int, amount_fen: int) -> None:
         """Apply: money came from `source`."""

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from actors.ids import wallet_index_of, wallet_stream
-from actors.ledger.book import Book, Received
+from actors.ledger.book import Book, Received, Sent
 from actors.ledger.transfer import Outgoing, PacketFunded, Payout, Receive, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.fairness import seed_of
 from actors.packet.messages import (
@@ -96,10 +96,9 @@ class PacketMachine:
         self.stream = stream
         self._rules = rules
         self._keys = keys
-        self._wallets = tuple(wallet_stream(index) for index in range(rules.wallet_streams))
         self._shares: dict[str, Sequence[int]] = {}
         self._expiries: list[tuple[int, str]] = []
-        self._state = State()
+        self._adopt(State())
 
     @property
     def stamp_ms(self) -> int:
@@ -129,23 +128,19 @@ class PacketMachine:
         rank = packet.rank_of.get(user)
         if rank is not None:
             return packet.won(rank, replayed=True)  # also after the end: a client may learn late that it had won
-        if packet.ended == "expired":
-            return EXPIRED
-        if packet.ended == "drained":
-            return DRAINED
-        if now_ms >= packet.funding.expires_at_ms:
+        if packet.ended != "open":
+            return EXPIRED if packet.ended == "expired" else DRAINED
+        funding = packet.funding
+        if now_ms >= funding.expires_at_ms:
             return self._expired(packet, now_ms)
-        book = self._state.book
-        if book.unsettled_count >= self._rules.unsettled_max:
-            return OVERLOADED
         # From here the grab must succeed.
-        rank = len(packet.rank_of) + 1
         shares = self._shares.get(packet_id)
         if shares is None:
-            shares = self._split(packet.funding)
+            shares = self._split(funding)
+        rank = len(packet.rank_of) + 1
         to_wallet = wallet_index_of(tenant, user, self._rules.wallet_streams)
-        seed = self._seed(packet.funding) if rank == packet.funding.count else b""
-        number = book.next_number(self._wallets[to_wallet])
+        number = self._sent[to_wallet].last_number + 1
+        seed = self._seed(funding) if rank == funding.count else b""
         return Grabbed(packet_id, user, rank, shares[rank - 1], now_ms, to_wallet, number, seed)
 
     def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
@@ -201,6 +196,11 @@ class PacketMachine:
         ]
         return PacketView(packet.funding, packet.ended, packet.grabbed_fen, packet.refunded_fen, packet.seed, lines)
 
+    @property
+    def has_room(self) -> bool:
+        """Tell whether another group of grabs may be accepted: settlement is not too far behind."""
+        return self._state.book.unsettled_count < self._rules.unsettled_max
+
     def is_final(self, packet_id: str, durable_version: int) -> bool:
         """Tell whether every answer about this packet is durable and can never change: it has ended, durably."""
         packet = self._state.packets.get(packet_id)
@@ -240,38 +240,41 @@ class PacketMachine:
 
     def apply(self, event: Any) -> None:
         """Take an event into the state. Live and replay go through here."""
+        if type(event) is Grabbed:
+            self.apply_grabbed(event)
+            return
         state = self._state
         state.version += 1
-        if type(event) is Grabbed:
-            self._apply_grabbed(event)
-        else:
-            match event:
-                case Opened():
-                    self._apply_opened(event)
-                case Expired():
-                    self._apply_expired(event)
-                case OpeningReturned():
-                    state.book.receive(event.source, event.funding.number, event.funding.total_fen)
-                    state.book.send(self._wallets[event.to_wallet], event)
-                case Settled():
-                    state.book.settle(event.destination, event.number)
-                case SnapshotTaken():
-                    pass
-                case _:
-                    raise AssertionError(f"{type(event).__name__} is no event of a packet stream")
+        match event:
+            case Opened():
+                self._apply_opened(event)
+            case Expired():
+                self._apply_expired(event)
+            case OpeningReturned():
+                state.book.receive(event.source, event.funding.number, event.funding.total_fen)
+                self._sent[event.to_wallet].add(event)
+            case Settled():
+                state.book.settle(event.destination, event.number)
+            case SnapshotTaken():
+                pass
+            case _:
+                raise AssertionError(f"{type(event).__name__} is no event of a packet stream")
 
-    def _apply_grabbed(self, event: Grabbed) -> None:
+    def apply_grabbed(self, event: Grabbed) -> None:
+        """Take a grab into the state: the branch of `apply` that carries the peak."""
         state = self._state
+        state.version += 1
         packet = state.packets[event.packet_id]
-        assert event.rank == len(packet.rank_of) + 1, "shares leave in order, each once"
-        packet.rank_of[event.user] = event.rank
+        rank = event.rank
+        assert rank == len(packet.rank_of) + 1, "shares leave in order, each once"
+        packet.rank_of[event.user] = rank
         packet.grabs += _GRAB.pack(event.amount_fen, event.at_ms)
         packet.grabbed_fen += event.amount_fen
         packet.touched = state.version
-        state.book.send(self._wallets[event.to_wallet], event)
+        self._sent[event.to_wallet].add(event)
         if event.at_ms > state.stamp_ms:
             state.stamp_ms = event.at_ms
-        if event.rank == packet.funding.count:
+        if rank == packet.funding.count:
             assert packet.remaining_fen == 0, "the last share empties the escrow"
             self._end(packet, "drained", event.seed)
 
@@ -288,7 +291,7 @@ class PacketMachine:
         packet.refunded_fen = event.amount_fen
         packet.touched = self._state.version
         self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
-        self._state.book.send(self._wallets[event.to_wallet], event)
+        self._sent[event.to_wallet].add(event)
         self._end(packet, "expired", event.seed)
 
     def _end(self, packet: Packet, ended: PacketState, seed: bytes) -> None:
@@ -304,7 +307,7 @@ class PacketMachine:
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
-        self._state = msgspec.msgpack.decode(state, type=State)
+        self._adopt(msgspec.msgpack.decode(state, type=State))
         self._shares = {}
         self._expiries = [
             (p.funding.expires_at_ms, p.funding.packet_id) for p in self._state.packets.values() if p.ended == "open"
@@ -312,6 +315,11 @@ class PacketMachine:
         heapify(self._expiries)
 
     # Derived.
+
+    def _adopt(self, state: State) -> None:
+        self._state = state
+        wallets = (wallet_stream(index) for index in range(self._rules.wallet_streams))
+        self._sent: list[Sent[Leaving]] = [state.book.to(wallet) for wallet in wallets]
 
     def _expired(self, packet: Packet, now_ms: int) -> Expired:
         funding = packet.funding
@@ -321,7 +329,7 @@ class PacketMachine:
     def _way_back(self, funding: PacketFunded) -> tuple[int, int]:
         """Return the sender's wallet stream and the number of the next transfer to it."""
         to_wallet = wallet_index_of(funding.tenant, funding.sender, self._rules.wallet_streams)
-        return to_wallet, self._state.book.next_number(self._wallets[to_wallet])
+        return to_wallet, self._sent[to_wallet].last_number + 1
 
     def _seed(self, funding: PacketFunded) -> bytes:
         return seed_of(self._keys.key(funding.key_id), funding.packet_id)

@@ -49,7 +49,9 @@ class PacketShard(Host[PacketMachine]):
         # No `await` in here: an interleaved grab would be decided on the same share.
         now_ms = shell.now_ms()
         machine = shell.machine
-        durable_version = shell.durable_version
+        decide, apply = machine.decide_grab, machine.apply_grabbed
+        staged = shell.staging()
+        room = machine.has_room and not shell.refusing
         replies: list[Any] = []
         wait = False
         for command in commands:
@@ -57,20 +59,21 @@ class PacketShard(Host[PacketMachine]):
                 replies.append(self._decide_other(shell, command, now_ms))
                 wait = True
                 continue
-            answer = machine.decide_grab(command.packet_id, command.tenant, command.user, now_ms)
+            answer = decide(command.packet_id, command.tenant, command.user, now_ms)
             if type(answer) is Grabbed:
-                if shell.refusing:
+                if not room:
                     replies.append(OVERLOADED)
                     continue
+                apply(answer)
+                staged.append(answer)
                 wait = True
-                shell.stage(answer)
                 replies.append(Won(answer.rank, answer.amount_fen, answer.at_ms, False))
                 continue
             if type(answer) is Expired:
                 shell.stage(answer)
                 answer = EXPIRED
             # Refusals wait too: "drained", told before the last share is durable, may prove untrue.
-            wait = wait or not machine.is_final(command.packet_id, durable_version)
+            wait = wait or not machine.is_final(command.packet_id, shell.durable_version)
             replies.append(answer)
         return replies, wait
 

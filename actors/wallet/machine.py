@@ -346,7 +346,7 @@ class WalletMachine:
         state = self._state
         account = self._open_account(event.tenant, event.sender)
         self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], event.packet_id)
-        state.book.send(event.packet_stream, event)
+        state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
         while self._forgettable(event.at_ms):
