@@ -11,7 +11,7 @@ Laws:
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from actors.errors import FencedOut, JournalFull, JournalUnavailable, OperatingFailure
 from actors.ports import Event, Journal
