@@ -59,6 +59,20 @@ MUTANTS = [
         (HOST,),
     ),
     Mutant(
+        "a grab is applied before the next one is decided",
+        PACKET_SHARD,
+        "                apply(answer)\n",
+        "                __import__('asyncio').get_running_loop().call_soon(apply, answer)\n",
+        (HOST,),
+    ),
+    Mutant(
+        "simulation: a grab is applied before the next one is decided",
+        PACKET_SHARD,
+        "                apply(answer)\n",
+        "                __import__('asyncio').get_running_loop().call_soon(apply, answer)\n",
+        (MONEY,),
+    ),
+    Mutant(
         "a reply comes after its append",
         CORE_SHELL,
         "                version = self.machine.version\n",
