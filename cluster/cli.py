@@ -363,6 +363,7 @@ http_options:
   port: {port}
 logging_config:
   enable_access_log: false
+  log_level: WARNING
 applications:
   - name: hongbao
     route_prefix: /

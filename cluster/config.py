@@ -48,6 +48,7 @@ class Placement(_Section):
     packet_shards: PositiveInt
     wallet_shards: PositiveInt
     gateway_replicas: PositiveInt
+    settlement_tasks: PositiveInt
     shard_cpus: float = Field(ge=0)
     gateway_cpus: float = Field(ge=0)
 
@@ -93,6 +94,8 @@ class Timing(_Section):
     shard_call_ms: PositiveInt
     tick_ms: PositiveInt
     settle_ms: PositiveInt
+    settle_linger_ms: PositiveInt
+    settle_task_ms: PositiveInt
     supervise_ms: PositiveInt
     relay_after_ms: PositiveInt
     ping_deadline_ms: PositiveInt

@@ -35,7 +35,7 @@ def deploy(record: SystemRecord) -> None:
     _wait_for_ray(record)
     ray.init(address=record.ray_address, namespace=NAMESPACE, log_to_driver=False)
     try:
-        quiet = {"enable_access_log": False}
+        quiet = {"enable_access_log": False, "log_level": "WARNING"}
         serve.start(
             proxy_location="HeadOnly",
             http_options={"host": record.host, "port": record.http_port},

@@ -1,4 +1,4 @@
-"""Settlement as Ray tasks: one task at a time per source host, on any node."""
+"""Settlement as Ray tasks, on any node: each delivers for its share of the hosts, and lingers while there is work."""
 
 import asyncio
 import functools
@@ -8,10 +8,7 @@ import ray
 
 from actors.settlement.task import settle
 from cluster.config import Settings
-from cluster.directory import Directory, ShardUnavailable
-
-ROUNDS_MAX = 40
-"""Rounds of one task; the scheduler starts another while there is anything left."""
+from cluster.directory import Directory
 
 
 @functools.cache
@@ -21,18 +18,20 @@ def _directory(settings: Settings) -> Directory:
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def settle_host(host: str, settings: Settings) -> int:
-    """Deliver what one host's books have sent; return how many acknowledgements that made."""
+def settle_hosts(hosts: list[str], settings: Settings) -> int:
+    """Deliver what these hosts' books have sent; return how many acknowledgements that made."""
+    timing = settings.timing
+    return asyncio.run(
+        settle(
+            _directory(settings),
+            hosts,
+            rounds_max=timing.settle_task_ms // timing.settle_ms,
+            idle_rounds_max=timing.settle_linger_ms // timing.settle_ms,
+            pause_ms=timing.settle_ms,
+        )
+    )
 
-    async def deliver() -> int:
-        try:
-            return await settle(_directory(settings), host, rounds_max=ROUNDS_MAX, pause_ms=settings.timing.settle_ms)
-        except ShardUnavailable:
-            return 0  # the host is being restarted; what it has sent is in its journal
 
-    return asyncio.run(deliver())
-
-
-def start_settlement(host: str, settings: Settings) -> Any:
+def start_settlement(hosts: list[str], settings: Settings) -> Any:
     """Start the task and return its reference."""
-    return settle_host.remote(host, settings)
+    return settle_hosts.remote(hosts, settings)

@@ -1,7 +1,8 @@
 """Supervisor: keeps a live actor for every host, and starts settlement and snapshots where there is something to do.
 
-One loop per host. A host that does not report within the deadline is killed without restart and created anew under
-its name; its epoch is fenced out by the next activation, so killing one too many costs time, never money.
+One loop per host, and one per share of settlement. A host that does not report within the deadline is killed without
+restart and created anew under its name; its epoch is fenced out by the next activation, so killing one too many costs
+time, never money.
 """
 
 import asyncio
@@ -32,6 +33,11 @@ class Supervisor:
             asyncio.get_running_loop().create_task(self._watch(name, streams), name=f"watch {name}")
             for name, streams in hosts(settings).items()
         ]
+        names, tasks = list(hosts(settings)), settings.placement.settlement_tasks
+        self._watching += [
+            asyncio.get_running_loop().create_task(self._settle(names[share::tasks]), name=f"settle {share}")
+            for share in range(min(tasks, len(names)))
+        ]
 
     async def ready(self) -> list[str]:
         """Name the streams that are not active, and the loops that have ended (there should be neither)."""
@@ -42,7 +48,6 @@ class Supervisor:
     async def _watch(self, name: str, streams: list[str]) -> None:
         timing = self._settings.timing
         snapshots: dict[str, Any] = {}
-        settlement: Any = None
         handle: Any = None
         while True:
             await asyncio.sleep(timing.supervise_ms / 1000)
@@ -60,12 +65,19 @@ class Supervisor:
                 handle = None
                 continue
             self._reports[name] = reports
-            if any(figures.unsettled for figures in reports) and await _ended(settlement):
-                settlement = start_settlement(name, self._settings)
             for figures in reports:
                 due = figures.version - figures.snapshot_version >= timing.snapshot_events
                 if due and await _ended(snapshots.get(figures.stream)):
                     snapshots[figures.stream] = start_snapshot(figures.stream, self._settings, self._keys)
+
+    async def _settle(self, names: list[str]) -> None:
+        """Keep one settlement task at work for these hosts while they have something to settle."""
+        task: Any = None
+        while True:
+            await asyncio.sleep(self._settings.timing.supervise_ms / 1000)
+            unsettled = any(figures.unsettled for name in names for figures in self._reports.get(name, []))
+            if unsettled and await _ended(task):
+                task = start_settlement(names, self._settings)
 
 
 async def _ended(task: Any) -> bool:

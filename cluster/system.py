@@ -168,7 +168,6 @@ def system_environment(record: SystemRecord) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray then stays on the loopback address
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_worker_niceness": "0",  # Ray's own 15 lets every other process on the machine go before a payment
-        "RAY_num_workers_soft_limit": "32",  # settlement's workers stay warm: starting one costs a second of CPU
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(record.data / "ray_token"),
         "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES_MAX),
@@ -183,6 +182,7 @@ def system_environment(record: SystemRecord) -> dict[str, str]:
         # A dead HAProxy is replaced after three failed checks: within 4 s instead of Serve's 30 s.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed by a Python process
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy_stats"]),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(haproxy / "haproxy.cfg"),

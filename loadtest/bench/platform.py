@@ -125,7 +125,8 @@ def deploy_no_op(settings: Settings, url: str) -> str:
         max_queued_requests=settings.bounds.queued_requests_max,
         ray_actor_options={"num_cpus": settings.placement.gateway_cpus},
     )
-    serve.run(deployment.bind(), name="no-op", route_prefix="/no-op", logging_config={"enable_access_log": False})
+    quiet = {"enable_access_log": False, "log_level": "WARNING"}
+    serve.run(deployment.bind(), name="no-op", route_prefix="/no-op", logging_config=quiet)
     return f"{url}/no-op"
 
 

@@ -123,7 +123,7 @@ class System:
     async def settle(self) -> None:
         """Run settlement of every host until nothing is left."""
         for _ in range(4):
-            await asyncio.gather(*(settle(self.directory, host, rounds_max=20, pause_ms=0) for host in self.members))
+            await settle(self.directory, list(self.members), rounds_max=20, idle_rounds_max=1, pause_ms=0)
 
     async def tick(self) -> None:
         """Let every host look at the clock."""

@@ -161,7 +161,7 @@ class Money(RuleBasedStateMachine):
         self.model.explain_view(packet_id, reply, since)
 
     async def settle_once(self, host: str) -> None:
-        await settle(self.system.directory, host, rounds_max=3, pause_ms=100)
+        await settle(self.system.directory, [host], rounds_max=3, idle_rounds_max=1, pause_ms=100)
 
     async def deliver(self, batch: Outgoing) -> None:
         groups = deliveries([batch])
