@@ -26,6 +26,8 @@ SENDERS = 50
 BALANCE_FEN = 10**11
 CONNECTIONS_SETUP = 32
 NO_LIMIT_S = 600.0
+UNSETTLED_MAX = 10_000_000
+"""Nobody settles for the bench's own shard."""
 _ENCODE = msgspec.json.encode
 
 
@@ -136,7 +138,8 @@ class HotShard:
     STREAM = "packet-000"
 
     def __init__(self, settings: Settings, keys: Keys, run: str) -> None:
-        self._settings = settings.model_copy(update={"store_prefix": f"bench-{run}"})
+        bounds = settings.bounds.model_copy(update={"unsettled_max": UNSETTLED_MAX})
+        self._settings = settings.model_copy(update={"store_prefix": f"bench-{run}", "bounds": bounds})
         self._keys = keys
         self._run = run
         self._number = 0
