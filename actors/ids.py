@@ -13,6 +13,7 @@ USER_CHARS_MAX = 64
 _USER = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PACKET_ID = re.compile(r"[a-z2-7]{32}")
+_BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
 
 
@@ -74,5 +75,7 @@ def parse_packet_id(packet_id: str) -> PacketId | None:
     """Read the two stream indexes out of a packet id; None if it is no packet id."""
     if _PACKET_ID.fullmatch(packet_id) is None:
         return None
-    raw = base64.b32decode(packet_id[:8].upper())
-    return PacketId(int.from_bytes(raw[:2], "big"), int.from_bytes(raw[2:4], "big"))
+    indexes = 0
+    for letter in packet_id[:7]:  # 35 bits, of which the first 32 are the two indexes
+        indexes = indexes << 5 | _BASE32[letter]
+    return PacketId(indexes >> 19, indexes >> 3 & 0xFFFF)

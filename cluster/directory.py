@@ -39,13 +39,13 @@ class Directory:
     """The way to every stream of one system, for one process."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
         self._handles: dict[str, Any] = {}
+        self._hosts = {stream: host_of(stream, settings) for stream in settings.layout.streams()}
         self._timeout_s = settings.timing.shard_call_ms / 1000
 
     def host_of(self, stream: str) -> str:
-        """Name the host of a stream."""
-        return host_of(stream, self._settings)
+        """Name the host of a stream. Raises KeyError if there is no such stream."""
+        return self._hosts[stream]
 
     async def call(self, host: str, method: str, *arguments: Any) -> Any:
         """Call a method of a host's actor. Raises ShardUnavailable."""

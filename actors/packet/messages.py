@@ -13,7 +13,7 @@ from actors.ledger.transfer import PacketFunded
 PacketState = Literal["open", "drained", "expired"]
 
 
-class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab"):
+class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab", gc=False):
     """A user opens a packet and wants a share."""
 
     packet_id: str

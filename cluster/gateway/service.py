@@ -26,6 +26,7 @@ class Service:
         bounds = settings.bounds
         self._settings = settings
         self._directory = directory
+        self._packet_streams = [packet_stream(index) for index in range(settings.layout.packet_streams)]
         self._batching = Batching(
             directory,
             queue_max=bounds.gateway_queue_max,
@@ -48,7 +49,10 @@ class Service:
 
     async def grab(self, packet_id: str, user: User) -> Won:
         """Take a share, or tell why not. Raises Problem."""
-        [reply] = await self.grabs([(packet_id, user.user)], user.tenant)
+        stream = self._stream_of(packet_id)
+        if stream is None:
+            raise refused(Refusal.PACKET_NOT_FOUND)
+        [reply] = await self._ask_packets(stream, [Grab(packet_id, user.tenant, user.user)])
         return _expect(reply, Won)
 
     async def grabs(self, asked: list[tuple[str, str]], tenant: str) -> list[Reply]:
@@ -153,7 +157,7 @@ class Service:
         layout = self._settings.layout
         if place is None or place.packet_index >= layout.packet_streams or place.wallet_index >= layout.wallet_streams:
             return None
-        return packet_stream(place.packet_index)
+        return self._packet_streams[place.packet_index]
 
 
 def _expect(reply: Any, kind: type[R]) -> R:

@@ -101,8 +101,8 @@ class Bed:
         return run
 
 
-class NoOp:
-    """A raw ASGI app that reads the body and answers nothing: what Serve itself costs."""
+class RawNoOp:
+    """A raw ASGI app that reads the body and answers nothing: the floor of Serve itself."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -117,19 +117,27 @@ class NoOp:
         await send({"type": "http.response.body", "body": b"{}"})
 
 
-def deploy_no_op(settings: Settings, url: str) -> str:
-    """Deploy the no-op beside the gateway, with the gateway's settings, and return its address."""
-    deployment = serve.deployment(
-        serve.ingress(NoOp())(),
-        name="no-op",
-        num_replicas=settings.placement.gateway_replicas,
-        max_ongoing_requests=settings.bounds.ongoing_requests_max,
-        max_queued_requests=settings.bounds.queued_requests_max,
-        ray_actor_options={"num_cpus": settings.placement.gateway_cpus},
-    )
+class NoOp:
+    """A deployment as Serve's documentation writes it, that does nothing."""
+
+    async def __call__(self, request: Any) -> str:
+        """Serve one request."""
+        return "ok"
+
+
+def deploy_no_ops(settings: Settings) -> None:
+    """Deploy both no-ops beside the gateway, with the gateway's settings, at /no-op and /raw-no-op."""
     quiet = {"enable_access_log": False, "log_level": "WARNING"}
-    serve.run(deployment.bind(), name="no-op", route_prefix="/no-op", logging_config=quiet)
-    return f"{url}/no-op"
+    for name, target in (("no-op", NoOp), ("raw-no-op", serve.ingress(RawNoOp())())):
+        deployment = serve.deployment(
+            target,
+            name=name,
+            num_replicas=settings.placement.gateway_replicas,
+            max_ongoing_requests=settings.bounds.ongoing_requests_max,
+            max_queued_requests=settings.bounds.queued_requests_max,
+            ray_actor_options={"num_cpus": settings.placement.gateway_cpus},
+        )
+        serve.run(deployment.bind(), name=name, route_prefix=f"/{name}", logging_config=quiet)
 
 
 class HotShard:

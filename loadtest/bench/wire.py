@@ -66,14 +66,17 @@ class _Connection(asyncio.Protocol):
         if head < 0:
             return
         at = self._buffer.lower().find(b"content-length:", 0, head)
-        length = int(self._buffer[at + 15 : self._buffer.find(b"\r\n", at)]) if at >= 0 else 0
-        if len(self._buffer) < head + 4 + length:
+        if at >= 0:
+            length = int(self._buffer[at + 15 : self._buffer.find(b"\r\n", at)])
+            if len(self._buffer) < head + 4 + length:
+                return
+        elif not self._buffer.endswith(b"0\r\n\r\n", head + 4):  # chunked; nobody pipelines here
             return
         self._run.latencies_ms.append((time.perf_counter() - self._sent_s) * 1_000)
         status = int(self._buffer[9:12])
         self._run.statuses[status] = self._run.statuses.get(status, 0) + 1
         if self._run.keep:
-            self._run.bodies.append(self._buffer[head + 4 : head + 4 + length])
+            self._run.bodies.append(self._buffer[head + 4 :])
         self._buffer = b""
         self._next()
 
