@@ -46,11 +46,28 @@ def share(packet_id: str, user: str, won: Won) -> dict[str, Any]:
     }
 
 
-def batch_result(reply: Any) -> dict[str, Any]:
+class BatchShare(msgspec.Struct, frozen=True, gc=False):
+    """One item of a batch that took a share."""
+
+    amount_fen: int
+    rank: int
+    replayed: bool
+
+
+class BatchRefusal(msgspec.Struct, frozen=True, gc=False):
+    """One item of a batch that did not."""
+
+    code: str
+
+
+INVALID_ITEM = BatchRefusal("invalid")
+
+
+def batch_result(reply: Any) -> BatchShare | BatchRefusal:
     """Return one item of a batch."""
     if isinstance(reply, Refused):
-        return {"code": reply.code}
-    return {"amount_fen": reply.amount_fen, "rank": reply.rank, "replayed": reply.replayed}
+        return BatchRefusal(reply.code)
+    return BatchShare(reply.amount_fen, reply.rank, reply.replayed)
 
 
 def packet(view: PacketView, reader: str) -> dict[str, Any]:

@@ -39,13 +39,20 @@ class GrabItem(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class GrabItems(msgspec.Struct, forbid_unknown_fields=True):
-    """A batch whose items are looked at one by one, so that a bad one fails alone."""
+    """A batch."""
+
+    grabs: list[GrabItem]
+
+
+class RawItems(msgspec.Struct, forbid_unknown_fields=True):
+    """A batch with something bad in it: looked at item by item, so that a bad one fails alone."""
 
     grabs: list[msgspec.Raw]
 
 
 _GRAB = msgspec.json.Decoder(GrabBody | None)
 _ITEMS = msgspec.json.Decoder(GrabItems)
+_RAW_ITEMS = msgspec.json.Decoder(RawItems)
 _ITEM = msgspec.json.Decoder(GrabItem)
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -99,23 +106,30 @@ class HotRoutes:
     async def _batch(self, request: Request, body: bytes) -> dict[str, Any]:
         """Grab for many users at once (chat gateways). One bad item never fails the others."""
         tenant = self._gateway.auth.gateway_tenant(request)
-        items = _decode(_ITEMS, body).grabs
+        items = _decode_items(body)
         if len(items) > self._batch_size_max:
             raise Problem("too_large", f"A batch may have at most {self._batch_size_max} grabs; send several.")
-        asked: list[tuple[str, str]] = []
-        places: list[int] = []
-        results: list[dict[str, Any]] = [{"code": "invalid"}] * len(items)
-        for index, item in enumerate(items):
-            try:
-                one = _ITEM.decode(item)
-            except msgspec.ValidationError:
-                continue
-            if is_user(one.user):
-                asked.append((one.packet_id, one.user))
-                places.append(index)
-        for index, reply in zip(places, await self._gateway.service.grabs(asked, tenant), strict=True):
+        good = [(index, item) for index, item in enumerate(items) if item is not None and is_user(item.user)]
+        replies = await self._gateway.service.grabs([(item.packet_id, item.user) for _, item in good], tenant)
+        results: list[Any] = [answers.INVALID_ITEM] * len(items)
+        for (index, _), reply in zip(good, replies, strict=True):
             results[index] = answers.batch_result(reply)
         return {"results": results}
+
+
+def _decode_items(body: bytes) -> list[GrabItem | None]:
+    """Decode a batch; None stands for an item that is none."""
+    try:
+        return list(_ITEMS.decode(body).grabs)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return [_decode_item(item) for item in _decode(_RAW_ITEMS, body).grabs]
+
+
+def _decode_item(item: msgspec.Raw) -> GrabItem | None:
+    try:
+        return _ITEM.decode(item)
+    except msgspec.ValidationError:
+        return None
 
 
 async def _read(receive: Any) -> bytes:

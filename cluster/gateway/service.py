@@ -60,8 +60,9 @@ class Service:
         commands: dict[str, list[Any]] = {}
         indexes: dict[str, list[int]] = {}
         replies: list[Reply] = [NOT_FOUND] * len(asked)
+        streams = {packet_id: self._stream_of(packet_id) for packet_id in {packet_id for packet_id, _ in asked}}
         for index, (packet_id, user) in enumerate(asked):
-            stream = self._stream_of(packet_id)
+            stream = streams[packet_id]
             if stream is not None:
                 commands.setdefault(stream, []).append(Grab(packet_id, tenant, user))
                 indexes.setdefault(stream, []).append(index)
