@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint unit cluster mutants format clean
+.PHONY: demo test bench lint unit cluster mutants lock format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -51,6 +51,14 @@ mutants: $(READY)
 # pytest last: its closing line says what ran.
 test: lint mutants
 	$(BIN)/pytest
+
+# Names and versions only; from pyproject.toml, in a virtual environment of its own.
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
+	{ echo "# Names and versions, exact; made by \`make lock\` from pyproject.toml."; \
+	  .venv-lock/bin/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools; } > requirements.lock
+	rm -rf .venv-lock
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -18,7 +18,7 @@ TEST_LINES_MAX = 600
 FUNCTION_LINES_MAX = 60
 PRODUCT = ("actors/", "cluster/", "loadtest/")
 EMPTY_WORDS = re.compile(r"(?i)(manager|helper|utils?)(?=$|_|[A-Z])")
-LOCKED = re.compile(r"[a-z0-9][a-z0-9.-]*==[A-Za-z0-9.]+")
+LOCKED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.]+")
 
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
