@@ -6,6 +6,7 @@ Hashes here are CRC-32 (placement only) and HMAC-SHA256 (packet ids), never Pyth
 import base64
 import hmac
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -46,7 +47,12 @@ def packet_stream(index: int) -> str:
 
 def wallet_index_of(tenant: str, user: str, wallet_streams: int) -> int:
     """Return the index of the wallet stream that holds the user's money."""
-    return crc32(f"{tenant}\n{user}".encode()) % wallet_streams
+    return crc32(user.encode(), _crc_of_tenant(tenant)) % wallet_streams
+
+
+@lru_cache(maxsize=1024)
+def _crc_of_tenant(tenant: str) -> int:
+    return crc32(f"{tenant}\n".encode())
 
 
 class PacketId(NamedTuple):

@@ -7,13 +7,14 @@ catalogue of a new system, the shards and their supervisor, and binds the deploy
 import asyncio
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import ray
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from actors.errors import JournalUnavailable
+from actors.errors import JournalUnavailable, OperatingFailure
 from actors.ledger.transfer import Refusal
 from cluster.config import SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load
 from cluster.directory import Directory, ShardUnavailable
@@ -97,14 +98,17 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
 
 
 def app(args: AppArgs) -> serve.Application:
-    """Build the application. Raises SystemExit with one line if it cannot be served here."""
+    """Build the application. Where it cannot be served, it says so in one line (see `_refuse`)."""
     unset = [f"{name}={value}" for name, value in SERVE_ENVIRONMENT.items() if os.environ.get(name) != value]
     if unset:
-        raise SystemExit(f"hongbao: set {' '.join(unset)} before Ray starts; without it Serve is ten times slower")
-    settings = load(args.config, store_url=args.store_url)
-    keys = keys_at(Path(args.keys_file) if args.keys_file else data_folder() / "keys.json")
-    check_store(args.store_url)
-    asyncio.run(_create_system(settings))
+        _refuse(f"set {' '.join(unset)} before Ray starts; without it Serve is ten times slower")
+    try:
+        settings = load(args.config, store_url=args.store_url)
+        keys = keys_at(Path(args.keys_file) if args.keys_file else data_folder() / "keys.json")
+        check_store(args.store_url)
+        asyncio.run(_create_system(settings))
+    except (OperatingFailure, ValueError, OSError) as failure:  # pydantic's ValidationError is a ValueError
+        _refuse(" ".join(str(failure).split()))
     for host, streams in hosts(settings).items():
         create_shard(host, streams, settings, keys)
     create_supervisor(settings, keys)
@@ -119,6 +123,14 @@ def app(args: AppArgs) -> serve.Application:
         graceful_shutdown_timeout_s=settings.timing.request_deadline_ms / 1000,
     )
     return deployment.bind(settings, keys)
+
+
+def _refuse(words: str) -> NoReturn:
+    """End with one line: as a command (`serve run`) without a traceback, in a task (`serve deploy`) as its failure."""
+    line = f"hongbao: {words}"
+    if ray.is_initialized() and ray.get_runtime_context().get_task_id() is not None:
+        raise RuntimeError(line)
+    raise SystemExit(line)
 
 
 async def _create_system(settings: Settings) -> None:

@@ -1,0 +1,48 @@
+"""The application's builder: where it cannot serve money, it says why in one line and starts nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from cluster.config import SERVE_ENVIRONMENT
+from cluster.gateway.app import AppArgs, app
+
+
+def refusal(**arguments: str) -> str:
+    """Build the application and return what it says instead."""
+    with pytest.raises(SystemExit) as refused:
+        app(AppArgs(**arguments))
+    return str(refused.value)
+
+
+@pytest.mark.parametrize("missing", SERVE_ENVIRONMENT)
+def test_without_the_variables_that_make_serve_fast_it_refuses_naming_the_missing_one(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SERVE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(missing)
+    line = refusal(store_url="unix:///nowhere/store.sock")
+    assert f"{missing}={SERVE_ENVIRONMENT[missing]}" in line
+    assert sum(name in line for name in SERVE_ENVIRONMENT) == 1
+    assert "\n" not in line
+
+
+def test_a_store_that_is_down_at_start_is_one_line_with_its_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in SERVE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    keys_file = str(tmp_path / "keys.json")
+    line = refusal(store_url="redis://:secret@127.0.0.1:1/0", keys_file=keys_file)
+    assert "127.0.0.1:1" in line
+    assert "secret" not in line
+    assert "\n" not in line
+
+
+def test_an_unknown_configuration_is_one_line_with_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in SERVE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    line = refusal(store_url="unix:///nowhere", config="moon", keys_file=str(tmp_path / "keys.json"))
+    assert "moon" in line
+    assert "\n" not in line
