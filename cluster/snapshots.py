@@ -58,7 +58,10 @@ def snapshot_stream(stream: str, settings: Settings, keys: Keys) -> int:
             [[reply]] = await Directory(settings).ask([(stream, [adopt])])
             if not isinstance(reply, Done):
                 return 0
+            older = await journals.load_snapshot(stream)
             await journals.adopt_snapshot(stream, record.position)
+            if older is not None:  # kept, for whoever is reading it now; those before it are nobody's
+                await journals.drop_snapshots(stream, older.position)
             return record.version
         finally:
             await journals.close()

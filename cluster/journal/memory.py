@@ -168,7 +168,7 @@ class MemoryJournals:
         return stored.last if stored else None
 
     async def write_snapshot(self, record: Record) -> None:
-        """Store a snapshot for ever. Raises JournalCorrupt if another one is stored for that position."""
+        """Store a snapshot. Raises JournalCorrupt if another one is stored for that position."""
         self._check_running()
         payload = record.encode()
         if self.snapshots.setdefault((record.stream, record.position), payload) != payload:
@@ -185,6 +185,14 @@ class MemoryJournals:
             return False
         self._pointers[stream] = position
         return True
+
+    async def drop_snapshots(self, stream: str, before: Position) -> int:
+        """Delete the stored snapshots before a position; return how many. Raises JournalUnavailable."""
+        self._check_running()
+        stale = [(name, position) for name, position in self.snapshots if name == stream and position < before]
+        for key in stale:
+            del self.snapshots[key]
+        return len(stale)
 
     async def load_snapshot(self, stream: str) -> Record | None:
         """Return the newest adopted snapshot. Raises JournalUnavailable, JournalCorrupt."""

@@ -33,6 +33,7 @@ from cluster.journal.line import Line
 from cluster.journal.snapshot import READ_CHUNK, Record, another_snapshot, decode_record, read_tail
 
 CONNECTIONS_MAX = 4
+SCAN_COUNT = 1_000
 """For activations, reads and snapshots; appends and confirmations share the one line."""
 
 READ_BYTES_AIM = 4_194_304
@@ -188,7 +189,7 @@ class RedisJournals:
         return position_of(found) if found else None
 
     async def write_snapshot(self, record: Record) -> None:
-        """Store a snapshot for ever. Raises JournalUnavailable, JournalCorrupt if another is stored there."""
+        """Store a snapshot. Raises JournalUnavailable, JournalCorrupt if another is stored there."""
         key, payload = self._key("snapshot", record.stream, str(record.position)), record.encode()
         written = await self._ask(self._client.set(key, payload, nx=True))
         if not written and await self._ask(self._client.get(key)) != payload:
@@ -206,6 +207,21 @@ class RedisJournals:
         """Return the newest adopted snapshot, None if there is none. Raises JournalUnavailable, JournalCorrupt."""
         pointer = await self._ask(self._client.get(self._key("snapshot", stream)))
         return await self._load(stream, position_of(pointer)) if pointer else None
+
+    async def drop_snapshots(self, stream: str, before: Position) -> int:
+        """Delete the stored snapshots before a position; return how many. Raises JournalUnavailable."""
+        prefix = self._key("snapshot", stream, "")
+        stale = [
+            key async for key in self._keys_from(prefix) if position_of(key.decode().removeprefix(prefix)) < before
+        ]
+        return int(await self._ask(self._client.unlink(*stale))) if stale else 0
+
+    async def _keys_from(self, prefix: str) -> AsyncIterator[bytes]:
+        cursor: Any = None
+        while cursor != 0:
+            cursor, keys = await self._ask(self._client.scan(cursor or 0, match=f"{prefix}*", count=SCAN_COUNT))
+            for key in keys:
+                yield key
 
     async def _load(self, stream: str, position: Position) -> Record:
         payload = await self._ask(self._client.get(self._key("snapshot", stream, str(position))))

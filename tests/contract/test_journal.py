@@ -381,6 +381,20 @@ async def test_a_snapshot_of_another_past_does_not_chain(store: Store) -> None:
         await owner(store)
 
 
+async def test_dropping_old_snapshots_keeps_the_named_one_and_other_streams(store: Store) -> None:
+    chain = bytes(32)
+    records = [Record(STREAM, Position(1, seq), seq, chain, b"state") for seq in (1, 9, 10, 11)]
+    other = Record(f"{STREAM}-other", Position(1, 1), 1, chain, b"state")
+    for record in [*records, other]:
+        await store.journals.write_snapshot(record)
+    assert await store.journals.drop_snapshots(STREAM, Position(1, 10)) == 2
+    assert await store.journals.drop_snapshots(STREAM, Position(1, 10)) == 0
+    for record in (*records[2:], other):
+        assert await store.journals.adopt_snapshot(record.stream, record.position)
+    with pytest.raises(JournalCorrupt):
+        await store.journals.adopt_snapshot(STREAM, Position(1, 9))
+
+
 async def test_the_pointer_to_the_snapshot_never_goes_back(store: Store) -> None:
     await written(store)
     older, newer = await fold(store, Position(1, 1)), await fold(store, Position(2, 1))
