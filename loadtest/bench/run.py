@@ -164,6 +164,7 @@ class Bench:
         no_op = {path: http_request("POST", path, body=b"{}") for path in ("/no-op", "/raw-no-op")}
         for turn in range(ROUNDS):
             self._say(f"(b) (c) HTTP, round {turn + 1} of {ROUNDS}")
+            await self._bed.check()  # what the round before has left to settle is not this round's load
             packets, sent = await self._bed.send_packets(400, SHARES)
             figures.setdefault("sends", []).append(sent.per_second)
             # Made beforehand, all of them: what the client does meanwhile would be counted as the server's.
