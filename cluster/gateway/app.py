@@ -26,7 +26,7 @@ from cluster.gateway.problems import Problem
 from cluster.gateway.routes import operator, packets, wallet
 from cluster.gateway.service import Service
 from cluster.placement import SUPERVISOR, hosts, kinds
-from cluster.shards import create_shard, open_journals
+from cluster.shards import calm_collector, create_shard, open_journals
 from cluster.store import check_store
 from cluster.supervisor import create_supervisor
 
@@ -46,6 +46,7 @@ class Gateway:
     """One replica: authentication, batching, and the routes."""
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
+        calm_collector()
         self.settings = settings
         self.keys = keys
         self.auth = Auth(keys, settings.bounds.token_cache_max)
