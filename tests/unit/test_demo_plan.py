@@ -103,12 +103,13 @@ async def test_an_honest_platform_is_found_clean_even_when_answers_are_lost(faul
 )
 async def test_every_lie_of_a_platform_is_found(fault: str, figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "DRAIN_S", 0.3)
-    outcome = await run_against(FakeGateway(fault))
+    for seconds in (0.3, 3.0, 12.0):  # a busy machine asks less in a second; a lie is found once somebody meets it
+        outcome = await run_against(FakeGateway(fault), seconds=seconds)
+        found = getattr(outcome.figures, figure) > 0 if figure in FIGURES else figure in broken(outcome)
+        if found:
+            break
+    assert found
     assert not outcome.clean
-    if figure in FIGURES:
-        assert getattr(outcome.figures, figure) > 0
-    else:
-        assert figure in broken(outcome)
 
 
 def test_every_lie_has_its_test() -> None:
