@@ -335,8 +335,8 @@ MUTANTS = [
     Mutant(
         "identities are never joined",
         "actors/ids.py",
-        'f"{tenant}\\n{user}"',
-        'f"{tenant}{user}"',
+        'crc32(f"{tenant}\\n".encode())',
+        "crc32(tenant.encode())",
         (IDS,),
     ),
     Mutant(
