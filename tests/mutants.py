@@ -103,7 +103,7 @@ MUTANTS = [
     Mutant(
         "an end is final only once it is durable",
         PACKET_MACHINE,
-        'packet.ended != "open" and packet.touched <= durable_version',
+        'packet.ended != "open" and packet.ended_version <= durable_version',
         'packet.ended != "open"',
         (HOST,),
     ),
@@ -349,7 +349,7 @@ MUTANTS = [
     Mutant(
         "a queue is bounded",
         BATCHING,
-        "if self._queued + len(parcel.commands) > self._queue_max:",
+        "if self._queued + parcel.size > self._queue_max:",
         "if False:",
         (BATCH,),
     ),

@@ -66,8 +66,8 @@ class Packet(msgspec.Struct):
     refunded_fen: int = 0
     ended: PacketState = "open"
     seed: bytes = b""
-    touched: int = 0
-    """The version of the last event that changed this packet."""
+    ended_version: int = 0
+    """The version of the event that ended this packet."""
 
     def won(self, rank: int, *, replayed: bool) -> Won:
         """Return the share of that rank."""
@@ -204,7 +204,7 @@ class PacketMachine:
     def is_final(self, packet_id: str, durable_version: int) -> bool:
         """Tell whether every answer about this packet is durable and can never change: it has ended, durably."""
         packet = self._state.packets.get(packet_id)
-        return packet is not None and packet.ended != "open" and packet.touched <= durable_version
+        return packet is not None and packet.ended != "open" and packet.ended_version <= durable_version
 
     def received_from(self, source: str) -> Received:
         """Return what came from `source`."""
@@ -268,9 +268,8 @@ class PacketMachine:
         rank = event.rank
         assert rank == len(packet.rank_of) + 1, "shares leave in order, each once"
         packet.rank_of[event.user] = rank
-        packet.grabs += _GRAB.pack(event.amount_fen, event.at_ms)
+        packet.grabs.extend(_GRAB.pack(event.amount_fen, event.at_ms))
         packet.grabbed_fen += event.amount_fen
-        packet.touched = state.version
         self._sent[event.to_wallet].add(event)
         if event.at_ms > state.stamp_ms:
             state.stamp_ms = event.at_ms
@@ -281,7 +280,7 @@ class PacketMachine:
     def _apply_opened(self, event: Opened) -> None:
         funding = event.funding.compact()
         assert funding.packet_id not in self._state.packets, "a packet opens once"
-        self._state.packets[funding.packet_id] = Packet(funding, touched=self._state.version)
+        self._state.packets[funding.packet_id] = Packet(funding)
         self._state.book.receive(event.source, funding.number, funding.total_fen)
         heappush(self._expiries, (funding.expires_at_ms, funding.packet_id))
 
@@ -289,13 +288,13 @@ class PacketMachine:
         packet = self._state.packets[event.packet_id]
         assert event.amount_fen == packet.remaining_fen, "a refund empties the escrow"
         packet.refunded_fen = event.amount_fen
-        packet.touched = self._state.version
         self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
         self._sent[event.to_wallet].add(event)
         self._end(packet, "expired", event.seed)
 
     def _end(self, packet: Packet, ended: PacketState, seed: bytes) -> None:
         packet.ended = ended
+        packet.ended_version = self._state.version
         packet.seed = seed
         self._shares.pop(packet.funding.packet_id, None)
 

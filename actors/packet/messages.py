@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded
+from actors.ledger.transfer import PacketFunded, Refused
 
 PacketState = Literal["open", "drained", "expired"]
 
@@ -19,6 +19,14 @@ class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab", gc=False):
     packet_id: str
     tenant: str
     user: str
+
+
+class GrabMany(msgspec.Struct, frozen=True, array_like=True, tag="grab_many"):
+    """Users who open one packet, in order of their arrival at the gateway: a `Grab` each."""
+
+    packet_id: str
+    tenant: str
+    users: list[str]
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
@@ -87,6 +95,12 @@ class Won(msgspec.Struct, frozen=True, array_like=True, tag="won", gc=False):
     amount_fen: int
     at_ms: int
     replayed: bool
+
+
+class Takings(msgspec.Struct, frozen=True, array_like=True, tag="takings"):
+    """Reply to `GrabMany`: a share or a refusal for each user, in order."""
+
+    replies: list[Won | Refused]
 
 
 class OpenNow(msgspec.Struct, frozen=True, array_like=True, tag="open_now"):

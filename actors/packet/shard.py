@@ -9,11 +9,23 @@ from typing import Any
 from actors.host import Host, HostRules
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.machine import EXPIRED, OVERLOADED, PacketMachine, PacketRules
-from actors.packet.messages import Expired, Grab, Grabbed, Open, Opened, OpeningReturned, OpenNow, View, Won
+from actors.packet.messages import (
+    Expired,
+    Grab,
+    Grabbed,
+    GrabMany,
+    Open,
+    Opened,
+    OpeningReturned,
+    OpenNow,
+    Takings,
+    View,
+    Won,
+)
 from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
 
-PacketCommand = Grab | Open | View | Receive | Acknowledge | AdoptSnapshot
+PacketCommand = Grab | GrabMany | Open | View | Receive | Acknowledge | AdoptSnapshot
 
 
 class PacketShard(Host[PacketMachine]):
@@ -48,33 +60,49 @@ class PacketShard(Host[PacketMachine]):
     def _decide(self, shell: Shell[PacketMachine], commands: list[Any]) -> tuple[list[Any], bool]:
         # No `await` in here: an interleaved grab would be decided on the same share.
         now_ms = shell.now_ms()
-        machine = shell.machine
-        decide, apply = machine.decide_grab, machine.apply_grabbed
-        staged = shell.staging()
-        room = machine.has_room and not shell.refusing
+        room = shell.machine.has_room and not shell.refusing
         replies: list[Any] = []
         wait = False
         for command in commands:
-            if type(command) is not Grab:
+            if type(command) is Grab:
+                answers, waits = self._grabs(shell, command.packet_id, command.tenant, [command.user], now_ms, room)
+                replies += answers
+            elif type(command) is GrabMany:
+                answers, waits = self._grabs(shell, command.packet_id, command.tenant, command.users, now_ms, room)
+                replies.append(Takings(answers))
+            else:
+                waits = True
                 replies.append(self._decide_other(shell, command, now_ms))
-                wait = True
-                continue
-            answer = decide(command.packet_id, command.tenant, command.user, now_ms)
+            wait = wait or waits
+        return replies, wait
+
+    def _grabs(
+        self, shell: Shell[PacketMachine], packet_id: str, tenant: str, users: list[str], now_ms: int, room: bool
+    ) -> tuple[list[Any], bool]:
+        """Decide, apply and stage the grabs of one packet one after another; tell whether any answer must wait."""
+        machine = shell.machine
+        decide, apply = machine.decide_grab, machine.apply_grabbed
+        stage = shell.staging().append
+        replies: list[Any] = []
+        reply = replies.append
+        wait = False
+        for user in users:
+            answer = decide(packet_id, tenant, user, now_ms)
             if type(answer) is Grabbed:
                 if not room:
-                    replies.append(OVERLOADED)
+                    reply(OVERLOADED)
                     continue
                 apply(answer)
-                staged.append(answer)
+                stage(answer)
                 wait = True
-                replies.append(Won(answer.rank, answer.amount_fen, answer.at_ms, False))
+                reply(Won(answer.rank, answer.amount_fen, answer.at_ms, False))
                 continue
             if type(answer) is Expired:
                 shell.stage(answer)
                 answer = EXPIRED
             # Refusals wait too: "drained", told before the last share is durable, may prove untrue.
-            wait = wait or not machine.is_final(command.packet_id, shell.durable_version)
-            replies.append(answer)
+            wait = wait or not machine.is_final(packet_id, shell.durable_version)
+            reply(answer)
         return replies, wait
 
     def _decide_other(self, shell: Shell[PacketMachine], command: Any, now_ms: int) -> Any:

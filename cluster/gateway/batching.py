@@ -32,9 +32,11 @@ class Hosts(Protocol):
 class Parcel:
     """What one caller asks of one stream: it is answered as a whole."""
 
-    __slots__ = ("commands", "deadline_s", "future", "stream")
+    __slots__ = ("commands", "deadline_s", "future", "size", "stream")
 
-    def __init__(self, stream: str, commands: list[Any], deadline_s: float) -> None:
+    def __init__(self, stream: str, commands: list[Any], deadline_s: float, size: int | None = None) -> None:
+        """`size`: what the parcel counts for in queue and batch; None: its commands."""
+        self.size = len(commands) if size is None else size
         self.stream = stream
         self.commands = commands
         self.deadline_s = deadline_s
@@ -65,10 +67,10 @@ class Batcher:
 
     def put(self, parcel: Parcel) -> None:
         """Queue a parcel, or refuse it at once if the queue is full."""
-        if self._queued + len(parcel.commands) > self._queue_max:
+        if self._queued + parcel.size > self._queue_max:
             parcel.refuse(OVERLOADED)
             return
-        self._queued += len(parcel.commands)
+        self._queued += parcel.size
         self._parcels.append(parcel)
         self._filled.set()
         if self._sender is None or self._sender.done():
@@ -92,12 +94,12 @@ class Batcher:
         """Take parcels for one call, at least one and at most `batch_max` commands; drop those nobody waits for."""
         taken: list[Parcel] = []
         size = 0
-        while self._parcels and (not taken or size + len(self._parcels[0].commands) <= self._batch_max):
+        while self._parcels and (not taken or size + self._parcels[0].size <= self._batch_max):
             parcel = self._parcels.popleft()
-            self._queued -= len(parcel.commands)
+            self._queued -= parcel.size
             if not parcel.future.done():
                 taken.append(parcel)
-                size += len(parcel.commands)
+                size += parcel.size
         return taken
 
     async def _deliver(self, parcels: list[Parcel]) -> None:
@@ -138,13 +140,16 @@ class Batching:
         self._batchers: dict[str, Batcher] = {}
         self._deadline_s = deadline_ms / 1000
 
-    def post(self, stream: str, commands: list[Any]) -> asyncio.Future[list[Reply]]:
-        """Ask one stream; the future gives the replies in order. It never raises: trouble is a refusal."""
+    def post(self, stream: str, commands: list[Any], size: int | None = None) -> asyncio.Future[list[Reply]]:
+        """Ask one stream; the future gives the replies in order. It never raises: trouble is a refusal.
+
+        `size` counts the grabs where one command carries many.
+        """
         host = self._directory.host_of(stream)
         batcher = self._batchers.get(host)
         if batcher is None:
             batcher = self._batchers[host] = self._make(host)
-        parcel = Parcel(stream, commands, asyncio.get_running_loop().time() + self._deadline_s)
+        parcel = Parcel(stream, commands, asyncio.get_running_loop().time() + self._deadline_s, size)
         batcher.put(parcel)
         return parcel.future
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from actors.ids import User, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import Grab, Open, OpenNow, PacketView, View, Won
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
 from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadStatement, ReadWallet, Send
 from cluster.audit import AuditReport, audit
 from cluster.config import Settings
@@ -57,19 +57,22 @@ class Service:
 
     async def grabs(self, asked: list[tuple[str, str]], tenant: str) -> list[Reply]:
         """Grab for many users of one tenant; one reply for each, in order."""
-        commands: dict[str, list[Any]] = {}
-        indexes: dict[str, list[int]] = {}
         replies: list[Reply] = [NOT_FOUND] * len(asked)
-        streams = {packet_id: self._stream_of(packet_id) for packet_id in {packet_id for packet_id, _ in asked}}
-        for index, (packet_id, user) in enumerate(asked):
-            stream = streams[packet_id]
+        places: dict[str, list[int]] = {}
+        for index, (packet_id, _) in enumerate(asked):
+            places.setdefault(packet_id, []).append(index)
+        commands: dict[str, list[GrabMany]] = {}
+        for packet_id, indexes in places.items():
+            stream = self._stream_of(packet_id)
             if stream is not None:
-                commands.setdefault(stream, []).append(Grab(packet_id, tenant, user))
-                indexes.setdefault(stream, []).append(index)
+                users = [asked[index][1] for index in indexes]
+                commands.setdefault(stream, []).append(GrabMany(packet_id, tenant, users))
         answers = await asyncio.gather(*(self._ask_packets(stream, group) for stream, group in commands.items()))
-        for stream, answer in zip(commands, answers, strict=True):
-            for index, reply in zip(indexes[stream], answer, strict=True):
-                replies[index] = reply
+        for group, answer in zip(commands.values(), answers, strict=True):
+            for command, reply in zip(group, answer, strict=True):
+                each = reply.replies if isinstance(reply, Takings) else [reply] * len(command.users)
+                for index, taken in zip(places[command.packet_id], each, strict=True):
+                    replies[index] = taken
         return replies
 
     async def view(self, packet_id: str, tenant: str) -> PacketView:
@@ -111,8 +114,9 @@ class Service:
 
     async def _ask_packets(self, stream: str, commands: list[Any]) -> list[Reply]:
         """Ask a packet stream; before anybody hears 404, ask the book that the id names whether it paid."""
-        replies = await self._batching.post(stream, commands)
-        lost = [index for index, reply in enumerate(replies) if reply == NOT_FOUND]
+        size = sum(len(command.users) if isinstance(command, GrabMany) else 1 for command in commands)
+        replies = await self._batching.post(stream, commands, size)
+        lost = [index for index, reply in enumerate(replies) if _is_unknown(reply)]
         if not lost:
             return replies
         replies = list(replies)
@@ -159,6 +163,11 @@ class Service:
         if place is None or place.packet_index >= layout.packet_streams or place.wallet_index >= layout.wallet_streams:
             return None
         return self._packet_streams[place.packet_index]
+
+
+def _is_unknown(reply: Reply) -> bool:
+    """Tell whether the shard does not know the packet (then it knows it for no user)."""
+    return reply == NOT_FOUND or (isinstance(reply, Takings) and reply.replies[:1] == [NOT_FOUND])
 
 
 def _expect(reply: Any, kind: type[R]) -> R:

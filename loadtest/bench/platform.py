@@ -15,7 +15,7 @@ from ray import serve
 from actors.ids import packet_id_of
 from actors.ledger.transfer import PacketFunded
 from actors.packet.fairness import SeedCommitments
-from actors.packet.messages import Grab, Open, OpenNow, Won
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Takings, Won
 from cluster.config import Keys, Settings
 from cluster.directory import _REPLIES as REPLIES
 from cluster.placement import kinds
@@ -197,10 +197,9 @@ class HotShard:
 
     async def drain(self, packet_id: str, shares: int, size: int, calls: int) -> float:
         """Take every other share, `size` a call, `calls` calls under way; return the seconds. Checks the sum."""
-        users = [Grab(packet_id, "wechat", f"user{i}") for i in range(shares - 1)]
-        payloads = iter(
-            [msgspec.msgpack.encode([(self.STREAM, users[i : i + size])]) for i in range(0, len(users), size)]
-        )
+        users = [f"user{i}" for i in range(shares - 1)]
+        groups = [GrabMany(packet_id, "wechat", users[i : i + size]) for i in range(0, len(users), size)]
+        payloads = iter([msgspec.msgpack.encode([(self.STREAM, [group])]) for group in groups])
         answers: list[bytes] = []
 
         async def one() -> None:
@@ -211,7 +210,9 @@ class HotShard:
         started_s = loop.time()
         await asyncio.gather(*(one() for _ in range(calls)))
         seconds = loop.time() - started_s
-        wins = [reply for answer in answers for reply in REPLIES.decode(answer)[0]]
+        takings = [REPLIES.decode(answer)[0][0] for answer in answers]
+        wins = [reply for taken in takings if isinstance(taken, Takings) for reply in taken.replies]
+        assert len(wins) == shares - 1, "everybody is answered"
         assert all(isinstance(reply, Won) and not reply.replayed for reply in wins), "everybody takes a share"
         paid_fen = self._first_fen + sum(reply.amount_fen for reply in wins if isinstance(reply, Won))
         assert paid_fen == shares * 100, f"a packet pays exactly its total, not {paid_fen}"
