@@ -27,7 +27,7 @@ Reply = Refused | Won | Takings | OpenNow | PacketView | Funded | WalletView | S
 Group = tuple[str, Sequence[Any]]
 """(stream, commands)"""
 
-_REPLIES: msgspec.msgpack.Decoder[list[list[Reply]]] = msgspec.msgpack.Decoder(list[list[Reply]])
+REPLIES: msgspec.msgpack.Decoder[list[list[Reply]]] = msgspec.msgpack.Decoder(list[list[Reply]])
 _ENCODER = msgspec.msgpack.Encoder()
 
 
@@ -63,7 +63,7 @@ class Directory:
 
     async def ask_host(self, host: str, groups: Sequence[Group]) -> list[list[Reply]]:
         """Ask streams of one host. Raises ShardUnavailable."""
-        return _REPLIES.decode(await self.call(host, "handle", _ENCODER.encode(groups)))
+        return REPLIES.decode(await self.call(host, "handle", _ENCODER.encode(groups)))
 
     async def ask(self, groups: Sequence[Group]) -> list[list[Reply]]:
         """Ask streams wherever they are, each host once; a host that cannot be reached answers with refusals."""

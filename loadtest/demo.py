@@ -83,7 +83,6 @@ class Replay:
         self._people: list[Api] = []
         self._unsure_sends: list[PacketPlan] = []
         self._late: list[tuple[PacketRecord, int]] = []
-        self._send_refusals = 0
         self._lag_ms = 0
         self._load_s = 0.0
         self._drained_s = 0.0
@@ -170,7 +169,6 @@ class Replay:
         if sent.unknown:
             self._unsure_sends.append(plan)
         else:
-            self._send_refusals += 1
             self._record.errors[f"send: {sent.code}"] += 1
         return None
 

@@ -1,7 +1,6 @@
 """Auth: who acts. The acting user comes from the token; only a chat gateway may name users, of its own tenant."""
 
 import time
-from typing import NamedTuple
 
 from starlette.requests import Request
 
@@ -9,13 +8,6 @@ from actors.ids import User, is_user
 from cluster.config import Keys
 from cluster.gateway.problems import Problem
 from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, Claims, Unauthenticated, Verifier
-
-
-class Caller(NamedTuple):
-    """Who calls, and for whom."""
-
-    user: User
-    scope: str
 
 
 class Auth:

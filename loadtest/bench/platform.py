@@ -17,7 +17,7 @@ from actors.ledger.transfer import PacketFunded
 from actors.packet.fairness import SeedCommitments
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Takings, Won
 from cluster.config import Keys, Settings
-from cluster.directory import _REPLIES as REPLIES
+from cluster.directory import REPLIES
 from cluster.placement import kinds
 from cluster.shards import create_shard, open_journals
 from loadtest.bench.wire import HttpRun, drive_http, http_request

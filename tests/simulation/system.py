@@ -17,7 +17,7 @@ from actors.settlement.task import settle
 from actors.wallet.shard import WalletShard
 from cluster.audit import AuditReport, audit
 from cluster.config import Keys, Settings, load
-from cluster.directory import _REPLIES, Reply
+from cluster.directory import REPLIES, Reply
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.journal.memory import MemoryJournals
@@ -62,7 +62,7 @@ class LocalDirectory:
 
     async def ask_host(self, host: str, groups: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Reply]]:
         """Ask streams of one host."""
-        return _REPLIES.decode(await self._members[host].handle(msgspec.msgpack.encode(groups)))
+        return REPLIES.decode(await self._members[host].handle(msgspec.msgpack.encode(groups)))
 
     async def ask(self, groups: Sequence[tuple[str, Sequence[Any]]]) -> list[list[Reply]]:
         """Ask streams wherever they are."""
