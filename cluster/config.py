@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     store_url: str = ""
     store_prefix: str = "hongbao"
     """Of every key in the store: several systems may share one."""
+    archive_url: str = ""
+    """Where sealed journals go, for pyarrow.fs: a folder or s3://…; empty: nothing is sealed, the store keeps all."""
     layout: Layout
     placement: Placement
     limits: Limits

@@ -1,13 +1,14 @@
 """Codec: what an element of a stream is in bytes, and how elements chain.
 
-Element: CRC-32 of the rest (4 bytes, big-endian), then msgpack of an array. Seq 0 is a fence `[1, host]`; any other an
-entry `[1, prev, first_version, events]` (1 is the format version), events being tagged structs. Never pickle.
+Element: CRC-32 of the body (4 bytes, big-endian), then the body, msgpack of an array. Seq 0 is a fence `[1, host]`, any
+other an entry `[1, prev, first_version, events]` (1 is the format version), events being tagged structs. Never pickle.
 Chain: 32 zero bytes, then after every element, fence or entry, SHA-256(chain || id text || element). An entry's `prev`
 is the chain before it, so that it vouches for every element since the stream began. A fence carries no hash, because it
 is appended before the stream is read. `first_version` counts events from 1.
 """
 
 import hashlib
+import struct
 import types
 import typing
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ CHAIN_BYTES = 32
 CHAIN_START = bytes(CHAIN_BYTES)
 HOST_CHARS_MAX = 255
 _CRC_BYTES = 4
+_FOLLOWED = struct.Struct(">QQ")
+"""What a fence follows; the store's script packs the same."""
 _FORMAT: Literal[1] = 1
 
 E = TypeVar("E")
@@ -57,6 +60,13 @@ class _Entry(msgspec.Struct, Generic[E], frozen=True, array_like=True):
 class _Fence(msgspec.Struct, frozen=True, array_like=True):
     format: Literal[1]
     host: str
+
+
+class Fence(typing.NamedTuple):
+    """A decoded fence: who took the stream, and the id it follows (0-0: none)."""
+
+    host: str
+    follows: Position
 
 
 class Entry(typing.NamedTuple):
@@ -101,7 +111,7 @@ class Codec:
         return _with_crc(self._encoder.encode(_Entry(_FORMAT, prev, first_version, list(events))))
 
     def fence(self, host: str) -> bytes:
-        """Encode a fence."""
+        """Encode a fence, to which the store still has to add what it follows."""
         return _with_crc(self._encoder.encode(_Fence(_FORMAT, host[:HOST_CHARS_MAX])))
 
     def decode_entry(self, stream: str, position: Position, payload: bytes) -> Entry:
@@ -113,13 +123,19 @@ class Codec:
             raise corrupt(stream, position, f"does not decode: {error}") from error
         return Entry(entry.prev, entry.first_version, entry.events)
 
-    def decode_fence(self, stream: str, position: Position, payload: bytes) -> str:
-        """Decode a fence and return its host. Raises JournalCorrupt."""
-        body = _without_crc(stream, position, payload)
+    def decode_fence(self, stream: str, position: Position, payload: bytes) -> Fence:
+        """Decode a fence. Raises JournalCorrupt."""
+        body = _without_crc(stream, position, payload[: -_FOLLOWED.size])
         try:
-            return self._fences.decode(body).host
+            host = self._fences.decode(body).host
         except msgspec.MsgspecError as error:
             raise corrupt(stream, position, f"does not decode: {error}") from error
+        return Fence(host, Position(*_FOLLOWED.unpack(payload[-_FOLLOWED.size :])))
+
+
+def following(fence: bytes, before: Position | None) -> bytes:
+    """Add to an encoded fence what it follows, as the store does."""
+    return fence + _FOLLOWED.pack(*(before or (0, 0)))
 
 
 def platform_codec() -> Codec:
@@ -172,7 +188,10 @@ class Chain:
         """
         self._check_order(position)
         if position.seq == 0:
-            self._codec.decode_fence(self.stream, position, payload)
+            fence = self._codec.decode_fence(self.stream, position, payload)
+            if fence.follows != (self.position or (0, 0)):
+                stood = f"the stream stands at {self.position}" if self.position else "nothing stands before it"
+                raise corrupt(self.stream, position, f"does not chain: it followed {fence.follows}, {stood}")
             self._advance(position, payload, 0)
             return ()
         entry = self._codec.decode_entry(self.stream, position, payload)

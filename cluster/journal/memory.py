@@ -7,7 +7,7 @@ between two yields to the event loop: others run between call and effect, and be
 import asyncio
 from bisect import bisect_right
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal, NamedTuple
@@ -15,15 +15,16 @@ from typing import Literal, NamedTuple
 from actors.errors import FencedOut, JournalFull, JournalUnavailable, NotHere
 from actors.ports import Activation, Event, Position, Sealed
 from cluster.journal import check_layout
-from cluster.journal.codec import Chain, Codec, stream_gone
-from cluster.journal.snapshot import READ_CHUNK, Record, another_snapshot, decode_record, read_tail
+from cluster.journal.codec import Chain, Codec, following, position_of, stream_gone
+from cluster.journal.shelf import Cut, Shelf, StreamCut, beyond_snapshot
+from cluster.journal.snapshot import READ_CHUNK, read_tail
 
 HISTORY_MAX = 100_000
 SYSTEM_ID = "0" * 32
 NOTHING = Position(0, 0)
 """Before every id."""
 
-OperationName = Literal["activate", "append", "confirm", "clock", "read"]
+OperationName = Literal["activate", "append", "confirm", "clock", "read", "shelf"]
 
 
 class Fault(Enum):
@@ -85,19 +86,19 @@ class StoredStream:
         return True
 
 
-class MemoryJournals:
+class MemoryJournals(Shelf):
     """Implements `actors.ports.Journals`. Stands for one store: every owner opens its journals on the same object."""
 
     def __init__(self, codec: Codec) -> None:
         """Start as an empty store that lists no stream."""
         self.codec = codec
         self.stored: dict[str, StoredStream] = {}
-        self.snapshots: dict[tuple[str, Position], bytes] = {}
+        self.books: dict[str, dict[str, bytes]] = {}
+        self.held = False
         self.history: deque[Operation] = deque(maxlen=HISTORY_MAX)
         self._catalogue: dict[str, str] = {}
         self._layout: tuple[int, int] | None = None
         self._activated: set[str] = set()
-        self._pointers: dict[str, Position] = {}
         self._clock_offset_ms = 0
         self._stopped = False
         self._faults: dict[tuple[OperationName, str | None], deque[Fault]] = {}
@@ -167,38 +168,71 @@ class MemoryJournals:
         stored = self.stored.get(stream)
         return stored.last if stored else None
 
-    async def write_snapshot(self, record: Record) -> None:
-        """Store a snapshot. Raises JournalCorrupt if another one is stored for that position."""
-        self._check_running()
-        payload = record.encode()
-        if self.snapshots.setdefault((record.stream, record.position), payload) != payload:
-            raise another_snapshot(record)
+    async def read_fields(self, book: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Return the fields' bytes, None for one that is not there."""
+        async with self.operation("shelf", book):
+            found = self.books.get(book, {})
+            return [found.get(name) for name in fields]
 
-    async def adopt_snapshot(self, stream: str, position: Position) -> bool:
-        """Make a stored snapshot the one that activations start from; False if a newer one already is.
+    async def write_fields(self, book: str, values: Mapping[str, bytes]) -> None:
+        """Write fields, all or none."""
+        async with self.operation("shelf", book):
+            self.books.setdefault(book, {}).update(values)
 
-        Raises JournalCorrupt if it is not stored.
-        """
-        self._check_running()
-        decode_record(stream, position, self.snapshots.get((stream, position)))
-        if position <= self._pointers.get(stream, NOTHING):
-            return False
-        self._pointers[stream] = position
-        return True
+    async def swap_field(self, book: str, field: str, old: bytes | None, new: bytes) -> bool:
+        """Write a field if it still holds `old` (None: is not there); tell whether it did."""
+        async with self.operation("shelf", book):
+            found = self.books.setdefault(book, {})
+            if found.get(field) != old:
+                return False
+            found[field] = new
+            return True
 
-    async def drop_snapshots(self, stream: str, before: Position) -> int:
-        """Delete the stored snapshots before a position; return how many. Raises JournalUnavailable."""
-        self._check_running()
-        stale = [(name, position) for name, position in self.snapshots if name == stream and position < before]
-        for key in stale:
-            del self.snapshots[key]
-        return len(stale)
+    async def delete_fields(self, book: str, fields: Sequence[str]) -> None:
+        """Delete fields, unless a hold is on."""
+        async with self.operation("shelf", book):
+            if not self.held:
+                for name in fields:
+                    self.books.get(book, {}).pop(name, None)
 
-    async def load_snapshot(self, stream: str) -> Record | None:
-        """Return the newest adopted snapshot. Raises JournalUnavailable, JournalCorrupt."""
-        self._check_running()
-        position = self._pointers.get(stream)
-        return None if position is None else decode_record(stream, position, self.snapshots.get((stream, position)))
+    async def field_names(self, book: str) -> list[str]:
+        """Name the fields of a book."""
+        async with self.operation("shelf", book):
+            return list(self.books.get(book, {}))
+
+    async def trim(self, stream: str, through: Position) -> int:
+        """Remove the stream's elements through a position; return how many, 0 while a hold is on."""
+        async with self.operation("shelf", stream, through):
+            newest = self._newest(stream)
+            if newest is None or newest < through:
+                raise beyond_snapshot(stream, through)
+            stored = self.stored.get(stream, StoredStream())
+            count = 0 if self.held else bisect_right(stored.elements, through, key=_position)
+            del stored.elements[:count]
+            return count
+
+    async def cut(self, hold_ms: int) -> Cut:
+        """Note where everything stands, in one step; the hold lasts until `release`: this store has no time."""
+        async with self.operation("shelf", ""):
+            self.held = True
+            stood = {
+                stream: StreamCut(
+                    self.stored[stream].last if stream in self.stored else None,
+                    self._newest(stream),
+                    len(self.books.get(f"sealed:{stream}", {})),
+                )
+                for stream in sorted(self._catalogue)
+            }
+            return Cut(stood, self._clock_offset_ms)
+
+    async def release(self) -> None:
+        """End the hold."""
+        async with self.operation("shelf", ""):
+            self.held = False
+
+    def _newest(self, stream: str) -> Position | None:
+        newest = self.books.get(f"snapshots:{stream}", {}).get("newest")
+        return None if newest is None else position_of(newest)
 
     def fail(self, operation: OperationName, fault: Fault, *, stream: str | None = None, times: int = 1) -> None:
         """Let the next operations of that name fail; `stream` None means on any stream."""
@@ -235,7 +269,7 @@ class MemoryJournals:
         self._activated.add(stream)
         before = stored.last if stored.last != NOTHING else None
         fence = Position(stored.last.epoch + 1, 0)
-        stored.add(fence, self.codec.fence(host))
+        stored.add(fence, following(self.codec.fence(host), before))
         return before, fence
 
     def next_fault(self, name: OperationName, stream: str) -> Fault | None:

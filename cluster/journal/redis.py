@@ -8,15 +8,15 @@ fence is greater) and a repeated append alike. So the client library must never 
 | `<prefix>:journal:<stream>` | stream | elements, each in the one field `e` |
 | `<prefix>:catalogue` | hash | stream -> kind |
 | `<prefix>:epochs` | hash | stream -> its latest epoch: tells a lost stream from a new one |
-| `<prefix>:snapshot:<stream>:<position>` | string | a snapshot, immutable |
-| `<prefix>:snapshot:<stream>` | string | position of the newest adopted snapshot |
+| `<prefix>:<book>` | hash | what `cluster.journal.shelf` keeps beside the streams |
 | `<prefix>:clock` | string | offset of the sandbox clock in ms |
+| `<prefix>:hold` | string | while it lasts, nothing is trimmed and no snapshot is dropped |
 | `<prefix>:system` | hash | `id`, `created`, `packet_streams`, `wallet_streams` |
 """
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -30,11 +30,11 @@ from actors.ports import Activation, Event, Position, Sealed
 from cluster.journal import check_layout
 from cluster.journal.codec import Chain, Codec, corrupt, position_of, stream_gone
 from cluster.journal.line import Line
-from cluster.journal.snapshot import READ_CHUNK, Record, another_snapshot, decode_record, read_tail
+from cluster.journal.shelf import Cut, Shelf, StreamCut, beyond_snapshot
+from cluster.journal.snapshot import READ_CHUNK, read_tail
 
 CONNECTIONS_MAX = 4
-SCAN_COUNT = 1_000
-"""For activations, reads and snapshots; appends and confirmations share the one line."""
+"""For activations, reads and the shelf; appends and confirmations share the one line."""
 
 READ_BYTES_AIM = 4_194_304
 """A round trip fetches fewer elements when they are so large together."""
@@ -42,7 +42,7 @@ READ_BYTES_AIM = 4_194_304
 _FIELD = b"e"
 _NOTHING = Position(0, 0)
 
-# Atomic: no rival's element can come between the last id that is read here and the fence.
+# Atomic: no rival's element can come between the last id that is read here and the fence, which says it (the codec).
 # KEYS journal, catalogue, epochs; ARGV stream, fence. Returns fence and the last id before it, "" for a new stream.
 _FENCE = """
 if redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return {'not here', ''} end
@@ -55,8 +55,10 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 elseif redis.call('HEXISTS', KEYS[3], ARGV[1]) == 1 then
   return {'gone', ''}
 end
-local epoch = string.format('%.0f', tonumber(string.match(before, '^%d+') or '0') + 1)
-redis.call('XADD', KEYS[1], epoch .. '-0', 'e', ARGV[2])
+local last_epoch, last_seq = string.match(before, '^(%d+)-(%d+)$')
+last_epoch, last_seq = tonumber(last_epoch or '0'), tonumber(last_seq or '0')
+local epoch = string.format('%.0f', last_epoch + 1)
+redis.call('XADD', KEYS[1], epoch .. '-0', 'e', ARGV[2] .. struct.pack('>I8I8', last_epoch, last_seq))
 redis.call('HSET', KEYS[3], ARGV[1], epoch)
 return {epoch .. '-0', before}
 """
@@ -79,21 +81,56 @@ end
 return redis.call('HMGET', KEYS[1], 'id', 'packet_streams', 'wallet_streams')
 """
 
-# KEYS pointer; ARGV epoch, seq.
-_ADOPT = """
-local present = redis.call('GET', KEYS[1])
-if present then
-  local epoch, seq = string.match(present, '^(%d+)-(%d+)$')
-  epoch, seq = tonumber(epoch), tonumber(seq)
-  local new_epoch, new_seq = tonumber(ARGV[1]), tonumber(ARGV[2])
-  if new_epoch < epoch or (new_epoch == epoch and new_seq <= seq) then return 0 end
+# KEYS book; ARGV field, whether an old value is expected, that value, new value.
+_SWAP = """
+local present = redis.call('HGET', KEYS[1], ARGV[1])
+if ARGV[2] == '0' then
+  if present then return 0 end
+elseif present ~= ARGV[3] then
+  return 0
 end
-redis.call('SET', KEYS[1], ARGV[1] .. '-' .. ARGV[2])
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
 return 1
 """
 
+# KEYS book, hold; ARGV fields.
+_DELETE = """
+if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+return redis.call('HDEL', KEYS[1], unpack(ARGV))
+"""
 
-class RedisJournals:
+# KEYS journal, snapshots, hold; ARGV epoch, seq. Returns -1 if that is beyond the newest snapshot.
+_TRIM = """
+local newest = redis.call('HGET', KEYS[2], 'newest') or '0-0'
+local epoch, seq = string.match(newest, '^(%d+)-(%d+)$')
+epoch, seq = tonumber(epoch), tonumber(seq)
+local last_epoch, last_seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+if last_epoch > epoch or (last_epoch == epoch and last_seq > seq) then return -1 end
+if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+return redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[1] .. '-' .. string.format('%.0f', last_seq + 1))
+"""
+
+# KEYS hold, clock, then journal, snapshots and sealed of each stream; ARGV hold in ms.
+_CUT = """
+redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+local cut = {redis.call('GET', KEYS[2]) or '0'}
+for at = 3, #KEYS, 3 do
+  local last = ''
+  if redis.call('EXISTS', KEYS[at]) == 1 then
+    local found = redis.call('XINFO', 'STREAM', KEYS[at])
+    for i = 1, #found, 2 do
+      if found[i] == 'last-generated-id' then last = found[i + 1] end
+    end
+  end
+  cut[#cut + 1] = last
+  cut[#cut + 1] = redis.call('HGET', KEYS[at + 1], 'newest') or ''
+  cut[#cut + 1] = redis.call('HLEN', KEYS[at + 2])
+end
+return cut
+"""
+
+
+class RedisJournals(Shelf):
     """Implements `actors.ports.Journals` on one Redis or Valkey. Belongs to one event loop."""
 
     def __init__(self, url: str, codec: Codec, *, timeout_ms: int, system: str = "hongbao") -> None:
@@ -186,46 +223,54 @@ class RedisJournals:
     async def last_position(self, stream: str) -> Position | None:
         """Return the greatest id the stream ever had, None if it does not exist. Raises JournalUnavailable."""
         found = await self._ask(self._client.eval(_LAST_ID, 1, self._key("journal", stream)))
-        return position_of(found) if found else None
+        return _position_or_none(found)
 
-    async def write_snapshot(self, record: Record) -> None:
-        """Store a snapshot. Raises JournalUnavailable, JournalCorrupt if another is stored there."""
-        key, payload = self._key("snapshot", record.stream, str(record.position)), record.encode()
-        written = await self._ask(self._client.set(key, payload, nx=True))
-        if not written and await self._ask(self._client.get(key)) != payload:
-            raise another_snapshot(record)
+    async def read_fields(self, book: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Return the fields' bytes, None for one that is not there."""
+        return list(await self._ask(self._client.hmget(self._key(book), list(fields)))) if fields else []
 
-    async def adopt_snapshot(self, stream: str, position: Position) -> bool:
-        """Make a stored snapshot the one that activations start from; False if a newer one already is.
+    async def write_fields(self, book: str, values: Mapping[str, bytes]) -> None:
+        """Write fields, all or none."""
+        if values:
+            await self._ask(self._client.hset(self._key(book), mapping=dict(values)))
 
-        Raises JournalUnavailable, JournalCorrupt if it is not stored.
-        """
-        await self._load(stream, position)
-        return bool(await self._ask(self._client.eval(_ADOPT, 1, self._key("snapshot", stream), *position)))
+    async def swap_field(self, book: str, field: str, old: bytes | None, new: bytes) -> bool:
+        """Write a field if it still holds `old` (None: is not there); tell whether it did."""
+        expected = (0, b"") if old is None else (1, old)
+        return bool(await self._ask(self._client.eval(_SWAP, 1, self._key(book), field, *expected, new)))
 
-    async def load_snapshot(self, stream: str) -> Record | None:
-        """Return the newest adopted snapshot, None if there is none. Raises JournalUnavailable, JournalCorrupt."""
-        pointer = await self._ask(self._client.get(self._key("snapshot", stream)))
-        return await self._load(stream, position_of(pointer)) if pointer else None
+    async def delete_fields(self, book: str, fields: Sequence[str]) -> None:
+        """Delete fields, unless a hold is on."""
+        if fields:
+            await self._ask(self._client.eval(_DELETE, 2, self._key(book), self._key("hold"), *fields))
 
-    async def drop_snapshots(self, stream: str, before: Position) -> int:
-        """Delete the stored snapshots before a position; return how many. Raises JournalUnavailable."""
-        prefix = self._key("snapshot", stream, "")
-        stale = [
-            key async for key in self._keys_from(prefix) if position_of(key.decode().removeprefix(prefix)) < before
-        ]
-        return int(await self._ask(self._client.unlink(*stale))) if stale else 0
+    async def field_names(self, book: str) -> list[str]:
+        """Name the fields of a book."""
+        return [name.decode() for name in await self._ask(self._client.hkeys(self._key(book)))]
 
-    async def _keys_from(self, prefix: str) -> AsyncIterator[bytes]:
-        cursor: Any = None
-        while cursor != 0:
-            cursor, keys = await self._ask(self._client.scan(cursor or 0, match=f"{prefix}*", count=SCAN_COUNT))
-            for key in keys:
-                yield key
+    async def trim(self, stream: str, through: Position) -> int:
+        """Remove the stream's elements through a position; return how many, 0 while a hold is on."""
+        keys = self._key("journal", stream), self._key("snapshots", stream), self._key("hold")
+        trimmed = int(await self._ask(self._client.eval(_TRIM, len(keys), *keys, *through)))
+        if trimmed < 0:
+            raise beyond_snapshot(stream, through)
+        return trimmed
 
-    async def _load(self, stream: str, position: Position) -> Record:
-        payload = await self._ask(self._client.get(self._key("snapshot", stream, str(position))))
-        return decode_record(stream, position, payload)
+    async def cut(self, hold_ms: int) -> Cut:
+        """Note where everything stands, in one step, and hold trims and dropped snapshots off until `release`."""
+        streams = sorted(await self.streams())
+        keys = [self._key(family, stream) for stream in streams for family in ("journal", "snapshots", "sealed")]
+        keys = [self._key("hold"), self._key("clock"), *keys]
+        clock, *found = await self._ask(self._client.eval(_CUT, len(keys), *keys, hold_ms))
+        stood = {
+            stream: StreamCut(_position_or_none(last), _position_or_none(snapshot), int(sealed))
+            for stream, last, snapshot, sealed in zip(streams, found[::3], found[1::3], found[2::3], strict=True)
+        }
+        return Cut(stood, int(clock))
+
+    async def release(self) -> None:
+        """End the hold."""
+        await self._ask(self._client.delete(self._key("hold")))
 
     async def fence(self, stream: str, host: str) -> tuple[Position | None, Position]:
         """Append the next epoch's fence; return the stream's last id before it (None: new stream) and its own.
@@ -239,7 +284,7 @@ class RedisJournals:
             raise NotHere(f"journal {stream}: the catalogue in {self.address} does not list this stream")
         if fence == b"gone":
             raise stream_gone(stream)
-        return position_of(before) if before else None, position_of(fence)
+        return _position_or_none(before), position_of(fence)
 
     async def append(self, stream: str, sealed: Sealed) -> None:
         """Append one sealed entry."""
@@ -260,7 +305,7 @@ class RedisJournals:
             found = await self.line.call("EVAL", _LAST_ID, 1, self._key("journal", stream))
         except RedisError as error:
             raise self._unavailable(error) from error
-        return position_of(found) if found else None
+        return _position_or_none(found)
 
     def _append_failure(self, stream: str, position: Position, error: RedisError) -> OperatingFailure:
         if isinstance(error, OutOfMemoryError):
@@ -325,6 +370,10 @@ class RedisJournal:
         last = await self._journals.last_id(self._stream)
         if last is None or last not in ours:
             raise FencedOut(f"journal {self._stream}: the stream is at {last or 'nothing'}, not at {self._durable}")
+
+
+def _position_or_none(text: bytes | None) -> Position | None:
+    return position_of(text) if text else None
 
 
 def _address(url: str) -> str:

