@@ -14,6 +14,7 @@ import asyncio
 from asyncio import events
 from collections import deque
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from functools import wraps
 from heapq import heappop, heappush
@@ -91,11 +92,13 @@ class InstantLoop(asyncio.AbstractEventLoop):
         self.current = self.main
         self.complaints: list[dict[str, Any]] = []
         """What asyncio had to say about exceptions that nobody took."""
+        self.halted = False
+        """Nothing more is run: `run_until_complete` returns None at once."""
         self.on_death: Callable[[Process], None] = lambda process: None
         self._choose = choose
         self._runnable: list[Process] = []
         self._timers: list[Call] = []
-        self._processes: list[Process] = [self.main]
+        self.processes: list[Process] = [self.main]
         self._count = 0
         self._closed = False
 
@@ -104,7 +107,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
     def process(self, name: str) -> Process:
         """Start a process with nothing in it."""
         process = Process(name)
-        self._processes.append(process)
+        self.processes.append(process)
         return process
 
     def spawn(self, process: Process, work: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
@@ -207,15 +210,15 @@ class InstantLoop(asyncio.AbstractEventLoop):
         pass
 
     def run_until_complete(self, future: Any) -> Any:
-        """Run until the awaitable is done and return its result."""
+        """Run until the awaitable is done and return its result, or until halted."""
         awaited = asyncio.ensure_future(future, loop=self)
         events._set_running_loop(self)
         try:
-            while not awaited.done():
+            while not awaited.done() and not self.halted:
                 self._turn()
         finally:
             events._set_running_loop(None)
-        return awaited.result()
+        return awaited.result() if awaited.done() else None
 
     def _turn(self) -> None:
         """Let one process run what is ready in it, or move the time to the next timer."""
@@ -253,16 +256,19 @@ class InstantLoop(asyncio.AbstractEventLoop):
 
     def end(self) -> None:
         """Cancel what still runs, in dead processes too, and close."""
-        for process in self._processes:
+        self.halted = False
+        self.on_death = lambda process: None
+        for process in self.processes:
             process.alive, process.dies_at = True, 0
             self.wake(process)
         for _ in range(ROUNDS_MAX):
-            tasks = [task for process in self._processes for task in process.tasks if not task.done()]
+            tasks = [task for process in self.processes for task in process.tasks if not task.done()]
             if not tasks:
                 break
             for task in tasks:
                 task.cancel()
-            self.run_until_complete(_ended(tasks))
+            with suppress(Stuck):  # one that waits for others while it ends is met again in the next round
+                self.run_until_complete(_ended(tasks))
         self._timers.clear()
         self._closed = True
 

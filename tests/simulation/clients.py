@@ -1,0 +1,328 @@
+"""Clients: people and chat gateways over unreliable wires, who repeat what they got no answer to, and remember.
+
+Every request goes through some gateway replica. An outcome that nobody knows (no answer, `journal_unavailable`,
+`shard_unavailable`, `overloaded`) is asked again with the same identity, a few times, then later, then once more when
+all faults are over. Every answer is explained by the auditor when it arrives, and compared with what was told before.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ray.exceptions import RayError
+
+from actors.ids import User
+from actors.ledger.transfer import PacketFunded, Refused
+from actors.packet.messages import PacketView, Won
+from actors.wallet.messages import CreditSandbox, ReadStatement, ReadWallet, Send, Statement, WalletView
+from cluster.gateway.problems import Problem
+from cluster.gateway.service import Service
+from tests.simulation.auditor import UNDECIDED
+from tests.simulation.world import TENANT, World
+
+USERS = [f"u{number}" for number in range(9)]
+BALANCE_FEN = 8_000
+STRANGERS = "qq"
+"""A tenant to whom no packet belongs."""
+
+TRIES_MAX = 4
+PATIENCE_S = 4.0
+NO_ANSWER = "no answer"
+
+ACTIONS = {
+    "send": 18,
+    "send_twice": 2,
+    "send_again": 4,
+    "send_other": 2,
+    "grab_hot": 12,
+    "grab_cold": 20,
+    "crowd": 8,
+    "chat_gateway": 10,
+    "grab_again": 6,
+    "grab_nothing": 2,
+    "grab_as_stranger": 1,
+    "look": 10,
+    "read_wallet": 8,
+    "read_statement": 4,
+}
+"""What clients do, and how often."""
+
+Wish = tuple[str, int, int, str]
+"""(kind, total, count, greeting)"""
+
+
+class Clients:
+    """Everybody outside, in one process that never fails."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.auditor = world.auditor
+        self.random = world.random("clients")
+        self.process = world.loop.process("clients")
+        self.asked: Counter[str] = Counter()
+        self.answered: Counter[str] = Counter()
+        self.sends: list[tuple[str, str, Wish]] = []
+        """Every send: who, key, wish."""
+        self.packets: list[str] = []
+        """Packets that somebody was told of, or that the journals know, oldest first."""
+        self.told_shares: dict[tuple[str, str], tuple[int, int, int]] = {}
+        self.told_new: set[tuple[str, str]] = set()
+        self.told_packets: dict[tuple[str, str], PacketFunded] = {}
+        self._under_way: set[asyncio.Task[None]] = set()
+
+    async def begin(self) -> None:
+        """Give everybody money."""
+        for user in USERS:
+            reply = await self.ask("credit", lambda s, user=user: s.wallet(CreditSandbox(TENANT, user, BALANCE_FEN)))
+            assert isinstance(reply, WalletView), reply
+
+    async def act(self, steps: int) -> None:
+        """Do so many things, some at once and some after a while."""
+        random = self.random
+        names, weights = list(ACTIONS), list(ACTIONS.values())
+        for _ in range(steps):
+            if random.random() < 0.8:
+                pause_s = random.random() * 0.15
+            else:
+                pause_s = 0.0 if random.random() < 0.8 else random.random() * 3
+            await asyncio.sleep(pause_s)
+            name = random.choices(names, weights)[0]
+            self.start(getattr(self, name)())
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let a client go about something."""
+        task = self.world.loop.spawn(self.process, self._checked(work))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+
+    async def _checked(self, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Exception as contradiction:
+            self.world.found_bug(contradiction)
+
+    async def all_answered(self) -> None:
+        """Return once nobody waits for anything."""
+        while self._under_way:
+            await asyncio.sleep(0.05)
+
+    # Asking.
+
+    async def ask(self, name: str, work: Callable[[Service], Coroutine[Any, Any, Any]]) -> Any:
+        """Ask some gateway once; the code of a refusal, or NO_ANSWER, are answers too."""
+        gateway = self.random.choice(self.world.gateways)
+        self.asked[name] += 1
+
+        async def there() -> Any:
+            try:
+                return await work(gateway.service)
+            except Problem as problem:
+                return problem.code
+
+        try:
+            answer = await asyncio.wait_for(self.world.network.call(self.process, gateway.process, there), PATIENCE_S)
+        except (RayError, TimeoutError):
+            answer = NO_ANSWER
+        code = answer.code if isinstance(answer, Refused) else answer
+        self.answered[code if isinstance(code, str) else "ok"] += 1
+        return answer
+
+    async def persist(self, once: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
+        """Repeat until the outcome is known, or patience ends."""
+        for _ in range(TRIES_MAX):
+            if await once():
+                return True
+            await asyncio.sleep(0.02 + self.random.random() * self.random.choice((0.1, 1.0)))
+        return False
+
+    # Sending.
+
+    async def send_once(self, user: str, key: str, wish: Wish) -> bool:
+        """Send, and check the answer; tell whether there was one."""
+        since = self.auditor.mark((TENANT, user))
+        answer = await self.ask("send", lambda service: service.send(Send(TENANT, user, key, *wish)))
+        if answer == NO_ANSWER:
+            return False
+        if not isinstance(answer, str):
+            answer = answer.funding
+            first = self.told_packets.setdefault((user, key), answer)
+            assert first == answer, "the same key gives the same packet"
+            self.learn(answer.packet_id)
+        self.world.note("told", user, "send", key, answer)
+        self.auditor.explain_send((TENANT, user), key, wish, answer, since)
+        return answer not in UNDECIDED
+
+    def learn(self, packet_id: str) -> None:
+        """Tell everybody of a packet."""
+        if packet_id not in self.packets:
+            self.packets.append(packet_id)
+
+    def wish(self) -> Wish:
+        """Think of a packet."""
+        count = self.random.choice((1, 2, 3, 3, 4, 5, 8))
+        return self.random.choice(("lucky", "equal")), count * self.random.randrange(1, 300), count, ""
+
+    def new_send(self) -> tuple[str, str, Wish]:
+        """Think of a send that nobody made before."""
+        send = self.random.choice(USERS), f"k{len(self.sends)}", self.wish()
+        self.sends.append(send)
+        return send
+
+    async def send(self) -> None:
+        """Somebody sends a packet."""
+        send = self.new_send()
+        await self.persist(lambda: self.send_once(*send))
+
+    async def send_twice(self) -> None:
+        """Somebody presses the button twice."""
+        send = self.new_send()
+        self.start(self.repeat_send(send))
+        await self.persist(lambda: self.send_once(*send))
+
+    async def repeat_send(self, send: tuple[str, str, Wish]) -> None:
+        """Repeat a send."""
+        await self.persist(lambda: self.send_once(*send))
+
+    async def send_again(self) -> None:
+        """Somebody repeats an old send."""
+        if self.sends:
+            await self.repeat_send(self.random.choice(self.sends))
+
+    async def send_other(self) -> None:
+        """Somebody uses an old key for another packet."""
+        if self.sends:
+            user, key, (kind, total_fen, count, _) = self.random.choice(self.sends)
+            await self.repeat_send((user, key, (kind, total_fen + count, count, "other")))
+
+    # Grabbing.
+
+    def told(self, packet_id: str, user: str, reply: Any, since: tuple[int, int]) -> bool:
+        """Check the answer to a grab; tell whether there was one."""
+        if reply == NO_ANSWER:
+            return False
+        if isinstance(reply, str):
+            reply = Refused(reply)  # type: ignore[arg-type]
+        self.world.note("told", user, "grab", packet_id, reply)
+        self.auditor.explain_grab(packet_id, user, reply, since)
+        if isinstance(reply, Won):
+            share = reply.rank, reply.amount_fen, reply.at_ms
+            first = self.told_shares.setdefault((packet_id, user), share)
+            assert first == share, "the same request gives the same answer"
+            assert reply.replayed or (packet_id, user) not in self.told_new, "a share is new once"
+            if not reply.replayed:
+                self.told_new.add((packet_id, user))
+            return True
+        return reply.code not in UNDECIDED
+
+    async def grab_once(self, packet_id: str, user: str) -> bool:
+        """Grab, and check the answer."""
+        since = self.auditor.mark(packet_id=packet_id)
+        reply = await self.ask("grab", lambda service: service.grab(packet_id, User(TENANT, user)))
+        return self.told(packet_id, user, reply, since)
+
+    async def grab(self, packet_id: str, user: str) -> None:
+        """Grab until there is an answer."""
+        await self.persist(lambda: self.grab_once(packet_id, user))
+
+    async def grabs_once(self, wanted: list[tuple[str, str]]) -> bool:
+        """Grab for many, and check every answer."""
+        since = {packet_id: self.auditor.mark(packet_id=packet_id) for packet_id, _ in wanted}
+        replies = await self.ask("batch", lambda service: service.grabs(wanted, TENANT))
+        if replies == NO_ANSWER:
+            return False
+        told = [
+            self.told(packet_id, user, reply, since[packet_id])
+            for (packet_id, user), reply in zip(wanted, replies, strict=True)
+        ]
+        return all(told)
+
+    def some_packet(self) -> str:
+        """Choose a packet, a new one more often; sometimes one whose sender does not know yet that it is paid."""
+        known = self.packets
+        if self.random.random() < 0.3:
+            known = list(self.auditor.fundings)
+        if not known:
+            return "a" * 32
+        return known[-1 - min(int(self.random.expovariate(0.3)), len(known) - 1)]
+
+    async def grab_hot(self) -> None:
+        """Several people grab the newest packet at once, one request each."""
+        if self.packets:
+            packet_id = self.packets[-1]
+            for user in self.random.sample(USERS, self.random.randrange(2, 6)):
+                self.start(self.grab(packet_id, user))
+
+    async def grab_cold(self) -> None:
+        """Somebody grabs a packet."""
+        await self.grab(self.some_packet(), self.random.choice(USERS))
+
+    async def crowd(self) -> None:
+        """A chat gateway grabs one packet for everybody, for some twice."""
+        packet_id = self.some_packet()
+        wanted = [(packet_id, user) for user in self.random.sample(USERS, len(USERS))]
+        await self.persist(lambda: self.grabs_once(wanted + wanted[:3]))
+
+    async def chat_gateway(self) -> None:
+        """A chat gateway grabs packets for its users."""
+        wanted = [(self.some_packet(), self.random.choice(USERS)) for _ in range(self.random.randrange(2, 8))]
+        await self.persist(lambda: self.grabs_once(wanted))
+
+    async def grab_again(self) -> None:
+        """Somebody who has a share asks again, perhaps long after the end."""
+        if self.told_shares:
+            shares = list(self.told_shares)
+            await self.grab(*shares[int(self.random.random() * len(shares))])
+
+    async def grab_nothing(self) -> None:
+        """Somebody grabs what was never sent."""
+        await self.grab("a" * 24 + "bcdefgh2", self.random.choice(USERS))
+
+    async def grab_as_stranger(self) -> None:
+        """Somebody of another tenant grabs; for him there is no such packet."""
+        packet_id = self.some_packet()
+        reply = await self.ask("grab", lambda service: service.grab(packet_id, User(STRANGERS, "u0")))
+        assert reply in UNDECIDED | {NO_ANSWER, "packet_not_found"}, reply
+
+    # Reading.
+
+    async def look(self) -> None:
+        """Somebody looks at a packet."""
+        await self.look_once(self.some_packet())
+
+    async def look_once(self, packet_id: str) -> Any:
+        """Look at a packet, and check what is seen."""
+        since = self.auditor.mark(packet_id=packet_id)
+        reply = await self.ask("look", lambda service: service.view(packet_id, TENANT))
+        if isinstance(reply, PacketView) or reply != NO_ANSWER:
+            if isinstance(reply, str):
+                reply = Refused(reply)  # type: ignore[arg-type]
+            self.world.note("told", "", "look", packet_id, reply)
+            self.auditor.explain_view(packet_id, reply, since)
+        return reply
+
+    async def read_wallet(self) -> None:
+        """Somebody looks at his balance."""
+        await self.wallet_once(self.random.choice(USERS))
+
+    async def wallet_once(self, user: str) -> Any:
+        """Look at a balance, and check it."""
+        since = self.auditor.mark((TENANT, user))
+        reply = await self.ask("wallet", lambda service: service.wallet(ReadWallet(TENANT, user)))
+        if isinstance(reply, WalletView):
+            self.world.note("told", user, "wallet", reply)
+            self.auditor.explain_wallet((TENANT, user), reply, since)
+        else:
+            assert reply in UNDECIDED | {NO_ANSWER}, reply
+        return reply
+
+    async def read_statement(self) -> None:
+        """Somebody looks at his lines."""
+        user = self.random.choice(USERS)
+        since = self.auditor.mark((TENANT, user))
+        reply = await self.ask("statement", lambda service: service.wallet(ReadStatement(TENANT, user, 5, None)))
+        if isinstance(reply, Statement):
+            self.world.note("told", user, "statement", reply)
+            self.auditor.explain_statement((TENANT, user), reply, since)
+        else:
+            assert reply in UNDECIDED | {NO_ANSWER}, reply

@@ -1,0 +1,115 @@
+"""Finale: once nothing fails any more, everything that was promised is asked for. Refusing everybody is not enough.
+
+Every deadline here is of virtual time, and generous: it is met, or something hangs.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from actors.ids import User
+from actors.ledger.transfer import Refused
+from actors.packet.messages import Won
+from actors.wallet.messages import Send, WalletView
+from cluster.audit import audit, balances, book_sum
+from cluster.directory import ShardUnavailable
+from tests.simulation.clients import USERS, Clients
+from tests.simulation.world import KEYS, TENANT, World
+
+SOON_S = 30.0
+
+
+async def everything_ends_well(world: World, clients: Clients) -> None:
+    """Ask for everything. Raises AssertionError."""
+    await all_served(world, clients)
+    await told_again(clients)
+    await all_opened(world)
+    await open_or_ended(world, clients)
+    await all_over(world, clients)
+    await books_agree(world, clients)
+
+
+async def until(condition: Callable[[], bool], promise: str) -> None:
+    """Wait until it is so. Raises AssertionError."""
+    loop = asyncio.get_running_loop()
+    deadline_s = loop.time() + SOON_S
+    while not condition():
+        assert loop.time() < deadline_s, f"not within {SOON_S} s: {promise}"
+        await asyncio.sleep(0.2)
+
+
+async def all_served(world: World, clients: Clients) -> None:
+    """Every wallet can be read again."""
+    for user in USERS:
+        for _ in range(20):
+            if isinstance(await clients.wallet_once(user), WalletView):
+                break
+            await asyncio.sleep(0.5)
+        else:
+            raise AssertionError(f"the wallet of {user} is not served although nothing fails")
+
+
+async def told_again(clients: Clients) -> None:
+    """A success, once told, is told again."""
+    world = clients.world
+    for (packet_id, user), share in list(clients.told_shares.items()):
+        reply = await clients.ask("grab", lambda s, p=packet_id, u=user: s.grab(p, User(TENANT, u)))
+        assert isinstance(reply, Won), f"a success turned into {reply}"
+        assert (reply.rank, reply.amount_fen, reply.at_ms, reply.replayed) == (*share, True), "told otherwise before"
+    for (user, key), funding in clients.told_packets.items():
+        if not world.auditor.forgotten(funding):
+            wish = funding.kind, funding.total_fen, funding.count, funding.greeting
+            again = await clients.ask("send", lambda s, u=user, k=key, w=wish: s.send(Send(TENANT, u, k, *w)))
+            assert not isinstance(again, str), f"a sent packet turned into {again}"
+            assert (again.funding, again.replayed) == (funding, True), "a packet was sent otherwise before"
+
+
+async def all_opened(world: World) -> None:
+    """What was paid for opens."""
+    auditor = world.auditor
+    await until(lambda: len(auditor.packets) == len(auditor.fundings), "every packet that was paid for is opened")
+
+
+async def open_or_ended(world: World, clients: Clients) -> None:
+    """What is open can be taken, what is over says so, and everything can be looked at."""
+    for packet_id in list(world.auditor.packets):
+        since = world.auditor.mark(packet_id=packet_id)
+        reply = await clients.ask("grab", lambda s, p=packet_id: s.grab(p, User(TENANT, "latecomer")))
+        assert isinstance(reply, Won) or reply in ("drained", "expired"), f"a packet that is there answers {reply}"
+        clients.told(packet_id, "latecomer", reply, since)
+        seen = await clients.look_once(packet_id)
+        assert not isinstance(seen, (str, Refused)), f"a packet that is there cannot be looked at: {seen}"
+
+
+async def all_over(world: World, clients: Clients) -> None:
+    """After its time every packet has ended, and all money has arrived."""
+    auditor = world.auditor
+    send = USERS[0], "the last", ("lucky", 2, 2, "")
+    if auditor.balance_fen((TENANT, USERS[0])) >= 2:
+        assert await clients.send_once(*send), "somebody with money can send"
+    last_ms = max((life.funding.expires_at_ms for life in auditor.packets.values()), default=0)
+    behind_ms = max(0, last_ms - world.now_ms())
+    await world.advance_clock(world.gateways[0], behind_ms + 1)
+    await until(lambda: all(life.state != "open" for life in auditor.packets.values()), "every packet ends at its time")
+    await until(lambda: auditor.in_flight_fen() == 0, "all money arrives")
+    assert sum(history[-1] for history in auditor.balances.values()) == auditor.credited_fen
+
+
+async def books_agree(world: World, clients: Clients) -> None:
+    """Machines, journals replayed by the platform's own auditor, and ours tell the same."""
+    auditor, store = world.auditor, world.store
+    await until(lambda: not auditor.unsettled(), "every source hears that its money has arrived")
+    for _ in range(20):
+        try:
+            report = await audit(world.directory, world.settings)
+            break
+        except ShardUnavailable:
+            await asyncio.sleep(0.5)
+    assert (report.difference_fen, report.in_flight_fen, report.remaining_fen, report.clean) == (0, 0, 0, True)
+    for user in [*USERS, "latecomer"]:
+        view = await clients.wallet_once(user)
+        assert isinstance(view, WalletView), view
+        assert view.available_fen == auditor.balance_fen((TENANT, user))
+    assert KEYS.first
+    for stream in world.settings.layout.streams():
+        book = await balances(store, store.codec, stream)
+        assert book_sum(book) == 0, f"the book of {stream} does not sum to 0"

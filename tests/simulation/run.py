@@ -1,0 +1,90 @@
+"""Run: one simulation from one seed, and what came of it.
+
+A step is one thing that a client does. While clients act, faults strike. Then faults stop, everything is healed, and
+everything that was promised is asked for. The same seed and steps give the same trace.
+"""
+
+import gc
+import hashlib
+import traceback
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from tests.simulation.clients import Clients
+from tests.simulation.faults import Faults
+from tests.simulation.finale import everything_ends_well
+from tests.simulation.world import World
+
+STEPS = 120
+
+
+class Outcome(NamedTuple):
+    """What one run gave."""
+
+    seed: int
+    steps: int
+    without: tuple[str, ...]
+    violation: str
+    """Empty, or what was found."""
+    where: str
+    """Where it was found: the traceback's last lines."""
+    lives: int
+    """Packets from their send to their end."""
+    faults: Counter[str]
+    asked: Counter[str]
+    answered: Counter[str]
+    virtual_ms: int
+    digest: str
+    """SHA-256 of the whole trace."""
+    trace: list[tuple[Any, ...]]
+
+
+def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outcome:
+    """Run one simulation; `without` names kinds of fault that are off."""
+    world = World(str(seed))
+    clients = Clients(world)
+    faults = Faults(world, without)
+    collecting = gc.isenabled()
+    gc.disable()  # a collection would run the `finally` of tasks at moments that no seed decides
+    try:
+        world.loop.run_until_complete(_play(world, clients, faults, steps))
+    except AssertionError as violation:
+        world.found_bug(violation)
+    finally:
+        _quietly_end(world)
+        if collecting:
+            gc.enable()
+    bug = world.violations[0] if world.violations else None
+    trace = repr(world.trace).encode()
+    return Outcome(
+        seed=seed,
+        steps=steps,
+        without=tuple(without),
+        violation="" if bug is None else f"{type(bug).__name__}: {bug}",
+        where="" if bug is None else "".join(traceback.format_exception(bug)[-6:]),
+        lives=sum(life.state != "open" for life in world.auditor.packets.values()),
+        faults=faults.struck,
+        asked=clients.asked,
+        answered=clients.answered,
+        virtual_ms=world.loop.now_us // 1_000,
+        digest=hashlib.sha256(trace).hexdigest(),
+        trace=world.trace,
+    )
+
+
+async def _play(world: World, clients: Clients, faults: Faults, steps: int) -> None:
+    await world.start()
+    await clients.begin()
+    faults.start()
+    await clients.act(steps)
+    faults.stop()
+    await clients.all_answered()
+    await everything_ends_well(world, clients)
+
+
+def _quietly_end(world: World) -> None:
+    world.trace, trace = [], world.trace
+    violations = list(world.violations)
+    world.end()
+    world.trace, world.violations = trace, violations

@@ -1,0 +1,333 @@
+"""World: the whole platform in one process: real gateways' service, hosts, shells, machines, settlement and snapshots.
+
+Everything that would be a process of its own is one of the loop's: hosts, gateway replicas, settlement and snapshot
+tasks, the store. Only the store (its in-memory twin), the clocks, the wires and the supervisor are other adapters of
+the same ports. One seed makes everything: the same seed gives the same trace, whatever PYTHONHASHSEED says.
+"""
+
+import asyncio
+import functools
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+from actors.errors import OperatingFailure
+from actors.ledger.transfer import AdoptSnapshot, Done
+from actors.packet.fairness import SeedCommitments
+from actors.packet.shard import PacketShard
+from actors.ports import Position
+from actors.settlement.task import settle
+from actors.wallet.shard import WalletShard
+from cluster.config import Keys, Settings, load
+from cluster.gateway.problems import Problem
+from cluster.gateway.service import Service
+from cluster.journal.codec import platform_codec
+from cluster.placement import hosts, kinds
+from cluster.shards import ShardActor, host_rules, packet_rules, send_rules, wallet_rules
+from cluster.snapshots import empty_machine, fold
+from tests.simulation.auditor import Auditor
+from tests.simulation.loop import InstantLoop, Process
+from tests.simulation.network import Member, Network, directory
+from tests.simulation.store import Connection, Store, Weather
+
+KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
+TENANT = "wechat"
+START_MS = 1_451_577_900_000
+"""2016-01-01 00:05 in China."""
+
+RESTART_US = (50_000, 1_500_000)
+"""So long Ray takes to start an actor or a replica anew."""
+
+SNAPSHOT_CHANCE = 0.3
+"""Of a snapshot of some stream, at every look of the supervisor."""
+
+SMALL: dict[str, Any] = {
+    "layout": {"packet_streams": 2, "wallet_streams": 2},
+    "placement": {"packet_shards": 2, "wallet_shards": 1, "gateway_replicas": 2, "settlement_tasks": 1},
+    "limits": {"packet_lifetime_ms": 6_000},
+    "bounds": {
+        "commit_events_max": 40,
+        "unsettled_max": 80,
+        "opened_ahead_max": 3,
+        "settle_batch_max": 6,
+        "expire_batch_max": 4,
+        "idempotency_ms": 12_000,
+        "statement_lines_max": 12,
+        "gateway_queue_max": 100,
+        "gateway_batch_max": 30,
+    },
+    "timing": {
+        "request_deadline_ms": 3_000,
+        "shard_call_ms": 1_000,
+        "tick_ms": 400,
+        "settle_ms": 400,
+        "settle_linger_ms": 1_000,
+        "settle_task_ms": 4_000,
+        "supervise_ms": 500,
+        "relay_after_ms": 300,
+        "store_timeout_ms": 800,
+    },
+}
+"""Bounds that are met, and periods that pass, within a short run."""
+
+
+@functools.cache
+def small() -> Settings:
+    """Return the settings of every run."""
+    return load(**SMALL)
+
+
+class Clock:
+    """A host's clock: it may be wrong, jump, and go back."""
+
+    def __init__(self, loop: InstantLoop) -> None:
+        self._loop = loop
+        self.skew_ms = 0
+
+    def now_ms(self) -> int:
+        """Return Unix milliseconds."""
+        return START_MS + self._loop.now_us // 1_000 + self.skew_ms
+
+
+class Shard(ShardActor):
+    """The platform's own actor around a host that was made elsewhere."""
+
+    def __init__(self, loop: InstantLoop, host: Any) -> None:
+        self._host = host
+        self._starting = loop.create_task(host.start())
+        self._encoder = msgspec.msgpack.Encoder()
+
+
+class Gateway:
+    """One gateway replica."""
+
+    def __init__(self, process: Process, service: Service) -> None:
+        self.process = process
+        self.service = service
+
+
+class Ears(logging.Handler):
+    """Hears what the platform calls an error: in a simulation without damaged bytes, that is a bug."""
+
+    def __init__(self, found_bug: Any) -> None:
+        super().__init__(logging.ERROR)
+        self._found_bug = found_bug
+
+    def emit(self, record: logging.LogRecord) -> None:
+        failure = record.exc_info[1] if record.exc_info else None
+        self._found_bug(failure or AssertionError(f"logged: {record.getMessage()}"))
+
+
+class World:
+    """One system and all that happens to it."""
+
+    def __init__(self, seed: str) -> None:
+        self.seed = seed
+        self.settings = small()
+        self.trace: list[tuple[Any, ...]] = []
+        self.violations: list[BaseException] = []
+        self.deaths: Counter[str] = Counter()
+        self.loop = InstantLoop(self.random("scheduler"))
+        self.loop.on_death = self._died
+        timeout_us = self.settings.timing.store_timeout_ms * 1_000
+        self.store = Store(self.loop, platform_codec(), self.random("store"), timeout_us)
+        self.network = Network(self.loop, self.random("network"))
+        self.network.found_bug = self.found_bug
+        layout, bounds = self.settings.layout, self.settings.bounds
+        self.auditor = Auditor(self.store, layout.wallet_streams, bounds.idempotency_ms, reads=False)
+        self.auditor.noted = self._note_entry
+        self.store.synced = self._audit
+        self.members: dict[str, Member] = {}
+        self.clocks: dict[Process, Clock] = {}
+        self.gateways: list[Gateway] = []
+        self.supervisor = self.loop.process("supervisor")
+        self.directory = directory(self.settings, self.network, self.supervisor, self.members)
+        self.tasks: dict[Process, Any] = {}
+        """Settlement and snapshot tasks under way, each in a process of its own."""
+        self.zombies: list[Process] = []
+        """Hosts that live on although another has their name."""
+        self.offset_ms = 0
+        self._restarts = self.random("restarts")
+        self._ears = Ears(self.found_bug)
+
+    def random(self, name: str) -> Random:
+        """Return the source of chance of one part: what another part draws changes nothing here."""
+        return Random(f"{self.seed}/{name}")
+
+    # What is told about the run.
+
+    def note(self, *facts: Any) -> None:
+        """Put a line into the trace."""
+        self.trace.append((self.loop.now_us, *facts))
+
+    def found_bug(self, bug: BaseException) -> None:
+        """Note a violation; the run ends at once."""
+        self.violations.append(bug)
+        self.loop.halted = True
+        self.note("VIOLATION", f"{type(bug).__name__}: {bug}")
+
+    def _note_entry(self, stream: str, position: Position, events: Sequence[Any]) -> None:
+        self.note("durable", stream, position, events)
+
+    def _audit(self) -> None:
+        try:
+            self.auditor.advance()
+        except AssertionError as violation:
+            self.found_bug(violation)
+
+    def _died(self, process: Process) -> None:
+        self.note("dead", process.name)
+        self.deaths[process.name] += 1
+        self.network.tell_of_death(process)
+        delay_us = self._restarts.randrange(*RESTART_US)
+        for name, member in self.members.items():
+            if member.process is process:
+                self.loop.in_process(self.supervisor, delay_us, self.start_host, name)
+        for index, gateway in enumerate(self.gateways):
+            if gateway.process is process:
+                self.loop.in_process(self.supervisor, delay_us, self.start_gateway, index)
+
+    # Processes.
+
+    async def start(self) -> None:
+        """Create the system and start everything."""
+        logging.getLogger("actors").addHandler(self._ears)
+        logging.getLogger("cluster").addHandler(self._ears)
+        layout = self.settings.layout
+        await self.store.create_system(layout.packet_streams, layout.wallet_streams, kinds(self.settings))
+        for name in hosts(self.settings):
+            self.start_host(name)
+        for index in range(self.settings.placement.gateway_replicas):
+            self.start_gateway(index)
+        self.loop.spawn(self.supervisor, self._supervise())
+
+    def end(self) -> None:
+        """End everything."""
+        logging.getLogger("actors").removeHandler(self._ears)
+        logging.getLogger("cluster").removeHandler(self._ears)
+        self.loop.end()
+
+    def start_host(self, name: str) -> Member:
+        """Start a host under its name; who had the name before, if he lives, does not know."""
+        process = self.loop.process(name)
+        clock = self.clocks[process] = Clock(self.loop)
+        earlier = self.members.get(name)
+        if earlier is not None:
+            clock.skew_ms = self.clocks[earlier.process].skew_ms
+            if earlier.process.alive:
+                self.zombies.append(earlier.process)
+        host = self._host(name, Connection(self.store, process), clock)
+        member = Member(process, process.context.run(Shard, self.loop, host))
+        self.members[name] = member
+        self.note("start", name)
+        return member
+
+    def _host(self, name: str, journals: Any, clock: Clock) -> Any:
+        """Make a host as `cluster.shards.build_host` does."""
+        settings, rules, streams = self.settings, host_rules(self.settings), hosts(self.settings)[name]
+        if name.startswith("packet-"):
+            return PacketShard(name, streams, journals, clock, KEYS, rules, packet_rules(settings))
+        fairness = SeedCommitments(KEYS)
+        return WalletShard(
+            name, streams, journals, clock, KEYS, fairness, rules, wallet_rules(settings), send_rules(settings)
+        )
+
+    def start_gateway(self, index: int) -> Gateway:
+        """Start a gateway replica."""
+        process = self.loop.process(f"gateway-{index}")
+        service = Service(self.settings, directory(self.settings, self.network, process, self.members))
+        gateway = Gateway(process, service)
+        self.gateways[index : index + 1] = [gateway]
+        self.note("start", process.name)
+        return gateway
+
+    def start_task(self, name: str, work: Any) -> Process:
+        """Start a Ray task; `work` takes its process and gives a coroutine."""
+        process = self.loop.process(name)
+        self.tasks = {task: running for task, running in self.tasks.items() if task.alive and not running.done()}
+        self.tasks[process] = self.loop.spawn(process, self._quietly(work(process)))
+        return process
+
+    async def _quietly(self, work: Any) -> None:
+        try:
+            await work
+        except OperatingFailure:
+            pass  # a task may fail, and be started again
+        except Exception as bug:
+            self.found_bug(bug)
+
+    async def _supervise(self) -> None:
+        """Keep a settlement task at work, and take a snapshot now and then."""
+        random, names, streams = self.random("supervisor"), list(self.members), self.settings.layout.streams()
+        while True:
+            await asyncio.sleep(self.settings.timing.supervise_ms / 1_000)
+            if not any(
+                task.alive and task.name == "settlement" and not work.done() for task, work in self.tasks.items()
+            ):
+                self.start_task("settlement", lambda process: self.settle(process, names))
+            if random.random() < SNAPSHOT_CHANCE:
+                stream = random.choice(streams)
+                self.start_task("snapshot", lambda process, stream=stream: self.snapshot(process, stream))
+
+    def heal(self) -> None:
+        """End every fault that is still on."""
+        self.store.weather = Weather()
+        self.store.restart()
+        self.network.lost = self.network.doubled = 0.0
+        self.network.slow = 1
+        for zombie in self.zombies:
+            if zombie.alive:
+                self.loop.kill(zombie)
+        self.zombies.clear()
+        for process in self.loop.processes:
+            process.dies_at = 0
+            if process.frozen:
+                self.loop.wake(process)
+        for clock in self.clocks.values():
+            clock.skew_ms = 0
+
+    def now_ms(self) -> int:
+        """Return the platform's time, as a host with a right clock has it."""
+        return START_MS + self.loop.now_us // 1_000 + self.offset_ms
+
+    async def advance_clock(self, gateway: Gateway, advance_ms: int) -> None:
+        """Move the sandbox clock as the gateway's route does."""
+        try:
+            self.offset_ms = await Connection(self.store, gateway.process).advance_clock(advance_ms)
+            await gateway.service.advance_clock(self.offset_ms)
+        except (OperatingFailure, Problem):
+            return  # the operator sees it, and asks again if he likes
+
+    # What Ray tasks do.
+
+    async def settle(self, process: Process, names: Sequence[str]) -> None:
+        """Settle as `cluster.settlement.settle_hosts` does."""
+        timing = self.settings.timing
+        await settle(
+            directory(self.settings, self.network, process, self.members),
+            names,
+            rounds_max=timing.settle_task_ms // timing.settle_ms,
+            idle_rounds_max=timing.settle_linger_ms // timing.settle_ms,
+            pause_ms=timing.settle_ms,
+        )
+
+    async def snapshot(self, process: Process, stream: str) -> None:
+        """Take a snapshot as `cluster.snapshots.snapshot_stream` does."""
+        journals = Connection(self.store, process)
+        record = await fold(journals, journals.codec, stream, empty_machine(stream, self.settings, KEYS))
+        if record is None:
+            return
+        await journals.write_snapshot(record)
+        adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version)
+        way = directory(self.settings, self.network, process, self.members)
+        [[reply]] = await way.ask([(stream, [adopt])])
+        if not isinstance(reply, Done):
+            return
+        older = await journals.load_snapshot(stream)
+        await journals.adopt_snapshot(stream, record.position)
+        if older is not None:
+            await journals.drop_snapshots(stream, older.position)
