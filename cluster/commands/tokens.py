@@ -1,0 +1,66 @@
+"""Tokens: minted from the keys of a data folder, for people and for the commands that speak HTTP."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.commands.terminal import Data, Failure
+
+OPERATOR = "operator"
+GATEWAY = "gateway"
+PLATFORM_TENANT = "platform"
+SANDBOX_TENANT = "wechat"
+RUN_TOKEN_S = 3_600
+TOKEN_S_MAX = 366 * 24 * 3_600
+KEYS_FILE = "keys.json"
+
+
+def token(
+    user: Annotated[str, typer.Option(help="User id; an operator or gateway has a name too.")] = "",
+    tenant: Annotated[str, typer.Option(help="Tenant, e.g. wechat.")] = "",
+    scope: Annotated[str, typer.Option(help="user, gateway or operator.")] = "user",
+    ttl: Annotated[int, typer.Option(min=1, max=TOKEN_S_MAX, help="Seconds until it expires.")] = 24 * 3_600,
+    data: Data = None,
+) -> None:
+    """Mint a token from the keys of a data folder."""
+    from cluster.config import data_folder, keys_at
+    from cluster.tokens import mint
+
+    if scope == "user" and not (user and tenant):
+        raise Failure("a user's token needs --user and --tenant")
+    path = data_folder(data) / KEYS_FILE
+    if not path.exists():
+        raise Failure(f"{path} does not exist; `hongbao up` on this data folder creates the keys")
+    tenant = tenant or (PLATFORM_TENANT if scope == OPERATOR else SANDBOX_TENANT)
+    text = mint(keys_at(path), user=user or scope, tenant=tenant, scope=scope, now_s=int(time.time()), ttl_s=ttl)
+    sys.stdout.write(f"{text}\n")
+
+
+def tokens_of(folder: Path, ttl_s: int) -> tuple[str, str]:
+    """Mint an operator's and the sandbox gateway's token from a data folder's keys."""
+    from cluster.config import keys_at
+    from cluster.tokens import mint
+
+    path = folder / KEYS_FILE
+    if not path.exists():
+        raise Failure(f"{path} does not exist: that is not the data folder of a system")
+    keys, now_s = keys_at(path), int(time.time())
+    return (
+        mint(keys, user=OPERATOR, tenant=PLATFORM_TENANT, scope=OPERATOR, now_s=now_s, ttl_s=ttl_s),
+        mint(keys, user=GATEWAY, tenant=SANDBOX_TENANT, scope=GATEWAY, now_s=now_s, ttl_s=ttl_s),
+    )
+
+
+def operator_of(data: Path | None) -> tuple[str, str]:
+    """Return the address of the system that runs on a data folder, and a token for its operator."""
+    from cluster import bootstrap
+    from cluster.config import data_folder
+
+    folder = data_folder(data)
+    url = bootstrap.status(folder).url
+    if not url:
+        raise Failure(f"no system runs on {folder}; `hongbao up` starts it, or give --url and --token")
+    return url, tokens_of(folder, RUN_TOKEN_S)[0]
