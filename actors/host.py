@@ -8,8 +8,8 @@ that stream's answer (`journal_unavailable`, `shard_unavailable`), never the fai
 import asyncio
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -39,12 +39,27 @@ _CODE_OF_FAILURE: dict[type[OperatingFailure], Refusal] = {
 _UNAVAILABLE = Refused(Refusal.JOURNAL_UNAVAILABLE)
 
 
+CORRUPT_PAUSE_S, CORRUPT_PAUSE_S_MAX = 1.0, 60.0
+"""Pause after an activation that found its journal corrupt; it doubles."""
+
+Records = Mapping[str, bytes]
+"""What left memory and is asked for again, by id."""
+
+
 class HostRules(msgspec.Struct, frozen=True):
     """How a host keeps its streams (configs/)."""
 
     commit_events_max: int
     expire_batch_max: int
     tick_ms: int
+
+
+class Corruption(NamedTuple):
+    """What an activation found, and until when (loop time, seconds) nobody looks again: each look appends a fence."""
+
+    failure: JournalCorrupt
+    pause_s: float
+    until_s: float
 
 
 class StreamFigures(msgspec.Struct, frozen=True):
@@ -87,6 +102,7 @@ class Host(ABC, Generic[M]):
         self._rules = rules
         self._shells: dict[str, Shell[M]] = {}
         self._activating: dict[str, asyncio.Task[Shell[M]]] = {}
+        self._corrupt: dict[str, Corruption] = {}
         self._offset_ms = 0
         self._ticker: asyncio.Task[None] | None = None
         self._decoder = msgspec.msgpack.Decoder(list[tuple[str, list[commands]]])
@@ -99,11 +115,18 @@ class Host(ABC, Generic[M]):
         """Return an empty machine for the stream."""
 
     @abstractmethod
-    def _decide(self, shell: Shell[M], commands: list[Any]) -> tuple[list[Any], bool]:
+    def _decide(self, shell: Shell[M], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
         """Decide, apply and stage a group in one step; return the replies and whether any must wait for the store."""
 
     def _on_time(self, shell: Shell[M]) -> None:
         """Stage what the clock alone brings about."""
+
+    async def _recall(self, shell: Shell[M], commands: list[Any]) -> Records:
+        """Fetch what these commands need and memory does not hold. Raises JournalUnavailable."""
+        return {}
+
+    async def _passivate(self, shell: Shell[M]) -> None:
+        """Let go of what nobody needs in memory any more."""
 
     # Commands.
 
@@ -120,11 +143,15 @@ class Host(ABC, Generic[M]):
         """Answer one group, every answer durable. An operating failure is the answer of the whole group."""
         try:
             shell = await self.shell(stream)
+            recalled = await self._recall(shell, commands)
+            # From here to the commit there is no `await`.
             if shell.full:  # the entry that the store refused is still held: nothing can be confirmed behind it
                 return [_UNAVAILABLE] * len(commands)
+            if shell.dead:  # while something was fetched
+                raise JournalUnavailable(f"{stream}: this activation has ended")
             try:
                 self._on_time(shell)
-                replies, wait = self._decide(shell, commands)
+                replies, wait = self._decide(shell, commands, recalled)
             except Exception:  # our own bug: memory may hold half a step, and nobody may go on with it
                 shell.discard()
                 raise
@@ -177,6 +204,22 @@ class Host(ABC, Generic[M]):
         return shell
 
     async def _activate(self, stream: str) -> Shell[M]:
+        """Activate; a corrupt journal is told again without touching it, for a pause that doubles."""
+        now_s = asyncio.get_running_loop().time()
+        known = self._corrupt.get(stream)
+        if known is not None and now_s < known.until_s:
+            raise JournalCorrupt(str(known.failure))
+        try:
+            shell = await self._activate_now(stream)
+        except JournalCorrupt as failure:
+            log.error("%s", failure)
+            pause_s = CORRUPT_PAUSE_S if known is None else min(CORRUPT_PAUSE_S_MAX, 2 * known.pause_s)
+            self._corrupt[stream] = Corruption(failure, pause_s, now_s + pause_s)
+            raise
+        self._corrupt.pop(stream, None)
+        return shell
+
+    async def _activate_now(self, stream: str) -> Shell[M]:
         self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
         journal = self._journals.open(stream)
         shell = Shell(stream, self._machine(stream), journal, self.now_ms, self._rules.commit_events_max)
@@ -212,14 +255,16 @@ class Host(ABC, Generic[M]):
     async def _tick(self, stream: str) -> None:
         try:
             shell = await self.shell(stream)
-        except JournalCorrupt as failure:
-            log.error("%s", failure)
+        except JournalCorrupt:  # logged when it was found
             return
         except OperatingFailure as failure:
             log.warning("%s has no %s for now: %s", self.name, stream, failure)
             return
         try:
             self._on_time(shell)
+            await self._passivate(shell)
+        except OperatingFailure as failure:
+            log.warning("%s lets go of nothing in %s for now: %s", self.name, stream, failure)
         except Exception:  # our own bug ends this activation, as in `serve`, and not the time of the other streams
             log.exception("the timer of %s failed", stream)
             shell.discard()

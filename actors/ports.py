@@ -3,7 +3,7 @@
 Times are integer Unix milliseconds, amounts integer fen.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Event = Any
@@ -84,6 +84,14 @@ class Journals(Protocol):
 
     async def clock_offset_ms(self) -> int:
         """Return the durable offset of the sandbox clock, 0 in production. Raises JournalUnavailable."""
+        ...
+
+    async def keep_packets(self, stream: str, records: Mapping[str, bytes]) -> None:
+        """Keep the records of packets that may leave memory, durably, by packet id. Raises JournalUnavailable."""
+        ...
+
+    async def find_packets(self, stream: str, packet_ids: Sequence[str]) -> list[bytes | None]:
+        """Return the records kept under these ids, None for an id without one. Raises JournalUnavailable."""
         ...
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from actors.ids import packet_stream, wallet_stream
@@ -79,6 +79,7 @@ class Bounds(_Section):
     statement_lines_max: PositiveInt
     expire_batch_max: PositiveInt
     settle_batch_max: PositiveInt
+    passivate_batch_max: PositiveInt
     token_cache_max: PositiveInt
     gateway_queue_max: PositiveInt
     gateway_batch_max: PositiveInt
@@ -101,6 +102,7 @@ class Timing(_Section):
     ping_deadline_ms: PositiveInt
     store_timeout_ms: PositiveInt
     snapshot_events: PositiveInt
+    passivate_after_ms: NonNegativeInt
 
 
 class Settings(BaseSettings):

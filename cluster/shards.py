@@ -68,7 +68,12 @@ def packet_rules(settings: Settings) -> PacketRules:
     """Read the bounds of a packet stream."""
     bounds = settings.bounds
     return PacketRules(
-        settings.layout.wallet_streams, bounds.unsettled_max, bounds.opened_ahead_max, bounds.settle_batch_max
+        wallet_streams=settings.layout.wallet_streams,
+        unsettled_max=bounds.unsettled_max,
+        opened_ahead_max=bounds.opened_ahead_max,
+        settle_batch_max=bounds.settle_batch_max,
+        passivate_after_ms=settings.timing.passivate_after_ms,
+        passivate_batch_max=bounds.passivate_batch_max,
     )
 
 

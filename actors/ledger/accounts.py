@@ -17,7 +17,7 @@ from typing import Any
 
 from actors.ids import wallet_stream
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned
+from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
 Account = tuple[str, ...]
@@ -54,7 +54,7 @@ def postings(event: Any) -> Postings:
             return _move(("held", event.tenant, event.user), ("bank",), event.amount_fen)
         case HoldVoided():
             return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
-        case Settled() | SnapshotTaken():
+        case Settled() | SnapshotTaken() | Passivated():
             return []
     raise TypeError(f"no postings are defined for {type(event).__name__}")
 

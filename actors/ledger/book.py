@@ -44,15 +44,16 @@ class Sent(msgspec.Struct, Generic[E]):
         self.total_fen += event.amount_fen
         self.unsettled[event.number] = event
 
-    def settle(self, number: int) -> None:
-        """Forget everything up to `number`."""
+    def settle(self, number: int) -> list[E]:
+        """Forget everything up to `number`; return what that was."""
         assert self.settled_number < number <= self.last_number, "a destination acknowledges what was sent"
-        for n in range(self.settled_number + 1, number + 1):
-            self.settled_fen += self.unsettled.pop(n).amount_fen
+        settled = [self.unsettled.pop(n) for n in range(self.settled_number + 1, number + 1)]
+        self.settled_fen += sum(event.amount_fen for event in settled)
         self.settled_number = number
         self.boundaries[number] = self.settled_fen
         if len(self.boundaries) > BOUNDARIES_MAX:
             del self.boundaries[next(iter(self.boundaries))]
+        return settled
 
     def total_at(self, number: int) -> int | None:
         """Return the cumulative fen at `number`; None if that is no longer (or not yet) known here."""
@@ -105,9 +106,9 @@ class Book(msgspec.Struct, Generic[E]):
         sent = self.sent.get(destination)
         return 1 if sent is None else sent.last_number + 1
 
-    def settle(self, destination: str, number: int) -> None:
-        """Apply: `destination` has everything up to `number`."""
-        self.sent[destination].settle(number)
+    def settle(self, destination: str, number: int) -> list[E]:
+        """Apply: `destination` has everything up to `number`. Return the transfers that this settles."""
+        return self.sent[destination].settle(number)
 
     @property
     def unsettled_count(self) -> int:

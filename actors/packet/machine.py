@@ -5,14 +5,17 @@ Laws:
 - paid + remaining + refunded = funded, for every packet; shares leave in order, each once; one share a user;
 - whoever has won stays the winner: a repeat is answered with the same share, also after the end;
 - an end (`drained`, `expired`) follows from a journaled event, never from the clock alone;
-- a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry.
+- a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry;
+- a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
 from array import array
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
-from struct import Struct, iter_unpack
+from itertools import islice
+from struct import iter_unpack
 from typing import Any
 
 import msgspec
@@ -30,21 +33,20 @@ from actors.packet.messages import (
     OpenNow,
     PacketState,
     PacketView,
+    Passivated,
     Won,
 )
 from actors.packet.split import split
+from actors.packet.state import GRAB, Leaving, Packet, State, decode_record
 from actors.ports import KeyRing
 
-_GRAB = Struct("<IQ")
-"""One grab in `Packet.grabs`, by rank: amount (fen), stamp (ms)."""
+_EXPIRIES_SLACK = 1_024
+"""Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 DRAINED = Refused(Refusal.DRAINED)
 EXPIRED = Refused(Refusal.EXPIRED)
 OVERLOADED = Refused(Refusal.OVERLOADED)
-
-Leaving = Grabbed | Expired | OpeningReturned
-"""The events that move money out of a packet's book."""
 
 
 class PacketRules(msgspec.Struct, frozen=True):
@@ -54,39 +56,8 @@ class PacketRules(msgspec.Struct, frozen=True):
     unsettled_max: int
     opened_ahead_max: int
     settle_batch_max: int
-
-
-class Packet(msgspec.Struct):
-    """One packet's state."""
-
-    funding: PacketFunded
-    rank_of: dict[str, int] = {}
-    grabs: bytearray = msgspec.field(default_factory=bytearray)
-    grabbed_fen: int = 0
-    refunded_fen: int = 0
-    ended: PacketState = "open"
-    seed: bytes = b""
-    ended_version: int = 0
-    """The version of the event that ended this packet."""
-
-    def won(self, rank: int, *, replayed: bool) -> Won:
-        """Return the share of that rank."""
-        amount_fen, at_ms = _GRAB.unpack_from(self.grabs, (rank - 1) * _GRAB.size)
-        return Won(rank, amount_fen, at_ms, replayed)
-
-    @property
-    def remaining_fen(self) -> int:
-        """What the escrow of this packet still holds."""
-        return self.funding.total_fen - self.grabbed_fen - self.refunded_fen
-
-
-class State(msgspec.Struct):
-    """Everything durable about one packet stream: what a snapshot holds."""
-
-    packets: dict[str, Packet] = {}
-    book: Book[Leaving] = msgspec.field(default_factory=Book)
-    stamp_ms: int = 0
-    version: int = 0
+    passivate_after_ms: int
+    passivate_batch_max: int
 
 
 class PacketMachine:
@@ -98,6 +69,8 @@ class PacketMachine:
         self._keys = keys
         self._shares: dict[str, Sequence[int]] = {}
         self._expiries: list[tuple[int, str]] = []
+        self._quiet: deque[str] = deque()
+        self._recalled: Mapping[str, Packet] = {}
         self._adopt(State())
 
     @property
@@ -123,6 +96,8 @@ class PacketMachine:
         `Expired` is the answer of the first grab past the end: it ends the packet, and the grab is refused.
         """
         packet = self._state.packets.get(packet_id)
+        if packet is None:
+            packet = self._recalled.get(packet_id)
         if packet is None or packet.funding.tenant != tenant:
             return NOT_FOUND
         rank = packet.rank_of.get(user)
@@ -154,7 +129,7 @@ class PacketMachine:
         """Take a funding in. It is delivered at least once and perhaps before its predecessors."""
         assert funding.packet_stream == self.stream, "a funding names the stream that opens it"
         received = self._state.book.watermark(source)
-        packet = self._state.packets.get(funding.packet_id)
+        packet = self._find(funding.packet_id)
         if received.has(funding.number):
             if packet is None or packet.funding != funding:
                 return Refused(Refusal.IDEMPOTENCY_KEY_REUSED)  # it was the second of its id, and went back
@@ -187,12 +162,12 @@ class PacketMachine:
 
     def view(self, packet_id: str, tenant: str) -> PacketView | Refused:
         """Return a packet with its list in order of rank."""
-        packet = self._state.packets.get(packet_id)
+        packet = self._find(packet_id)
         if packet is None or packet.funding.tenant != tenant:
             return NOT_FOUND
         lines = [
             GrabLine(user, amount_fen, at_ms)
-            for user, (amount_fen, at_ms) in zip(packet.rank_of, iter_unpack(_GRAB.format, packet.grabs), strict=True)
+            for user, (amount_fen, at_ms) in zip(packet.rank_of, iter_unpack(GRAB.format, packet.grabs), strict=True)
         ]
         return PacketView(packet.funding, packet.ended, packet.grabbed_fen, packet.refunded_fen, packet.seed, lines)
 
@@ -204,7 +179,46 @@ class PacketMachine:
     def is_final(self, packet_id: str, durable_version: int) -> bool:
         """Tell whether every answer about this packet is durable and can never change: it has ended, durably."""
         packet = self._state.packets.get(packet_id)
-        return packet is not None and packet.ended != "open" and packet.ended_version <= durable_version
+        if packet is None:
+            return packet_id in self._recalled
+        return packet.ended != "open" and packet.ended_version <= durable_version
+
+    # Passivation: what has ended leaves memory, what left is recalled for one step.
+
+    def passivable(self, now_ms: int) -> dict[str, bytes]:
+        """Return the records of packets that may leave memory, by id: quiet, and ended long enough ago.
+
+        All of them are durable: a payout is settled only after its source was.
+        """
+        records: dict[str, bytes] = {}
+        for packet_id in islice(self._quiet, self._rules.passivate_batch_max):
+            packet = self._state.packets.get(packet_id)
+            if packet is None:
+                continue  # it left before those in front of it
+            if now_ms - packet.ended_ms < self._rules.passivate_after_ms:
+                break
+            records[packet_id] = msgspec.msgpack.encode(packet)
+        return records
+
+    def decide_passivation(self, packet_ids: Sequence[str]) -> Passivated | None:
+        """Let packets go whose records are kept; None if none of them is here any more."""
+        here = [packet_id for packet_id in packet_ids if packet_id in self._state.packets]
+        return Passivated(here) if here else None
+
+    def strangers(self, packet_ids: Iterable[str]) -> set[str]:
+        """Return those of the ids that name no packet in memory: unknown, or passivated."""
+        return {packet_id for packet_id in packet_ids if packet_id not in self._state.packets}
+
+    @property
+    def passivated(self) -> int:
+        """How many packets have left memory; a record looked up before the last one left may be missing."""
+        return self._state.passed.packets
+
+    def recall(self, records: Mapping[str, bytes]) -> None:
+        """Let the decisions of this step know passivated packets (no events: replay never needs them)."""
+        if not records and not self._recalled:
+            return
+        self._recalled = {packet_id: decode_record(record) for packet_id, record in records.items()}
 
     def received_from(self, source: str) -> Received:
         """Return what came from `source`."""
@@ -225,13 +239,14 @@ class PacketMachine:
 
     def figures(self) -> dict[str, int]:
         """Return the sums an audit adds up, all in fen, read from every packet: O(packets)."""
-        packets = self._state.packets.values()
+        packets, passed = self._state.packets.values(), self._state.passed
         figures = {
-            "funded_fen": sum(p.funding.total_fen for p in packets),
-            "paid_fen": sum(p.grabbed_fen for p in packets),
-            "refunded_fen": sum(p.refunded_fen for p in packets),
+            "funded_fen": passed.funded_fen + sum(p.funding.total_fen for p in packets),
+            "paid_fen": passed.paid_fen + sum(p.grabbed_fen for p in packets),
+            "refunded_fen": passed.refunded_fen + sum(p.refunded_fen for p in packets),
             "remaining_fen": sum(p.remaining_fen for p in packets),
-            "packets": len(packets),
+            "packets": passed.packets + len(packets),
+            "live_packets": len(packets),
         }
         figures["book_sum_fen"] = figures["remaining_fen"] + self._state.book.transit_fen()
         return figures
@@ -254,7 +269,9 @@ class PacketMachine:
                 state.book.receive(event.source, event.funding.number, event.funding.total_fen)
                 self._sent[event.to_wallet].add(event)
             case Settled():
-                state.book.settle(event.destination, event.number)
+                self._apply_settled(event)
+            case Passivated():
+                self._apply_passivated(event)
             case SnapshotTaken():
                 pass
             case _:
@@ -268,8 +285,9 @@ class PacketMachine:
         rank = event.rank
         assert rank == len(packet.rank_of) + 1, "shares leave in order, each once"
         packet.rank_of[event.user] = rank
-        packet.grabs.extend(_GRAB.pack(event.amount_fen, event.at_ms))
+        packet.grabs.extend(GRAB.pack(event.amount_fen, event.at_ms))
         packet.grabbed_fen += event.amount_fen
+        packet.unsettled += 1
         self._sent[event.to_wallet].add(event)
         if event.at_ms > state.stamp_ms:
             state.stamp_ms = event.at_ms
@@ -288,9 +306,34 @@ class PacketMachine:
         packet = self._state.packets[event.packet_id]
         assert event.amount_fen == packet.remaining_fen, "a refund empties the escrow"
         packet.refunded_fen = event.amount_fen
+        packet.unsettled += 1
         self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
         self._sent[event.to_wallet].add(event)
         self._end(packet, "expired", event.seed)
+
+    def _apply_settled(self, event: Settled) -> None:
+        packets = self._state.packets
+        for settled in self._state.book.settle(event.destination, event.number):
+            if isinstance(settled, OpeningReturned):
+                continue  # the second funding of a packet is no part of it
+            packet = packets[settled.packet_id]
+            packet.unsettled -= 1
+            if packet.is_quiet:
+                self._quiet.append(settled.packet_id)
+
+    def _apply_passivated(self, event: Passivated) -> None:
+        state, passed = self._state, self._state.passed
+        for packet_id in event.packet_ids:
+            packet = state.packets.pop(packet_id)
+            assert packet.is_quiet, "only what can never change leaves memory"
+            passed.packets += 1
+            passed.funded_fen += packet.funding.total_fen
+            passed.paid_fen += packet.grabbed_fen
+            passed.refunded_fen += packet.refunded_fen
+        while self._quiet and self._quiet[0] not in state.packets:
+            self._quiet.popleft()
+        if len(self._expiries) > 2 * len(state.packets) + _EXPIRIES_SLACK:
+            self._expiries = self._open_expiries()
 
     def _end(self, packet: Packet, ended: PacketState, seed: bytes) -> None:
         packet.ended = ended
@@ -307,18 +350,26 @@ class PacketMachine:
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
         self._adopt(msgspec.msgpack.decode(state, type=State))
-        self._shares = {}
-        self._expiries = [
-            (p.funding.expires_at_ms, p.funding.packet_id) for p in self._state.packets.values() if p.ended == "open"
-        ]
-        heapify(self._expiries)
 
     # Derived.
 
     def _adopt(self, state: State) -> None:
         self._state = state
+        self._shares = {}
+        self._expiries = self._open_expiries()
+        self._quiet = deque(packet_id for packet_id, packet in state.packets.items() if packet.is_quiet)
         wallets = (wallet_stream(index) for index in range(self._rules.wallet_streams))
         self._sent: list[Sent[Leaving]] = [state.book.to(wallet) for wallet in wallets]
+
+    def _open_expiries(self) -> list[tuple[int, str]]:
+        """Return the timer: a heap of the open packets by the end of their time."""
+        packets = self._state.packets.items()
+        expiries = [(p.funding.expires_at_ms, packet_id) for packet_id, p in packets if p.ended == "open"]
+        heapify(expiries)
+        return expiries
+
+    def _find(self, packet_id: str) -> Packet | None:
+        return self._state.packets.get(packet_id) or self._recalled.get(packet_id)
 
     def _expired(self, packet: Packet, now_ms: int) -> Expired:
         funding = packet.funding

@@ -88,6 +88,12 @@ class Expired(msgspec.Struct, frozen=True, array_like=True, tag="expired"):
     seed: bytes
 
 
+class Passivated(msgspec.Struct, frozen=True, array_like=True, tag="passivated"):
+    """Packets left memory: ended and settled, each record kept beside the journal before this event."""
+
+    packet_ids: list[str]
+
+
 class Won(msgspec.Struct, frozen=True, array_like=True, tag="won", gc=False):
     """The share a user has; `replayed` when he had it before."""
 

@@ -3,10 +3,11 @@
 What Ray runs, and nothing of Ray: the cluster wraps it. The order of arrival at this actor is the order of ranks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from actors.host import Host, HostRules
+from actors.errors import JournalUnavailable
+from actors.host import Host, HostRules, Records
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.machine import EXPIRED, OVERLOADED, PacketMachine, PacketRules
 from actors.packet.messages import (
@@ -26,6 +27,23 @@ from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
 
 PacketCommand = Grab | GrabMany | Open | View | Receive | Acknowledge | AdoptSnapshot
+
+
+LOOKUPS_MAX = 8
+"""Lookups for one group of commands; one is enough unless packets leave memory meanwhile."""
+
+
+def _packets_of(commands: list[Any]) -> Iterator[str]:
+    """Yield the ids that commands name."""
+    for command in commands:
+        kind = type(command)
+        if kind is Grab or kind is GrabMany or kind is View:
+            yield command.packet_id
+        elif kind is Open:
+            yield command.funding.packet_id
+        elif kind is Receive:
+            for funding in command.fundings:
+                yield funding.packet_id
 
 
 class PacketShard(Host[PacketMachine]):
@@ -57,8 +75,37 @@ class PacketShard(Host[PacketMachine]):
             if expired is not None:
                 shell.stage(expired)
 
-    def _decide(self, shell: Shell[PacketMachine], commands: list[Any]) -> tuple[list[Any], bool]:
+    async def _recall(self, shell: Shell[PacketMachine], commands: list[Any]) -> Records:
+        """Look up the packets that are not in memory: whoever asks about a passivated one is answered from its record.
+
+        A second funding of such a packet must find it, too, or it would open again.
+        """
+        machine = shell.machine
+        for _ in range(LOOKUPS_MAX):
+            names = sorted(machine.strangers(_packets_of(commands)))
+            if not names:
+                return {}
+            passivated = machine.passivated
+            found = await self._journals.find_packets(shell.stream, names)
+            if machine.passivated == passivated:  # else one of them may have left since it was looked up
+                return {name: record for name, record in zip(names, found, strict=True) if record is not None}
+        raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
+
+    async def _passivate(self, shell: Shell[PacketMachine]) -> None:
+        """Keep the records first, durably; only then let the packets go, by an event."""
+        records = {} if shell.refusing else shell.machine.passivable(shell.now_ms())
+        if not records:
+            return
+        await self._journals.keep_packets(shell.stream, records)
+        if shell.dead or shell.refusing:
+            return
+        passivated = shell.machine.decide_passivation(list(records))
+        if passivated is not None:
+            shell.stage(passivated)
+
+    def _decide(self, shell: Shell[PacketMachine], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
         # No `await` in here: an interleaved grab would be decided on the same share.
+        shell.machine.recall(recalled)
         now_ms = shell.now_ms()
         room = shell.machine.has_room and not shell.refusing
         replies: list[Any] = []

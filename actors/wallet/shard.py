@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from actors.host import Host, HostRules
+from actors.host import Host, HostRules, Records
 from actors.ids import packet_id_of, packet_stream, parse_packet_id
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Receive, Refused
 from actors.ports import Clock, Fairness, Journals, KeyRing
@@ -78,7 +78,7 @@ class WalletShard(Host[WalletMachine]):
     def _machine(self, stream: str) -> WalletMachine:
         return WalletMachine(stream, self._wallet_rules)
 
-    def _decide(self, shell: Shell[WalletMachine], commands: list[Any]) -> tuple[list[Any], bool]:
+    def _decide(self, shell: Shell[WalletMachine], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
         # No `await` in here: an interleaved send would be decided on the same balance.
         now_ms = shell.now_ms()
         return [self._decide_one(shell, command, now_ms) for command in commands], True

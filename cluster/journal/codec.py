@@ -19,7 +19,7 @@ import msgspec
 
 from actors.errors import JournalCorrupt
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned
+from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
 from actors.ports import Event, Position, Sealed
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
@@ -32,6 +32,7 @@ PlatformEvent = (
     | OpeningReturned
     | Grabbed
     | Expired
+    | Passivated
     | SandboxCredited
     | Held
     | HoldPosted

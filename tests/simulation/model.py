@@ -10,7 +10,7 @@ from typing import Any
 from zlib import crc32
 
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, Refused, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, PacketView, Won
+from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, PacketView, Passivated, Won
 from actors.wallet.messages import SandboxCredited, WalletView
 from cluster.journal.codec import Chain
 from cluster.journal.memory import MemoryJournals
@@ -147,6 +147,9 @@ class Model:
                     self._change((payout.tenant, payout.user), payout.amount_fen)
             case Settled():
                 self._settled.append((stream, event))
+            case Passivated():
+                for packet_id in event.packet_ids:
+                    assert self.packets[packet_id].state != "open", "only what has ended leaves memory"
             case SnapshotTaken():
                 pass
             case _:

@@ -20,7 +20,14 @@ PACKET = "packet-000"
 KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
 SEED_KEY = bytes.fromhex("ab" * 32)
 
-PACKET_RULES = PacketRules(wallet_streams=1, unsettled_max=1_000, opened_ahead_max=2, settle_batch_max=100)
+PACKET_RULES = PacketRules(
+    wallet_streams=1,
+    unsettled_max=1_000,
+    opened_ahead_max=2,
+    settle_batch_max=100,
+    passivate_after_ms=0,
+    passivate_batch_max=10,
+)
 WALLET_RULES = WalletRules(
     accounts_max=10,
     unsettled_max=1_000,

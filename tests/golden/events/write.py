@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from actors.ledger.transfer import PacketFunded, Payout, PayoutsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned
+from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
 FOLDER = Path(__file__).parent
@@ -72,6 +72,7 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
         number=2,
         seed=bytes(range(32, 64)),
     ),
+    Passivated(packet_ids=[_PACKET]),
     SandboxCredited(tenant="wechat", user="李雷", amount_fen=1_000_000, at_ms=_AT_MS),
     Held(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS),
     HoldPosted(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 1),
