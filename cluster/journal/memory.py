@@ -97,6 +97,7 @@ class MemoryJournals(Shelf):
         self.held = False
         self.history: deque[Operation] = deque(maxlen=HISTORY_MAX)
         self._catalogue: dict[str, str] = {}
+        self._system_id = ""
         self._layout: tuple[int, int] | None = None
         self._activated: set[str] = set()
         self._clock_offset_ms = 0
@@ -120,19 +121,22 @@ class MemoryJournals(Shelf):
             self._clock_offset_ms += ms
             return self._clock_offset_ms
 
-    async def create_system(self, packet_streams: int, wallet_streams: int, streams: dict[str, str]) -> str:
+    async def create_system(
+        self, packet_streams: int, wallet_streams: int, streams: dict[str, str], system_id: str | None = None
+    ) -> str:
         """List every stream unless already done; return the system's id. Raises ValueError if the layout differs."""
         self._check_running()
         if self._layout is None:
             self._layout = packet_streams, wallet_streams
             self._catalogue = dict(streams)
+            self._system_id = system_id or SYSTEM_ID
         check_layout("memory", self._layout, (packet_streams, wallet_streams))
-        return SYSTEM_ID
+        return self._system_id
 
     async def system_id(self) -> str:
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
         self._check_running()
-        return SYSTEM_ID if self._layout else ""
+        return self._system_id
 
     async def streams(self) -> dict[str, str]:
         """Return the catalogue: every stream and its kind. Raises JournalUnavailable."""
@@ -199,6 +203,22 @@ class MemoryJournals(Shelf):
         """Name the fields of a book."""
         async with self.operation("shelf", book):
             return list(self.books.get(book, {}))
+
+    async def scan_fields(self, book: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield every field, perhaps twice; one written meanwhile may come or not."""
+        for name in await self.field_names(book):
+            [found] = await self.read_fields(book, [name])
+            if found is not None:
+                yield name, found
+
+    async def put_elements(self, stream: str, elements: Sequence[tuple[Position, bytes]]) -> None:
+        """Write elements exactly as they once stood, in order. For a restore, before the system exists."""
+        async with self.operation("shelf", stream):
+            stored = self.stored.setdefault(stream, StoredStream())
+            for position, payload in elements:
+                added = stored.add(position, payload)
+                assert added, "elements are put back in order"
+            self._activated.add(stream)
 
     async def trim(self, stream: str, through: Position) -> int:
         """Remove the stream's elements through a position; return how many, 0 while a hold is on."""

@@ -36,6 +36,9 @@ from cluster.journal.snapshot import READ_CHUNK, read_tail
 CONNECTIONS_MAX = 4
 """For activations, reads and the shelf; appends and confirmations share the one line."""
 
+SCAN_COUNT = 1_000
+"""Fields of a book in one round trip."""
+
 READ_BYTES_AIM = 4_194_304
 """A round trip fetches fewer elements when they are so large together."""
 
@@ -175,15 +178,17 @@ class RedisJournals(Shelf):
         assert ms >= 0, "the clock never goes back"
         return int(await self._ask(self._client.incrby(self._key("clock"), ms)))
 
-    async def create_system(self, packet_streams: int, wallet_streams: int, streams: dict[str, str]) -> str:
-        """List every stream and its kind unless already done; return the system's id.
+    async def create_system(
+        self, packet_streams: int, wallet_streams: int, streams: dict[str, str], system_id: str | None = None
+    ) -> str:
+        """List every stream and its kind unless already done; return the system's id (None: a new system's is drawn).
 
         Raises JournalUnavailable, or ValueError if the system was created with another layout.
         """
         listed = [part for stream in streams.items() for part in stream]
         keys = self._key("system"), self._key("catalogue")
         created_ms = time.time_ns() // 1_000_000
-        arguments = uuid.uuid4().hex, created_ms, packet_streams, wallet_streams
+        arguments = system_id or uuid.uuid4().hex, created_ms, packet_streams, wallet_streams
         found = await self._ask(self._client.eval(_CREATE_SYSTEM, len(keys), *keys, *arguments, *listed))
         check_layout(self.address, (int(found[1]), int(found[2])), (packet_streams, wallet_streams))
         return cast(str, found[0].decode())
@@ -247,6 +252,22 @@ class RedisJournals(Shelf):
     async def field_names(self, book: str) -> list[str]:
         """Name the fields of a book."""
         return [name.decode() for name in await self._ask(self._client.hkeys(self._key(book)))]
+
+    async def scan_fields(self, book: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield every field, perhaps twice; one written meanwhile may come or not."""
+        cursor = -1
+        while cursor != 0:
+            cursor, found = await self._ask(self._client.hscan(self._key(book), max(cursor, 0), count=SCAN_COUNT))
+            for name, content in found.items():
+                yield name.decode(), content
+
+    async def put_elements(self, stream: str, elements: Sequence[tuple[Position, bytes]]) -> None:
+        """Write elements exactly as they once stood, in order. For a restore, before the system exists."""
+        batch = self._client.pipeline(transaction=True)
+        for position, payload in elements:
+            batch.xadd(self._key("journal", stream), {_FIELD: payload}, id=str(position))
+            batch.hset(self._key("epochs"), stream, position.epoch)
+        await self._ask(batch.execute())
 
     async def trim(self, stream: str, through: Position) -> int:
         """Remove the stream's elements through a position; return how many, 0 while a hold is on."""

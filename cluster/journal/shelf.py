@@ -13,7 +13,7 @@ on named books of fields; the rules stand here once.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -77,6 +77,10 @@ class Shelf(ABC):
     async def field_names(self, book: str) -> list[str]:
         """Name the fields of a book."""
 
+    @abstractmethod
+    def scan_fields(self, book: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield every field, perhaps twice; one written meanwhile may come or not."""
+
     # What an adapter does in one step of its own.
 
     @abstractmethod
@@ -96,6 +100,10 @@ class Shelf(ABC):
     @abstractmethod
     async def release(self) -> None:
         """End the hold."""
+
+    @abstractmethod
+    async def put_elements(self, stream: str, elements: Sequence[tuple[Position, bytes]]) -> None:
+        """Write elements exactly as they once stood, in order. For a restore, before the system exists."""
 
     # Snapshots.
 
@@ -212,6 +220,10 @@ class Shelf(ABC):
     async def find_packets(self, stream: str, packet_ids: Sequence[str]) -> list[bytes | None]:
         """Return the records kept under these ids, None for an id without one."""
         return await self.read_fields(f"packets:{stream}", packet_ids)
+
+    def packet_records(self, stream: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield every record of a stream with its packet id, perhaps twice."""
+        return self.scan_fields(f"packets:{stream}")
 
 
 def beyond_snapshot(stream: str, through: Position) -> JournalCorrupt:

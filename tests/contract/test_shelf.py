@@ -7,7 +7,7 @@ from actors.ports import Position
 from cluster.journal import shelf
 from cluster.journal.shelf import StreamCut
 from cluster.journal.snapshot import Record, read_verified
-from tests.contract.stores import STREAM, Store, append, owner
+from tests.contract.stores import STREAM, STREAMS, Store, append, owner
 
 
 async def filled(store: Store, count: int) -> list[Record]:
@@ -123,3 +123,24 @@ async def test_a_field_is_swapped_only_by_who_knew_it(store: Store) -> None:
     assert not await journals.swap_field("book", "f", None, b"2")
     assert await journals.swap_field("book", "f", b"", b"2")
     assert await journals.read_fields("book", ["f", "g"]) == [b"2", None]
+
+
+async def test_every_record_of_a_stream_is_scanned(store: Store) -> None:
+    records = {f"p{n}": bytes([n % 256]) for n in range(3_000)}
+    await store.journals.keep_packets(STREAM, records)
+    assert {name: record async for name, record in store.journals.packet_records(STREAM)} == records
+
+
+async def test_elements_put_back_in_another_store_activate_like_the_original(store: Store) -> None:
+    await filled(store, 3)
+    elements = [element async for element in store.journals.read(STREAM, None, None)]
+    await store.journals.put_elements("packet-001", elements[:2])
+    await store.journals.put_elements("packet-001", elements[2:])
+    assert [element async for element in store.journals.read("packet-001", None, None)] == elements
+    found = await store.journals.open("packet-001").activate("host")
+    assert (found.epoch, found.version) == (2, 3)
+
+
+async def test_a_restored_system_keeps_its_id(store: Store) -> None:
+    again = await store.journals.create_system(2, 1, STREAMS, system_id="another")
+    assert again == await store.journals.system_id() != "another"
