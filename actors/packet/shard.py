@@ -92,10 +92,14 @@ class PacketShard(Host[PacketMachine]):
         raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
 
     async def _passivate(self, shell: Shell[PacketMachine]) -> None:
-        """Keep the records first, durably; only then let the packets go, by an event."""
+        """Keep the records first, durably; only then let the packets go, by an event.
+
+        Before that, all they tell must be durable: a zombie's memory may hold an end that never came about.
+        """
         records = {} if shell.refusing else shell.machine.passivable(shell.now_ms())
         if not records:
             return
+        await shell.commit().durable()
         await self._journals.keep_packets(shell.stream, records)
         if shell.dead or shell.refusing:
             return

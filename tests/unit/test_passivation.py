@@ -248,3 +248,26 @@ async def test_an_acknowledgement_repeated_after_passivation_changes_nothing() -
     system, _ = await passivated()
     [reply] = await system.members["packet-shard-0"].serve(STREAM, [Acknowledge(PURSE, 2)])
     assert not isinstance(reply, Refused)
+
+
+@simulated
+async def test_an_end_that_never_became_durable_is_never_kept_as_a_record() -> None:
+    """A zombie that wakes up: it believes in a last share that its successor gave to somebody else."""
+    system = await System.start(layout=ONE, timing={"passivate_after_ms": 0})
+    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
+    funded = await system.service.send(Send(TENANT, "alice", "k", "lucky", 100, 1, ""))
+    packet_id = funded.funding.packet_id
+    gate = system.journals.hold("append", stream=STREAM)
+    zombie = system.members["packet-shard-0"]
+    losing = asyncio.ensure_future(zombie.serve(STREAM, [Grab(packet_id, TENANT, "loser")]))
+    await gate.reached()
+    system.replace("packet-shard-0")
+    assert (await ask(system, Grab(packet_id, TENANT, "winner"))).rank == 1
+    acknowledging = asyncio.ensure_future(zombie.serve(STREAM, [Acknowledge(PURSE, 1)]))
+    ticking = asyncio.ensure_future(zombie.tick())
+    await asyncio.sleep(1)
+    assert await system.journals.find_packets(STREAM, [packet_id]) == [None]
+    gate.release()
+    await asyncio.gather(losing, acknowledging, ticking)
+    assert await system.journals.find_packets(STREAM, [packet_id]) == [None]
+    assert (await losing)[0] == Refused(Refusal.SHARD_UNAVAILABLE)
