@@ -6,7 +6,8 @@ Laws:
 - every answer waits for a store round trip that began after it was decided: the append of its commit, or, with nothing
   staged, one confirmation of the epoch for the whole group;
 - an append that is not acknowledged has an unknown outcome: every waiter fails, nothing more is appended, the shell is
-  dead and its owner activates anew. Only `JournalFull` (definitely refused) holds the same entry and tries again.
+  dead and its owner activates anew. Only `JournalFull` (definitely refused) holds the same entry and tries again; who
+  waits is told at once that the outcome is not known yet, and whoever repeats later meets what he did.
 """
 
 import asyncio
@@ -144,7 +145,7 @@ class Shell(Generic[M]):
                 commit, self._open = self._open, Commit()
                 version = self.machine.version
                 if commit.events:
-                    await self._append(commit.events)
+                    await self._append(commit)
                 else:
                     await self._journal.confirm()
                 self.durable_version = version
@@ -155,14 +156,22 @@ class Shell(Generic[M]):
             commit.finish(failure)
             self._end(failure)
 
-    async def _append(self, events: list[Event]) -> None:
-        sealed = self._journal.seal(events)
+    async def _append(self, commit: Commit) -> None:
+        sealed = self._journal.seal(commit.events)
         while True:
             try:
                 await self._journal.append(sealed)
             except JournalFull:
                 self.full = True
+                self._tell(commit, JournalUnavailable(f"{self.stream}: the store is full, the outcome is open"))
                 await asyncio.sleep(FULL_PAUSE_S)
             else:
                 self.full = False
                 return
+
+    def _tell(self, held: Commit, failure: OperatingFailure) -> None:
+        """Let those who wait for the held entry, or behind it, hear now; what they staged is still to be appended."""
+        held.finish(failure)
+        behind, self._open = self._open, Commit()
+        self._open.events = behind.events
+        behind.finish(failure)

@@ -191,19 +191,25 @@ async def test_a_lost_confirmation_ends_the_activation_too(bench: Bench) -> None
 async def test_a_refusal_by_a_full_store_holds_the_same_bytes_and_refuses_meanwhile(bench: Bench) -> None:
     shell = await bench.shell()
     bench.journals.fail("append", Fault.FULL, times=3)
-    held = waiter(shell, 1)
-    later = waiter(shell, 2)
-    await turns()
+    gate = bench.journals.hold("append")
+    held = [waiter(shell, 1), waiter(shell, 2)]
+    await gate.reached()
+    held.append(waiter(shell, 3))
+    gate.release()
+    for each in held:
+        with pytest.raises(JournalUnavailable, match="the store is full"):
+            await each
     assert shell.full
     assert shell.refusing
     assert not shell.dead
-    assert not held.done()
-    await asyncio.gather(held, later)
+    assert await bench.entries() == []
+    await asyncio.sleep(1)
     assert not shell.full
-    assert await bench.entries() == [[1, 2]]
+    assert await bench.entries() == [[1, 2], [3]]
+    await waiter(shell)
     positions = {o.position for o in bench.journals.history if o.name == "append"}
-    assert positions == {Position(1, 1)}, "the very same entry, again and again"
-    assert bench.done("append") == ["JournalFull"] * 3 + ["ok"]
+    assert positions == {Position(1, 1), Position(1, 2)}, "the very same entry, again and again"
+    assert bench.done("append") == ["JournalFull"] * 3 + ["ok"] * 2
 
 
 @simulated
@@ -213,6 +219,7 @@ async def test_a_full_store_that_then_loses_the_append_ends_the_activation(bench
     bench.journals.fail("append", Fault.LOST_AFTER)
     with pytest.raises(JournalUnavailable):
         await waiter(shell, 1)
+    await asyncio.sleep(1)
     assert shell.dead
 
 
