@@ -1,0 +1,379 @@
+"""Archive: sealed parts of journals as Parquet files, on anything that pyarrow.fs reaches: a folder, S3.
+
+A part holds consecutive elements of one stream and one day: `journal/day=YYYY-MM-DD/stream=packet-003/<first>_<last>.
+<8 hex digits of its SHA-256>.parquet`. Its name says its content, so two writers of one name write the same bytes. The
+day is that of the greatest stamp so far, UTC; what comes before the first stamp belongs to the first stamp's day.
+What is sealed is said by the manifest in the store alone: an unnamed file is nobody's.
+
+One row for each element, fences too:
+
+| column | type | unit, meaning | null |
+|---|---|---|---|
+| epoch | int64 | of the element's id | never |
+| seq | int64 | of the element's id; 0: a fence | never |
+| first_version | int64 | version of its first event, counted from 1 | a fence |
+| payload | binary, not compressed | the element's exact bytes: a flipped one harms one element | never |
+| lines | list of struct | the postings of its events, in order; empty: none | never |
+| lines.version | int64 | version of the event | never |
+| lines.at_ms | int64 | Unix ms | never |
+| lines.kind | string | `cluster.journal.lines` | never |
+| lines.account | string | first word of the account (`actors.ledger.accounts`) | never |
+| lines.tenant | string | whose, on `change` and `held` | no user's account |
+| lines.name | string | user, packet id or stream | `faucet`, `bank` |
+| lines.amount_fen | int64 | fen, signed; the lines of an event sum to 0 | never |
+| lines.reference | string | packet or hold id | the event names none |
+| lines.number | int64 | of the transfer between two books | no transit account |
+"""
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import msgspec
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from actors.errors import JournalCorrupt, JournalUnavailable
+from actors.ports import Event, Position
+from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt, position_of
+from cluster.journal.lines import Line, lines_of_all
+from cluster.journal.snapshot import Elements, Verified
+
+ROW_GROUP_ELEMENTS = 4_096
+NAME_HEX = 8
+_LINE = pa.struct(
+    [
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("at_ms", pa.int64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("account", pa.string(), nullable=False),
+        pa.field("tenant", pa.string()),
+        pa.field("name", pa.string()),
+        pa.field("amount_fen", pa.int64(), nullable=False),
+        pa.field("reference", pa.string()),
+        pa.field("number", pa.int64()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        pa.field("epoch", pa.int64(), nullable=False),
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("first_version", pa.int64()),
+        pa.field("payload", pa.binary(), nullable=False),
+        pa.field("lines", pa.list_(pa.field("element", _LINE, nullable=False)), nullable=False),
+    ]
+)
+_WORDS = ("kind", "account", "tenant", "name", "reference")
+
+
+class SealedPart(msgspec.Struct, frozen=True, array_like=True):
+    """One line of the manifest. `before_version` and `chain_before` are those before the first element."""
+
+    format: Literal[1]
+    path: str
+    day: str
+    first: tuple[int, int]
+    last: tuple[int, int]
+    before_version: int
+    version: int
+    chain_before: bytes
+    chain: bytes
+    stamp_ms: int
+    """The greatest stamp in the stream up to the last element."""
+    elements: int
+    size: int
+    """Bytes of the file."""
+    sha256: bytes
+
+    def chain_at_end(self, codec: Codec, stream: str) -> Chain:
+        """Return the chain that stands after the part's last element."""
+        return Chain(codec, stream, Position(*self.last), self.version, self.chain)
+
+    def encode(self) -> bytes:
+        """Return the bytes that the manifest holds."""
+        return msgspec.msgpack.encode(self)
+
+
+_PARTS = msgspec.msgpack.Decoder(SealedPart)
+
+
+class SealedElements(Elements, Protocol):
+    """A store that also keeps manifests; both journal adapters are one."""
+
+    async def sealed_parts(self, stream: str) -> list[bytes]:
+        """Return the manifest of a stream, oldest part first. Raises JournalUnavailable."""
+        ...
+
+    async def last_position(self, stream: str) -> Position | None:
+        """Return the greatest id the stream ever had. Raises JournalUnavailable."""
+        ...
+
+
+async def manifest_of(journals: SealedElements, stream: str) -> list[SealedPart]:
+    """Return the sealed parts of a stream, oldest first.
+
+    Raises JournalUnavailable, JournalCorrupt: a part does not follow its predecessor.
+    """
+    parts: list[SealedPart] = []
+    for number, packed in enumerate(await journals.sealed_parts(stream)):
+        try:
+            part = _PARTS.decode(packed)
+        except msgspec.MsgspecError as error:
+            raise JournalCorrupt(
+                f"journal {stream}: sealed part {number} of the manifest is damaged: {error}"
+            ) from error
+        before = (parts[-1].chain, parts[-1].version) if parts else (CHAIN_START, 0)
+        if (part.chain_before, part.before_version) != before:
+            raise corrupt(stream, Position(*part.first), f"does not follow sealed part {number - 1} of the manifest")
+        parts.append(part)
+    return parts
+
+
+class Archive:
+    """The place of sealed files. Every method raises JournalUnavailable if it does not answer."""
+
+    def __init__(self, url: str) -> None:
+        """`url`: a folder, which is made when something is written, or any URL that pyarrow.fs knows.
+
+        Raises ValueError for a URL that it does not.
+        """
+        self._url = url
+        self._local: Path | None = None
+        if "://" not in url:
+            self._local = Path(url).absolute()
+            self._fs: Any = pafs.LocalFileSystem()
+            self._root = str(self._local)
+            return
+        try:
+            self._fs, self._root = pafs.FileSystem.from_uri(url)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{url} is no place for an archive: {error}") from error
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a file whole: under its name there is everything, or nothing. Durable on return."""
+        with self._answering(path):
+            if self._local is not None:
+                _write_durably(self._local, path, content)
+                return
+            with self._fs.open_output_stream(f"{self._root}/{path}") as stream:
+                stream.write(content)
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, None if there is none of that name."""
+        with self._answering(path):
+            try:
+                with self._fs.open_input_file(f"{self._root}/{path}") as file:
+                    return bytes(file.read())
+            except FileNotFoundError:
+                return None
+
+    def names(self, stream: str, day: str) -> list[str]:
+        """Return the paths of a stream's files of one day, unfinished ones too."""
+        folder = folder_of(stream, day)
+        with self._answering(folder):
+            selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
+            return [f"{folder}/{found.base_name}" for found in self._fs.get_file_info(selector)]
+
+    def delete(self, path: str) -> None:
+        """Delete a file; nothing if somebody else was faster."""
+        with self._answering(path), contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(f"{self._root}/{path}")
+
+    @contextlib.contextmanager
+    def _answering(self, path: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise JournalUnavailable(f"the archive {self._url} did not answer for {path}: {error}") from error
+
+
+def _write_durably(root: Path, path: str, content: bytes) -> None:
+    """Write beside, flush, rename, flush the folders: a crash leaves the whole file or an unfinished one."""
+    target = root / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    with draft.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(target)
+    for folder in (target.parent, *target.parent.parents):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        if folder == root.parent:
+            return
+
+
+def folder_of(stream: str, day: str) -> str:
+    """Return the folder of a stream's parts of one day, below the archive's root."""
+    return f"journal/day={day}/stream={stream}"
+
+
+def first_of(path: str) -> Position | None:
+    """Return the first position that a file's name tells, None if it is not of ours."""
+    try:
+        return position_of(path.rpartition("/")[2].lstrip(".").partition("_")[0])
+    except ValueError:
+        return None
+
+
+def day_of(stamp_ms: int) -> str:
+    """Return the day of a stamp, UTC."""
+    return datetime.fromtimestamp(stamp_ms / 1000, UTC).strftime("%Y-%m-%d")
+
+
+class Row(NamedTuple):
+    """One element as a part holds it."""
+
+    position: Position
+    first_version: int | None
+    payload: bytes
+    lines: list[Line]
+
+
+def parquet_of(rows: list[Row]) -> bytes:
+    """Return the file that holds these elements. The same rows give the same bytes."""
+    leaves = [f"lines.list.element.{field.name}" for field in _LINE]
+    sink = io.BytesIO()
+    pq.write_table(
+        table_of(rows),
+        sink,
+        row_group_size=ROW_GROUP_ELEMENTS,
+        compression=dict.fromkeys(["epoch", "seq", "first_version", *leaves], "ZSTD") | {"payload": "NONE"},
+        use_dictionary=[f"lines.list.element.{name}" for name in _WORDS],
+    )
+    return sink.getvalue()
+
+
+def table_of(rows: list[Row]) -> pa.Table:
+    """Return the rows as a table of SCHEMA."""
+    columns = [
+        pa.array([row.position.epoch for row in rows], pa.int64()),
+        pa.array([row.position.seq for row in rows], pa.int64()),
+        pa.array([row.first_version for row in rows], pa.int64()),
+        pa.array([row.payload for row in rows], pa.binary()),
+        _list_of_lines(rows),
+    ]
+    return pa.Table.from_arrays(columns, schema=SCHEMA)
+
+
+def _list_of_lines(rows: list[Row]) -> pa.Array:
+    offsets = [0]
+    for row in rows:
+        offsets.append(offsets[-1] + len(row.lines))
+    return pa.ListArray.from_arrays(
+        pa.array(offsets, pa.int32()), struct_of([line for row in rows for line in row.lines]), type=SCHEMA[4].type
+    )
+
+
+def struct_of(lines: list[Line]) -> pa.StructArray:
+    """Return lines as Arrow, one field a column."""
+    columns = list(zip(*lines, strict=True)) or [()] * len(Line._fields)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, _LINE, strict=True)]
+    return pa.StructArray.from_arrays(arrays, fields=list(_LINE))
+
+
+def part_of(stream: str, rows: list[Row], before: Chain, after: Chain, stamp_ms: int, content: bytes) -> SealedPart:
+    """Describe a file of these rows; `before` and `after` stand before its first and after its last element."""
+    assert after.position is not None, "a part holds something"
+    digest = hashlib.sha256(content).digest()
+    first, last, day = rows[0].position, rows[-1].position, day_of(stamp_ms)
+    return SealedPart(
+        format=1,
+        path=f"{folder_of(stream, day)}/{first}_{last}.{digest.hex()[:NAME_HEX]}.parquet",
+        day=day,
+        first=first,
+        last=last,
+        before_version=before.version,
+        version=after.version,
+        chain_before=before.digest,
+        chain=after.digest,
+        stamp_ms=stamp_ms,
+        elements=len(rows),
+        size=len(content),
+        sha256=digest,
+    )
+
+
+def read_lines(archive: Archive, stream: str, part: SealedPart, columns: list[str]) -> pa.Table:
+    """Return these columns of all lines of a part, which is exactly what was sealed.
+
+    Raises JournalUnavailable, JournalCorrupt.
+    """
+    content = read_exactly(archive, stream, part)
+    wanted = [f"lines.list.element.{name}" for name in columns]
+    table = pq.ParquetFile(pa.BufferReader(content)).read(columns=wanted, use_threads=False)
+    flat = table["lines"].combine_chunks().flatten()
+    return pa.Table.from_arrays([flat.field(name) for name in columns], names=columns)
+
+
+def read_exactly(archive: Archive, stream: str, part: SealedPart) -> bytes:
+    """Return the content of a part's file. Raises JournalUnavailable, JournalCorrupt: it is not what was sealed."""
+    content = archive.read(part.path)
+    if content is None:
+        raise corrupt(stream, Position(*part.first), f"is missing: the file {part.path} is not in the archive")
+    if hashlib.sha256(content).digest() != part.sha256:
+        raise corrupt(stream, Position(*part.first), f"or a later one in {part.path} is damaged: its SHA-256 differs")
+    return content
+
+
+def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | None, chain: Chain) -> list[Verified]:
+    """Check every element of a part against the chain, its columns against its payload, and the file as a whole.
+
+    `chain` stands before the part and is moved behind it. Raises JournalCorrupt naming the first wrong element.
+    """
+    table = _table_in(stream, part, content)
+    verified: list[Verified] = []
+    rows: list[Row] = []
+    for epoch, seq, payload in zip(*(table[name].to_pylist() for name in ("epoch", "seq", "payload")), strict=True):
+        position, version = Position(epoch, seq), chain.version
+        events = chain.take(position, payload)
+        verified.append(Verified(position, events, chain.version, chain.digest))
+        rows.append(row_of(position, payload, events, version + 1))
+    expected = table_of(rows)
+    for name in SCHEMA.names:
+        if table[name].equals(expected[name]):
+            continue
+        wrong = next(n for n in range(len(rows)) if table[name][n] != expected[name][n])
+        raise corrupt(stream, rows[wrong].position, f"is not what its column {name} says: {part.path}")
+    if chain.position != part.last or len(rows) != part.elements:
+        raise corrupt(stream, Position(*part.last), f"is missing: {part.path} ends at {chain.position}")
+    if (chain.version, chain.digest) != (part.version, part.chain):
+        raise corrupt(stream, Position(*part.last), f"does not give the chain that the manifest has for {part.path}")
+    if content is None or hashlib.sha256(content).digest() != part.sha256:
+        found = (
+            f"to {part.last[0]}-{part.last[1]} are whole, but the SHA-256 of {part.path} differs: its frame is damaged"
+        )
+        raise corrupt(stream, Position(*part.first), found)
+    return verified
+
+
+def row_of(position: Position, payload: bytes, events: Sequence[Event], first_version: int) -> Row:
+    """Return an element as a part holds it."""
+    if position.seq == 0:
+        return Row(position, None, payload, [])
+    return Row(position, first_version, payload, lines_of_all(events, first_version))
+
+
+def _table_in(stream: str, part: SealedPart, content: bytes | None) -> pa.Table:
+    """Decode a part's file. Raises JournalCorrupt."""
+    first = Position(*part.first)
+    if content is None:
+        raise corrupt(stream, first, f"is missing: the file {part.path} is not in the archive")
+    try:
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        why = " ".join(str(error).split())
+        raise corrupt(stream, first, f"cannot be read: {part.path} is no Parquet file any more: {why}") from error
+    if not table.schema.equals(SCHEMA):
+        raise corrupt(stream, first, f"cannot be read: {part.path} has another schema")
+    return table
