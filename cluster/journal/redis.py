@@ -66,6 +66,9 @@ redis.call('HSET', KEYS[3], ARGV[1], epoch)
 return {epoch .. '-0', before}
 """
 
+# A script that may write is refused beforehand wherever a write would be: out of memory, a replica. It writes nothing.
+_WOULD_WRITE = "#!lua\nreturn 1"
+
 # XINFO answers with the first and the last element as well; here they stay in the store.
 _LAST_ID = """
 if redis.call('EXISTS', KEYS[1]) == 0 then return '' end
@@ -166,8 +169,8 @@ class RedisJournals(Shelf):
         await self._client.aclose()
 
     async def ping(self) -> None:
-        """Return if the store answers. Raises JournalUnavailable."""
-        await self._ask(self._client.ping())
+        """Return if the store would take a write now. Raises JournalUnavailable, also if its memory is full."""
+        await self._ask(self._client.eval(_WOULD_WRITE, 0))
 
     async def clock_offset_ms(self) -> int:
         """Return the durable offset of the sandbox clock. Raises JournalUnavailable."""
