@@ -80,6 +80,8 @@ class Bounds(_Section):
     expire_batch_max: PositiveInt
     settle_batch_max: PositiveInt
     passivate_batch_max: PositiveInt
+    seal_elements_max: PositiveInt
+    seal_bytes_max: PositiveInt
     token_cache_max: PositiveInt
     gateway_queue_max: PositiveInt
     gateway_batch_max: PositiveInt

@@ -72,6 +72,26 @@ SCHEMA = pa.schema(
 _WORDS = ("kind", "account", "tenant", "name", "reference")
 
 
+class Stand(NamedTuple):
+    """Where a stream's chain stands: after which element (None: before the first), at which version."""
+
+    position: Position | None
+    version: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, chain: Chain) -> "Stand":
+        """Note where a chain stands now."""
+        return cls(chain.position, chain.version, chain.digest)
+
+    def chain(self, codec: Codec, stream: str) -> Chain:
+        """Return a chain that stands here."""
+        return Chain(codec, stream, *self)
+
+
+START = Stand(None, 0, CHAIN_START)
+
+
 class SealedPart(msgspec.Struct, frozen=True, array_like=True):
     """One line of the manifest. `before_version` and `chain_before` are those before the first element."""
 
@@ -91,9 +111,10 @@ class SealedPart(msgspec.Struct, frozen=True, array_like=True):
     """Bytes of the file."""
     sha256: bytes
 
-    def chain_at_end(self, codec: Codec, stream: str) -> Chain:
-        """Return the chain that stands after the part's last element."""
-        return Chain(codec, stream, Position(*self.last), self.version, self.chain)
+    @property
+    def end(self) -> Stand:
+        """Where the chain stands after the part's last element."""
+        return Stand(Position(*self.last), self.version, self.chain)
 
     def encode(self) -> bytes:
         """Return the bytes that the manifest holds."""
@@ -115,6 +136,11 @@ class SealedElements(Elements, Protocol):
         ...
 
 
+def end_of(parts: Sequence[SealedPart]) -> Stand:
+    """Return where the chain stands after everything sealed."""
+    return parts[-1].end if parts else START
+
+
 async def manifest_of(journals: SealedElements, stream: str) -> list[SealedPart]:
     """Return the sealed parts of a stream, oldest first.
 
@@ -128,8 +154,8 @@ async def manifest_of(journals: SealedElements, stream: str) -> list[SealedPart]
             raise JournalCorrupt(
                 f"journal {stream}: sealed part {number} of the manifest is damaged: {error}"
             ) from error
-        before = (parts[-1].chain, parts[-1].version) if parts else (CHAIN_START, 0)
-        if (part.chain_before, part.before_version) != before:
+        before = end_of(parts)
+        if (part.before_version, part.chain_before) != (before.version, before.digest):
             raise corrupt(stream, Position(*part.first), f"does not follow sealed part {number - 1} of the manifest")
         parts.append(part)
     return parts
@@ -282,11 +308,11 @@ def struct_of(lines: list[Line]) -> pa.StructArray:
     return pa.StructArray.from_arrays(arrays, fields=list(_LINE))
 
 
-def part_of(stream: str, rows: list[Row], before: Chain, after: Chain, stamp_ms: int, content: bytes) -> SealedPart:
-    """Describe a file of these rows; `before` and `after` stand before its first and after its last element."""
-    assert after.position is not None, "a part holds something"
+def part_of(stream: str, rows: list[Row], before: Stand, after: Stand, stamp_ms: int, content: bytes) -> SealedPart:
+    """Describe the file of these rows: where the chain stands before and after them, the greatest stamp so far."""
     digest = hashlib.sha256(content).digest()
     first, last, day = rows[0].position, rows[-1].position, day_of(stamp_ms)
+    assert after.position == last, "a part ends with its last row"
     return SealedPart(
         format=1,
         path=f"{folder_of(stream, day)}/{first}_{last}.{digest.hex()[:NAME_HEX]}.parquet",
