@@ -21,7 +21,8 @@ from typing import Any
 import msgspec
 
 from actors.ids import wallet_index_of, wallet_stream
-from actors.ledger.book import Book, Received, Sent
+from actors.ledger.book import Sent
+from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, Payout, Receive, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.fairness import seed_of
 from actors.packet.messages import (
@@ -60,33 +61,18 @@ class PacketRules(msgspec.Struct, frozen=True):
     passivate_batch_max: int
 
 
-class PacketMachine:
+class PacketMachine(BookMachine[State, Leaving]):
     """The packets of one stream."""
 
     def __init__(self, stream: str, rules: PacketRules, keys: KeyRing) -> None:
-        self.stream = stream
+        super().__init__(stream, State())
         self._rules = rules
         self._keys = keys
         self._shares: dict[str, Sequence[int]] = {}
         self._expiries: list[tuple[int, str]] = []
         self._quiet: deque[str] = deque()
         self._recalled: Mapping[str, Packet] = {}
-        self._adopt(State())
-
-    @property
-    def stamp_ms(self) -> int:
-        """The greatest stamp in the journal."""
-        return self._state.stamp_ms
-
-    @property
-    def version(self) -> int:
-        """Events applied."""
-        return self._state.version
-
-    @property
-    def book(self) -> Book[Leaving]:
-        """Both ends of this stream's transfers."""
-        return self._state.book
+        self._adopt(self._state)
 
     # Decide: reads only.
 
@@ -140,18 +126,6 @@ class PacketMachine:
             to_wallet, number = self._way_back(funding)
             return OpeningReturned(source, funding, to_wallet, number)
         return Opened(source, funding)
-
-    def decide_settled(self, destination: str, number: int) -> Settled | Refused | None:
-        """Note that `destination` has everything up to `number`; None if that is not news.
-
-        A number beyond the last one sent is refused: a zombie lags behind, and a bug must not forget money.
-        """
-        sent = self._state.book.sent.get(destination)
-        if number > (sent.last_number if sent else 0):
-            return Refused(Refusal.OUT_OF_ORDER)
-        if sent is None or number <= sent.settled_number:
-            return None
-        return Settled(destination, number)
 
     def due(self, now_ms: int, limit: int) -> list[str]:
         """Take at most `limit` packets whose time may be over off the timer; expire them in the same step."""
@@ -219,10 +193,6 @@ class PacketMachine:
         if not records and not self._recalled:
             return
         self._recalled = {packet_id: decode_record(record) for packet_id, record in records.items()}
-
-    def received_from(self, source: str) -> Received:
-        """Return what came from `source`."""
-        return self._state.book.watermark(source)
 
     def outgoing(self, now_ms: int) -> list[Outgoing]:
         """Return the next payouts for every wallet stream; the shell delivers them only once they are durable."""
@@ -340,12 +310,6 @@ class PacketMachine:
         packet.ended_version = self._state.version
         packet.seed = seed
         self._shares.pop(packet.funding.packet_id, None)
-
-    # Snapshot.
-
-    def snapshot(self) -> bytes:
-        """Encode the whole state."""
-        return msgspec.msgpack.encode(self._state)
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""

@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from actors.ledger.book import Book, Received
+from actors.ledger.book import Book
+from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import (
     Outgoing,
     PacketFunded,
@@ -113,28 +114,12 @@ class State(msgspec.Struct):
     version: int = 0
 
 
-class WalletMachine:
+class WalletMachine(BookMachine[State, PacketFunded]):
     """The accounts of one stream."""
 
     def __init__(self, stream: str, rules: WalletRules) -> None:
-        self.stream = stream
+        super().__init__(stream, State())
         self._rules = rules
-        self._state = State()
-
-    @property
-    def stamp_ms(self) -> int:
-        """The greatest stamp in the journal."""
-        return self._state.stamp_ms
-
-    @property
-    def version(self) -> int:
-        """Events applied."""
-        return self._state.version
-
-    @property
-    def book(self) -> Book[PacketFunded]:
-        """Both ends of this stream's transfers."""
-        return self._state.book
 
     # Decide: reads only.
 
@@ -223,18 +208,6 @@ class WalletMachine:
             return Refused(Refusal.OUT_OF_ORDER)
         return PayoutsReceived(receive.source, fresh, now_ms)
 
-    def decide_settled(self, destination: str, number: int) -> Settled | Refused | None:
-        """Note that `destination` has everything up to `number`; None if that is not news.
-
-        A number beyond the last one sent is refused: a zombie lags behind, and a bug must not forget money.
-        """
-        sent = self._state.book.sent.get(destination)
-        if number > (sent.last_number if sent else 0):
-            return Refused(Refusal.OUT_OF_ORDER)
-        if sent is None or number <= sent.settled_number:
-            return None
-        return Settled(destination, number)
-
     def find_funding(self, packet_id: str) -> Funded | Refused:
         """Return what this book paid for that packet."""
         funding = self._state.fundings.get(packet_id)
@@ -261,10 +234,6 @@ class WalletMachine:
                 StatementLine(at_ms, _KINDS[kind], amount_fen, balance_fen, reference.rstrip(b"\x00").decode())
             )
         return Statement(lines, start if start > oldest and lines else None)
-
-    def received_from(self, source: str) -> Received:
-        """Return what came from `source`."""
-        return self._state.book.watermark(source)
 
     def outgoing(self, now_ms: int) -> list[Outgoing]:
         """Return the next fundings for every packet stream that their gateways have had time to deliver.
@@ -386,12 +355,6 @@ class WalletMachine:
             account = users[user] = Account()
             self._state.accounts_count += 1
         return account
-
-    # Snapshot.
-
-    def snapshot(self) -> bytes:
-        """Encode the whole state."""
-        return msgspec.msgpack.encode(self._state)
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
