@@ -13,11 +13,12 @@ from enum import Enum
 from typing import Literal, NamedTuple
 
 from actors.errors import FencedOut, JournalFull, JournalUnavailable, NotHere
-from actors.ports import Activation, Event, Position, Sealed
+from actors.ports import Position, Sealed
 from cluster.journal import check_layout
-from cluster.journal.codec import Chain, Codec, following, position_of, stream_gone
+from cluster.journal.codec import Codec, following, position_of, stream_gone
+from cluster.journal.owner import OwnedJournal
 from cluster.journal.shelf import Cut, Shelf, StreamCut, beyond_snapshot
-from cluster.journal.snapshot import READ_CHUNK, read_tail
+from cluster.journal.snapshot import READ_CHUNK
 
 HISTORY_MAX = 100_000
 SYSTEM_ID = "0" * 32
@@ -234,7 +235,7 @@ class MemoryJournals(Shelf):
     async def cut(self, hold_ms: int) -> Cut:
         """Note where everything stands, in one step; the hold lasts until `release`: this store has no time."""
         async with self.operation("shelf", ""):
-            self.held = True
+            self.held = self.held or hold_ms > 0
             stood = {
                 stream: StreamCut(
                     self.stored[stream].last if stream in self.stored else None,
@@ -358,57 +359,30 @@ class _Operation:
         self._journals.history.append(Operation(self._name, self._stream, self._position, outcome))
 
 
-class MemoryJournal:
+class MemoryJournal(OwnedJournal):
     """Implements `actors.ports.Journal`."""
 
     def __init__(self, journals: MemoryJournals, stream: str) -> None:
         """Belong to nobody until activated."""
+        super().__init__(stream, journals, journals.codec)
         self._journals = journals
-        self._stream = stream
-        self._chain: Chain | None = None
-        self._durable = NOTHING
-        self._appending: Position | None = None
 
-    async def activate(self, host: str) -> Activation:
-        """Fence every earlier owner out, then read the stream."""
-        async with self._journals.operation("activate", self._stream):
-            before, fence = self._journals.fence(self._stream, host)
-        tail = await read_tail(self._journals, self._journals.codec, self._stream, before, fence)
-        self._chain, self._durable = tail.chain, fence
-        snapshot = tail.record.snapshot() if tail.record else None
-        return Activation(fence.epoch, snapshot, tail.events, tail.chain.version)
+    async def _fence(self, host: str) -> tuple[Position | None, Position]:
+        async with self._journals.operation("activate", self.stream):
+            return self._journals.fence(self.stream, host)
 
-    def seal(self, events: Sequence[Event]) -> Sealed:
-        """Turn events into the next entry."""
-        assert self._chain is not None, "activate first"
-        return self._chain.seal(events)
+    async def _append(self, sealed: Sealed) -> None:
+        async with self._journals.operation("append", self.stream, sealed.position):
+            stored = self._journals.stored.get(self.stream)
+            if stored is None:
+                raise FencedOut(f"journal {self.stream}: the stream is gone, {sealed.position} was not appended")
+            if not stored.add(*sealed):
+                raise FencedOut(f"journal {self.stream}: {sealed.position} was refused, the stream is at {stored.last}")
 
-    async def append(self, sealed: Sealed) -> None:
-        """Return once the entry is durable."""
-        assert self._appending is None, "one append at a time"
-        self._appending = sealed.position
-        try:
-            async with self._journals.operation("append", self._stream, sealed.position):
-                stored = self._journals.stored.get(self._stream)
-                if stored is None:
-                    raise FencedOut(f"journal {self._stream}: the stream is gone, {sealed.position} was not appended")
-                if not stored.add(*sealed):
-                    raise FencedOut(
-                        f"journal {self._stream}: {sealed.position} was refused, the stream is at {stored.last}"
-                    )
-            self._durable = sealed.position
-        finally:
-            self._appending = None
-
-    async def confirm(self) -> None:
-        """Return once the store has said that the last entry is still this owner's."""
-        async with self._journals.operation("confirm", self._stream):
-            stored = self._journals.stored.get(self._stream)
-            if stored is None or stored.last not in (self._durable, self._appending):
-                raise FencedOut(
-                    f"journal {self._stream}: the stream is at {stored.last if stored else 'nothing'}, "
-                    f"not at {self._durable}"
-                )
+    async def _last_id(self) -> Position | None:
+        async with self._journals.operation("confirm", self.stream):
+            stored = self._journals.stored.get(self.stream)
+            return stored.last if stored else None
 
 
 def _position(element: tuple[Position, bytes]) -> Position:

@@ -26,12 +26,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from actors.errors import FencedOut, JournalFull, JournalUnavailable, NotHere, OperatingFailure
-from actors.ports import Activation, Event, Position, Sealed
+from actors.ports import Position, Sealed
 from cluster.journal import check_layout
-from cluster.journal.codec import Chain, Codec, corrupt, position_of, stream_gone
+from cluster.journal.codec import Codec, corrupt, position_of, stream_gone
 from cluster.journal.line import Line
+from cluster.journal.owner import OwnedJournal
 from cluster.journal.shelf import Cut, Shelf, StreamCut, beyond_snapshot
-from cluster.journal.snapshot import READ_CHUNK, read_tail
+from cluster.journal.snapshot import READ_CHUNK
 
 CONNECTIONS_MAX = 4
 """For activations, reads and the shelf; appends and confirmations share the one line."""
@@ -118,7 +119,7 @@ return redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[1] .. '-' .. string.forma
 
 # KEYS hold, clock, then journal, snapshots and sealed of each stream; ARGV hold in ms.
 _CUT = """
-redis.call('SET', KEYS[1], '1', 'PX', ARGV[1])
+if tonumber(ARGV[1]) > 0 then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
 local cut = {redis.call('GET', KEYS[2]) or '0'}
 for at = 3, #KEYS, 3 do
   local last = ''
@@ -353,47 +354,22 @@ class RedisJournals(Shelf):
         return ":".join((self._system, *parts))
 
 
-class RedisJournal:
+class RedisJournal(OwnedJournal):
     """Implements `actors.ports.Journal`."""
 
     def __init__(self, journals: RedisJournals, stream: str) -> None:
         """Belong to nobody until activated."""
+        super().__init__(stream, journals, journals.codec)
         self._journals = journals
-        self._stream = stream
-        self._chain: Chain | None = None
-        self._durable = _NOTHING
-        self._appending: Position | None = None
 
-    async def activate(self, host: str) -> Activation:
-        """Fence every earlier owner out, then read the stream."""
-        before, fence = await self._journals.fence(self._stream, host)
-        tail = await read_tail(self._journals, self._journals.codec, self._stream, before, fence)
-        self._chain, self._durable = tail.chain, fence
-        snapshot = tail.record.snapshot() if tail.record else None
-        return Activation(fence.epoch, snapshot, tail.events, tail.chain.version)
+    async def _fence(self, host: str) -> tuple[Position | None, Position]:
+        return await self._journals.fence(self.stream, host)
 
-    def seal(self, events: Sequence[Event]) -> Sealed:
-        """Turn events into the next entry."""
-        assert self._chain is not None, "activate first"
-        return self._chain.seal(events)
+    async def _append(self, sealed: Sealed) -> None:
+        await self._journals.append(self.stream, sealed)
 
-    async def append(self, sealed: Sealed) -> None:
-        """Return once the entry is durable."""
-        assert self._appending is None, "one append at a time"
-        self._appending = sealed.position
-        try:
-            await self._journals.append(self._stream, sealed)
-            self._durable = sealed.position
-        finally:
-            self._appending = None
-
-    async def confirm(self) -> None:
-        """Return once the store has said that the last entry is still this owner's."""
-        # An append under way may overtake the answer, so both of its outcomes are this owner's.
-        ours = {self._durable, self._appending}
-        last = await self._journals.last_id(self._stream)
-        if last is None or last not in ours:
-            raise FencedOut(f"journal {self._stream}: the stream is at {last or 'nothing'}, not at {self._durable}")
+    async def _last_id(self) -> Position | None:
+        return await self._journals.last_id(self.stream)
 
 
 def _position_or_none(text: bytes | None) -> Position | None:
