@@ -330,18 +330,6 @@ def part_of(stream: str, rows: list[Row], before: Stand, after: Stand, stamp_ms:
     )
 
 
-def read_lines(archive: Archive, stream: str, part: SealedPart, columns: list[str]) -> pa.Table:
-    """Return these columns of all lines of a part, which is exactly what was sealed.
-
-    Raises JournalUnavailable, JournalCorrupt.
-    """
-    content = read_exactly(archive, stream, part)
-    wanted = [f"lines.list.element.{name}" for name in columns]
-    table = pq.ParquetFile(pa.BufferReader(content)).read(columns=wanted, use_threads=False)
-    flat = table["lines"].combine_chunks().flatten()
-    return pa.Table.from_arrays([flat.field(name) for name in columns], names=columns)
-
-
 def read_exactly(archive: Archive, stream: str, part: SealedPart) -> bytes:
     """Return the content of a part's file. Raises JournalUnavailable, JournalCorrupt: it is not what was sealed."""
     content = archive.read(part.path)
