@@ -6,6 +6,7 @@ be repeated. A system is known by its record (`cluster.system`), never by the na
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cluster.config import config_path, data_folder, keys_at, load
 from cluster.ports import is_free
-from cluster.store import check_store, store_binary
+from cluster.store import check_store, store_binary, store_trouble
 from cluster.system import (
     SystemRecord,
     end_processes,
@@ -38,8 +39,11 @@ __all__ = ["SystemRecord", "SystemStatus", "UpFailed", "down", "status", "system
 
 UP_SECONDS_MAX = 150.0
 DEPLOY_FAILURES_MAX = 3
-WATCHDOG_END_SECONDS_MAX = 7.0
+WATCHDOG_END_SECONDS_MAX = 6.0
+"""Beside the time that requests under way are given."""
 POLL_S = 0.1
+DISK_BYTES_MIN = 1_048_576
+"""With less free than this the store is about to end, or has."""
 TAIL_LINES = 15
 
 
@@ -57,6 +61,7 @@ class SystemStatus(BaseModel):
     """`/readyz` answers 200 now."""
     phase: str
     trouble: str
+    """What is the matter, in one line; empty while money is served."""
     url: str
     data: Path
     pids: dict[str, int]
@@ -150,8 +155,9 @@ def _start(data: Path, plan: Plan, deadline: float, report: Callable[[str], None
 
 def _finish(data: Path, watchdog: "subprocess.Popen[bytes]") -> None:
     """Wait for the end of a watchdog that was told to end, and make sure of it, also if interrupted again."""
+    record = read_record(data)
     try:
-        watchdog.wait(WATCHDOG_END_SECONDS_MAX)
+        watchdog.wait(WATCHDOG_END_SECONDS_MAX + (record.drain_ms / 1000 if record is not None else 0))
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         watchdog.kill()
         watchdog.wait()
@@ -194,7 +200,10 @@ def _failure(data: Path, record: SystemRecord | None, what: str, name: str, repo
 
 
 def down(data: Path, report: Callable[[str], None]) -> None:
-    """End the system of a data folder within 10 s; its money stays in the folder. Does nothing if none runs."""
+    """End the system of a data folder within 10 s; its money stays in the folder. Does nothing if none runs.
+
+    Requests under way are answered first, as far as that is possible within `timing.drain_ms`.
+    """
     data = data_folder(data)
     record = read_record(data)
     if record is None:
@@ -204,7 +213,7 @@ def down(data: Path, report: Callable[[str], None]) -> None:
         report("stopping")
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.watchdog.pid, signal.SIGTERM)
-        deadline = time.monotonic() + WATCHDOG_END_SECONDS_MAX
+        deadline = time.monotonic() + WATCHDOG_END_SECONDS_MAX + record.drain_ms / 1000
         while record.watchdog.alive() and time.monotonic() < deadline:
             time.sleep(POLL_S)
     _clear(record, report)
@@ -239,14 +248,26 @@ def status(data: Path) -> SystemStatus:
         )
     marks = {"watchdog": record.watchdog, **record.pids}
     pids = {name: mark.pid for name, mark in marks.items() if mark.alive()}
+    ready = is_ready(record.url)
     return SystemStatus(
         state=record.state if "watchdog" in pids else "broken",
-        ready=is_ready(record.url),
+        ready=ready,
         phase=record.phase,
-        trouble=record.trouble,
+        trouble="" if ready and "watchdog" in pids else _trouble(record, pids),
         url=record.url,
         data=data,
         pids=pids,
         restarts=record.restarts,
         ports={"http": record.http_port} | {k: v for k, v in record.ports.items() if k != "http"},
     )
+
+
+def _trouble(record: SystemRecord, pids: dict[str, int]) -> str:
+    """Say what is the matter: first what lasts until somebody acts, then what the store says now."""
+    if "watchdog" not in pids:
+        return "nobody looks after this system, its watchdog was killed; `hongbao up` mends it"
+    if record.embedded_store and shutil.disk_usage(record.data).free < DISK_BYTES_MIN:
+        return f"the disk of {record.data} is full: new money is refused, nothing acknowledged is lost; free space there"
+    if record.embedded_store and "store" not in pids:
+        return record.trouble
+    return store_trouble(record.store_url) or record.trouble

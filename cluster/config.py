@@ -94,6 +94,8 @@ class Timing(_Section):
     """Periods and deadlines in milliseconds."""
 
     request_deadline_ms: PositiveInt
+    ready_ms: PositiveInt
+    drain_ms: NonNegativeInt
     shard_call_ms: PositiveInt
     tick_ms: PositiveInt
     settle_ms: PositiveInt

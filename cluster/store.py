@@ -5,7 +5,9 @@ and when memory ends it refuses instead of forgetting. It listens on a Unix sock
 no port and no password.
 """
 
-from collections.abc import Callable
+import re
+import signal
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +26,15 @@ SETTINGS = {
     "maxmemory-policy": "noeviction",
 }
 """Without these a store loses or forgets what it has acknowledged."""
+
+
+WOULD_WRITE = "#!lua\nreturn 1"
+"""A script that may write is refused beforehand wherever a write would be (no memory, a replica). It writes nothing."""
+
+_SERIOUS = re.compile(r"\d+:[A-Z] .{24} # (?!WARNING)(.*)")
+"""A line of the server's log that is a warning or worse; not its advice about the machine."""
+
+_DISK = re.compile(r"Short write|No space left|AOF write error|writing to the AOF|File too large|quota", re.IGNORECASE)
 
 
 class StoreUnusable(OperatingFailure):
@@ -72,6 +83,45 @@ def store_answers(url: str, timeout_s: float = 0.5) -> bool:
         return False
     finally:
         client.close()
+
+
+def store_trouble(url: str, timeout_s: float = 1.0) -> str:
+    """Say in one line why the store takes no money now and what to do; empty if it does. Writes nothing."""
+    try:
+        client = _connect(url, timeout_s)
+    except ValueError:
+        return f"{shown(url)} is no store URL"
+    try:
+        client.eval(WOULD_WRITE, 0)
+        return ""
+    except redis.OutOfMemoryError:
+        memory = client.info("memory")
+        return (
+            f"the store at {shown(url)} is out of memory ({memory['used_memory']:,} bytes used of "
+            f"{memory['maxmemory']:,}): new money is refused, nothing is lost; raise its maxmemory (CONFIG SET)"
+        )
+    except redis.BusyLoadingError:
+        return f"the store at {shown(url)} still reads its files; money is served again when it has"
+    except redis.ResponseError as refusal:
+        return f"the store at {shown(url)} refuses writes, so new money is refused: {refusal}"
+    except (redis.RedisError, OSError):
+        return f"the store at {shown(url)} does not answer: money is refused until it does, nothing is lost"
+    finally:
+        client.close()
+
+
+def store_ended(code: int, lines: Sequence[str]) -> str:
+    """Say in one line why our own store ended: `code` of its process (negative: signal), last lines of its log."""
+    how = f"exit code {code}"
+    if code < 0:
+        how = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
+    told = [found.group(1) for line in lines if (found := _SERIOUS.match(line))]
+    if not any(_DISK.search(words) for words in told) and code != -signal.SIGXFSZ:
+        return f"the store ended ({how}){': ' + told[-1] if told else ''}"
+    return (
+        f"the store cannot write to its disk and ended ({how}): new money is refused, nothing acknowledged is lost; "
+        "free space there, it is started again and again"
+    )
 
 
 def check_store(url: str, report: Callable[[str], None] | None = None) -> None:

@@ -25,6 +25,7 @@ from cluster.config import SERVE_ENVIRONMENT
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
 END_SECONDS_MAX = 2.5
+DRAIN_POLL_S = 0.02
 _CLOCK_STEP_S = 2.0
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -62,6 +63,8 @@ class SystemRecord(BaseModel):
     """What the watchdog is doing, for people."""
     trouble: str = ""
     """The last failure, for people; empty once ready."""
+    drain_ms: int = 0
+    """How long `down` waits for requests under way."""
     deploy_failures: int = 0
     restarts: dict[str, int] = Field(default_factory=dict)
     url: str
@@ -225,7 +228,7 @@ def end_processes(run_folder: Path, *, but_store: bool = False) -> bool:
     """Kill what runs in a run folder, until nothing does. What is durable needs no farewell. False if some stay."""
     deadline = time.monotonic() + END_SECONDS_MAX
     while time.monotonic() < deadline:
-        left = [each for each in processes_of(run_folder) if not (but_store and _is_store(each))]
+        left = [each for each in processes_of(run_folder) if not (but_store and _is_named(each, "valkey-server"))]
         if not left:
             return True
         for process in left:
@@ -235,9 +238,32 @@ def end_processes(run_folder: Path, *, but_store: bool = False) -> bool:
     return False
 
 
-def _is_store(process: psutil.Process) -> bool:
+def drain(run_folder: Path, seconds_max: float) -> bool:
+    """Take no new connection, let what is under way be answered; False if not all of it was within `seconds_max`.
+
+    HAProxy closes its listeners and idle connections at once, and ends when its last request is answered.
+    """
+    proxies = [process for process in processes_of(run_folder) if _is_named(process, "haproxy")]
+    for process in proxies:
+        with contextlib.suppress(psutil.Error):
+            process.send_signal(signal.SIGUSR1)
+    deadline = time.monotonic() + seconds_max
+    while any(_runs(process) for process in proxies):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(DRAIN_POLL_S)
+    return True
+
+
+def _runs(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return "valkey-server" in process.name()
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    return False
+
+
+def _is_named(process: psutil.Process, name: str) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return name in process.name()
     return False
 
 

@@ -3,8 +3,8 @@
 `up` starts it in a session of its own and hands it a `Plan` on its standard input; the pipe is a lifeline: until `up`
 writes `keep`, its end (Ctrl-C, a crash) ends the system too. Three children: the store, `ray start --block`, and the
 deployer that puts the gateway on Ray. A store that died is started again on its folder and socket; when Ray's processes
-die, what is left of them is killed and Ray starts again on the same ports. It never gives up; the pauses grow to
-`PAUSE_SECONDS_MAX`. SIGTERM ends everything.
+die, what is left of them is killed and Ray starts again on the same ports. It never gives up, also not when its own
+disk is full; the pauses grow to `PAUSE_SECONDS_MAX`. SIGTERM drains and ends everything.
 """
 
 import argparse
@@ -27,12 +27,13 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.config import load
 from cluster.ports import PortBlock, claim_block
-from cluster.store import shown, store_answers, store_command, store_url_of
+from cluster.store import shown, store_answers, store_command, store_ended, store_url_of
 from cluster.system import (
     LOG_BYTES_MAX,
     Mark,
     SystemRecord,
     child_environment,
+    drain,
     end_processes,
     is_ready,
     log_file,
@@ -45,11 +46,14 @@ from cluster.system import (
 )
 
 TICK_S = 0.1
+ROUND_PAUSE_S = 1.0
 PAUSE_SECONDS_MAX = 10.0
 STEADY_S = 60.0
 DEPLOY_SECONDS_MAX = 120.0
 STORE_END_SECONDS_MAX = 2.0
 LOG_CHECK_S = 10.0
+LOG_LINES = 20
+TROUBLE_CHARS_MAX = 500
 LOGICAL_CPUS = 8
 OBJECT_STORE_BYTES = 200_000_000
 PLAN_BYTES_MAX = 16_384
@@ -157,6 +161,7 @@ class Watchdog:
             embedded_store=not plan.store_url,
             config=plan.config,
             data=data,
+            drain_ms=settings.timing.drain_ms,
             run_folder=run_folder,
             ports=ports,
             watchdog=Mark.of(os.getpid()),
@@ -164,17 +169,21 @@ class Watchdog:
         )
         self.environment = child_environment(self.record)
         self.work = run_folder / "work"
+        self.unwritten = False
+        """The record on disk is not the present one: the disk was full."""
 
     def tick(self) -> None:
         """Look at every part once, start what is due, and write down what changed."""
         self._watch_store()
         self._watch_ray()
         self._watch_deploy()
-        if self.deployed and self.store_ready and self.record.state != "ready":
+        if self.deployed and self.store_ready and self.record.phase != "ready":
             self._note(phase="waiting for the gateway to be ready")
             if is_ready(self.record.url):
                 self._note(state="ready", phase="ready", trouble="", deploy_failures=0)
                 log.info("ready at %s", self.record.url)
+        if self.unwritten:
+            self._note()
         if time.monotonic() - self.logs_checked_s > LOG_CHECK_S:
             self.logs_checked_s = time.monotonic()
             for part in (self.store, self.ray, self.deploy):
@@ -231,11 +240,15 @@ class Watchdog:
 
     def _failed(self, part: Part, code: int) -> None:
         part.pause()
-        last = (tail_of(part.log_path, 1) or ["it said nothing"])[0]
-        trouble = f"{part.name} ended with code {code}: {last.strip()}"
+        state = self.record.state
+        if part is self.store:
+            trouble = store_ended(code, tail_of(part.log_path, LOG_LINES))
+        else:
+            state = "starting"
+            last = (tail_of(part.log_path, 1) or ["it said nothing"])[0]
+            trouble = f"{part.name} ended with code {code}: {last.strip()}"
         log.error("%s; next start in %.1f s", trouble, part.due_s - time.monotonic())
-        state = self.record.state if part is self.store else "starting"
-        self._note(state=state, phase=f"starting {part.name} again", trouble=trouble[:500])
+        self._note(state=state, phase=f"starting {part.name} again", trouble=trouble[:TROUBLE_CHARS_MAX])
 
     def _clear_ray(self) -> None:
         """Kill what Ray has left behind, keep its last logs, and empty its folders for the next start."""
@@ -255,7 +268,7 @@ class Watchdog:
         trouble: str | None = None,
         deploy_failures: int | None = None,
     ) -> None:
-        """Write the record if anything in it has changed."""
+        """Write the record if anything in it has changed. Where it cannot be written, a later round writes it."""
         parts = [self.store, self.ray, self.deploy]
         changes: dict[str, object] = {
             "pids": {part.name: part.mark for part in parts if part.mark is not None},
@@ -264,14 +277,24 @@ class Watchdog:
         given = {"state": state, "phase": phase, "trouble": trouble, "deploy_failures": deploy_failures}
         changes |= {name: value for name, value in given.items() if value is not None}
         changed = self.record.model_copy(update=changes)
-        if changed != self.record or not record_file(self.record.data).exists():
-            self.record = changed
+        if changed == self.record and not self.unwritten and record_file(self.record.data).exists():
+            return
+        self.record = changed
+        try:
             write_record(changed)
+        except OSError as failure:
+            if not self.unwritten:
+                log.error("the record cannot be written for now: %s", failure)
+            self.unwritten = True
+        else:
+            self.unwritten = False
 
     def end(self) -> None:
-        """End everything. Killing Ray loses nothing: what was answered is durable."""
+        """Let what is under way be answered, then end everything. Killing Ray loses nothing that was told."""
         self._note(state="stopping", phase="stopping")
         log.info("stopping")
+        if not drain(self.record.run_folder, self.record.drain_ms / 1000):
+            log.warning("some requests were not answered within %d ms; their callers repeat", self.record.drain_ms)
         self.deploy.kill()
         self.ray.kill()
         end_processes(self.record.run_folder, but_store=True)
@@ -331,7 +354,8 @@ def keep_ray_logs(record: SystemRecord) -> None:
 def bound_log(path: Path) -> None:
     """Move a log that has grown too long aside. Its writer appends, so it goes on in the emptied file."""
     if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
-        shutil.copyfile(path, path.with_suffix(".log.1"))
+        with contextlib.suppress(OSError):  # a full disk keeps what it can; the log is emptied anyway
+            shutil.copyfile(path, path.with_suffix(".log.1"))
         os.truncate(path, 0)
 
 
@@ -380,7 +404,13 @@ def watch(data: Path, lifeline: Lifeline) -> None:
     watchdog = Watchdog(data, plan, block, new_run_folder())
     try:
         while not wanted["end"] and not lifeline.torn(TICK_S):
-            watchdog.tick()
+            try:
+                watchdog.tick()
+            except OSError:
+                if not lifeline.kept:  # while `up` still waits, it is the one to hear
+                    raise
+                log.exception("a round failed; the next one follows")
+                time.sleep(ROUND_PAUSE_S)
     finally:
         watchdog.end()
         block.lock.release()

@@ -59,15 +59,21 @@ class Gateway:
         return build_api(self, stamps=False)
 
     async def ready(self) -> str:
-        """Return the system's id if money can be served. Raises Problem."""
+        """Return the system's id if money can be served. Raises Problem, within `ready_ms`.
+
+        Nothing is ever ended for it: Serve and HAProxy ask whether the replica runs, which needs no store.
+        """
+        deadline_s = asyncio.get_running_loop().time() + self.settings.timing.ready_ms / 1000
         try:
-            await self.journals.ping()
-            self._system = self._system or await self.journals.system_id()
-        except JournalUnavailable as failure:
-            raise problems.refused(Refusal.JOURNAL_UNAVAILABLE) from failure
+            async with asyncio.timeout_at(deadline_s):
+                await self.journals.ping()
+                self._system = self._system or await self.journals.system_id()
+        except (JournalUnavailable, TimeoutError) as failure:
+            raise Problem("journal_unavailable", "The store does not answer, or takes no writes now.") from failure
         try:
-            idle = await self.directory.call(SUPERVISOR, "ready")
-        except ShardUnavailable as failure:
+            async with asyncio.timeout_at(deadline_s):
+                idle = await self.directory.call(SUPERVISOR, "ready")
+        except (ShardUnavailable, TimeoutError) as failure:
             raise Problem("shard_unavailable", "The supervisor does not answer yet.") from failure
         if idle:
             raise Problem("shard_unavailable", f"Not active yet: {', '.join(idle[:5])}.")
