@@ -203,7 +203,7 @@ class ValkeyStore(Store):
         async with deaf_proxy(self.server.url.removeprefix("unix://")) as url:
             distant = RedisJournals(url, self._codec, timeout_ms=self._timeout_ms, system=self.system)
             try:
-                await distant.append(journal._stream, sealed)
+                await distant.append(journal.stream, sealed)
             finally:
                 await distant.close()
 
