@@ -267,7 +267,7 @@ def _trouble(record: SystemRecord, pids: dict[str, int]) -> str:
     if "watchdog" not in pids:
         return "nobody looks after this system, its watchdog was killed; `hongbao up` mends it"
     if record.embedded_store and shutil.disk_usage(record.data).free < DISK_BYTES_MIN:
-        return f"the disk of {record.data} is full: new money is refused, nothing acknowledged is lost; free space there"
+        return f"the disk of {record.data} is full: new money is refused, nothing acknowledged is lost; free some"
     if record.embedded_store and "store" not in pids:
         return record.trouble
     return store_trouble(record.store_url) or record.trouble
