@@ -107,10 +107,10 @@ class Sealer:
         parts = await manifest_of(self._journals, stream)
         end = end_of(parts)
         if end.position == through.position and end.digest != through.chain:
-            raise _another_history(stream, through)
+            raise _another_history(stream, through.position)
         known, trimmed = len(parts), 0
-        lost = (end.position is None or end.position < through.position) and not await self._seal(
-            stream, through, parts
+        lost = (end.position is None or end.position < through.position) and not await self.seal(
+            stream, parts, through.position, through.chain
         )
         parts = await manifest_of(self._journals, stream)
         if not lost:  # a rival that was faster also trims
@@ -119,12 +119,16 @@ class Sealer:
         self._sweep(stream, parts, {part.day for part in parts[known:]})
         return Sealing(0 if lost else len(parts) - known, trimmed)
 
-    async def _seal(self, stream: str, through: Record, parts: list[SealedPart]) -> bool:
-        """Add what is missing up to `through` to the manifest; False if a rival was faster."""
+    async def seal(self, stream: str, parts: list[SealedPart], through: Position, digest: bytes | None = None) -> bool:
+        """Add what the manifest (`parts`) lacks up to `through`; False if a rival was faster. Trims nothing.
+
+        `digest` is the chain that must stand there; None: whatever the elements give.
+        Raises JournalUnavailable, JournalCorrupt.
+        """
         chain = end_of(parts).chain(self._codec, stream)
         known = len(parts)
         draft = _Draft(Stand.of(chain), parts[-1].stamp_ms if parts else 0)
-        async for position, payload in self._journals.read(stream, chain.position, through.position):
+        async for position, payload in self._journals.read(stream, chain.position, through):
             before = Stand.of(chain)
             events = chain.take(position, payload)
             stamp_ms = max([draft.stamp_ms, *map(stamp_of, events)])
@@ -134,9 +138,9 @@ class Sealer:
                 known += 1
                 draft = _Draft(before, draft.stamp_ms)
             draft.add(row_of(position, payload, events, before.version + 1), stamp_ms)
-        if chain.position != through.position:
-            raise corrupt(stream, through.position, f"is missing: the stream was read up to {chain.position}")
-        if chain.digest != through.chain:
+        if chain.position != through:
+            raise corrupt(stream, through, f"is missing: the stream was read up to {chain.position}")
+        if digest not in (None, chain.digest):
             raise _another_history(stream, through)
         return await self._add(stream, draft, Stand.of(chain), known)
 
@@ -174,5 +178,5 @@ class Sealer:
                     self._archive.delete(path)
 
 
-def _another_history(stream: str, through: Record) -> JournalCorrupt:
-    return corrupt(stream, through.position, "does not give the chain that the snapshot there has")
+def _another_history(stream: str, through: Position) -> JournalCorrupt:
+    return corrupt(stream, through, "does not give the chain that the snapshot there has")
