@@ -1,0 +1,298 @@
+"""Backup: one instant of a whole system in a folder (or at any pyarrow.fs URL), and a system made of it again.
+
+Journals only grow, so noting where every stream stands in ONE step of the store is the image; what stands up to there
+is then read at leisure, while a hold keeps trims and dropped snapshots off. What was answered later is not in it.
+
+| file | holds |
+|---|---|
+| `backup.json` | `Backup`: written last, so a folder without it is no backup |
+| `journal/…` | every element of every stream, in parts as the archive has them: the sealed ones copied, the rest sealed here |
+| `snapshots/<stream>.snapshot` | the snapshot that activations start from |
+| `packets/<stream>/<n>.parquet` | records of passivated packets: `packet_id` string, `record` binary, never null |
+| `keys.json` | the platform's keys (0600 in a folder): without them open packets cannot be split. Guard the folder |
+
+A restore goes into an empty store and is a system only when its last step is done. It checks every element's chain and
+every file's SHA-256, and every stream starts above each epoch that is known here or in the archive it goes on with.
+"""
+
+import hashlib
+import io
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from actors.errors import JournalCorrupt, OperatingFailure
+from actors.packet.state import decode_record
+from actors.ports import Position
+from cluster.journal.archive import Archive, SealedPart, end_of, epoch_max_in, manifest_of, read_exactly, verify_part
+from cluster.journal.codec import Codec, following
+from cluster.journal.memory import MemoryJournals
+from cluster.journal.redis import RedisJournals
+from cluster.journal.shelf import StreamCut
+from cluster.journal.snapshot import READ_CHUNK, decode_record as decode_snapshot
+from cluster.sealing import PartBounds, Sealer
+
+INDEX = "backup.json"
+KEYS = "keys.json"
+RECORDS_MAX = 50_000
+"""Records of packets in one file, and in memory."""
+
+ELEMENTS_MAX = 256
+"""Elements put back in one step of the store."""
+
+RESTORER = "restore"
+"""The host that the fence of a restore names."""
+
+Store = RedisJournals | MemoryJournals
+Report = Callable[[str], None]
+
+
+class NotRestorable(OperatingFailure):
+    """The backup cannot be restored there. The message says what to do."""
+
+
+class File(msgspec.Struct, frozen=True):
+    """One file of a backup."""
+
+    path: str
+    sha256: bytes
+
+
+class StreamBackup(msgspec.Struct, frozen=True):
+    """One stream: `parts` hold it from its first element to `last`; the first `sealed` of them were in the archive."""
+
+    last: tuple[int, int] | None
+    version: int
+    sealed: int
+    parts: list[SealedPart]
+    snapshot: File | None
+    snapshot_at: tuple[int, int] | None
+    records: list[File]
+
+
+class Backup(msgspec.Struct, frozen=True):
+    """What a backup holds. `made_ms` is wall time, for people; nothing is decided by it."""
+
+    format: Literal[1]
+    system: str
+    packet_streams: int
+    wallet_streams: int
+    kinds: dict[str, str]
+    made_ms: int
+    clock_offset_ms: int
+    streams: dict[str, StreamBackup]
+
+
+class _Rest:
+    """A stream's journal up to the cut, as a sealer sees it: the manifest so far, to which only this backup adds."""
+
+    def __init__(self, store: Store, parts: Sequence[SealedPart], last: Position) -> None:
+        self.parts = list(parts)
+        self._store = store
+        self._last = last
+
+    async def sealed_parts(self, stream: str) -> list[bytes]:
+        """Return the manifest."""
+        return [part.encode() for part in self.parts]
+
+    async def add_sealed_parts(self, stream: str, known: int, parts: Sequence[bytes]) -> bool:
+        """Take parts in."""
+        assert known == len(self.parts), "nobody else adds to a backup"
+        self.parts += [msgspec.msgpack.decode(part, type=SealedPart) for part in parts]
+        return True
+
+    async def last_position(self, stream: str) -> Position | None:
+        """Return where the cut was."""
+        return self._last
+
+    async def trim(self, stream: str, through: Position) -> int:
+        """Do nothing: a backup only reads."""
+        return 0
+
+    def read(
+        self, stream: str, after: Position | None, through: Position | None, chunk: int = READ_CHUNK
+    ) -> AsyncIterator[tuple[Position, bytes]]:
+        """Read the live stream."""
+        return self._store.read(stream, after, through, chunk)
+
+    async def load_snapshot(self, stream: str, position: Position | None = None) -> None:
+        """Have none: a sealer needs none."""
+        return None
+
+
+class Places(NamedTuple):
+    """Where a system's elements are, and where the backup goes or is."""
+
+    store: Store
+    codec: Codec
+    archive: Archive
+    backup: Archive
+
+
+async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, report: Report) -> Backup:
+    """Write a backup of the system as it stands now; it may run on.
+
+    Raises JournalUnavailable, JournalCorrupt: the folder is no backup, delete it and try again.
+    """
+    store = places.store
+    layout, kinds = await store.layout(), await store.streams()
+    if places.backup.read(INDEX) is not None:
+        raise NotRestorable("there is a backup already; give another folder")
+    cut = await store.cut(hold_ms)
+    try:
+        streams = {}
+        for stream, stood in cut.streams.items():
+            report(f"reading {stream}")
+            streams[stream] = await _save(places, stream, stood, bounds)
+    finally:
+        await store.release()
+    made = Backup(
+        format=1,
+        system=await store.system_id(),
+        packet_streams=layout[0],
+        wallet_streams=layout[1],
+        kinds=kinds,
+        made_ms=time.time_ns() // 1_000_000,
+        clock_offset_ms=cut.clock_offset_ms,
+        streams=streams,
+    )
+    places.backup.write(KEYS, keys)
+    places.backup.write(INDEX, msgspec.json.format(msgspec.json.encode(made)))
+    return made
+
+
+async def _save(places: Places, stream: str, stood: StreamCut, bounds: PartBounds) -> StreamBackup:
+    """Write one stream up to the cut."""
+    parts = (await manifest_of(places.store, stream))[: stood.sealed]
+    for part in parts:
+        places.backup.write(part.path, read_exactly(places.archive, stream, part))
+    if stood.last is None:
+        return StreamBackup(None, 0, 0, [], None, None, [])
+    rest = _Rest(places.store, parts, stood.last)
+    if end_of(parts).position != stood.last:
+        await Sealer(rest, places.codec, places.backup, bounds).seal(stream, list(parts), stood.last)
+    snapshot = None
+    if stood.snapshot is not None:
+        record = await places.store.load_snapshot(stream, stood.snapshot)
+        assert record is not None, "a named snapshot is found or reported missing"
+        snapshot = _write(places.backup, f"snapshots/{stream}.snapshot", record.encode())
+    version = end_of(rest.parts).version
+    records = [file async for file in _save_records(places, stream, version)]
+    return StreamBackup(stood.last, version, len(parts), rest.parts, snapshot, stood.snapshot, records)
+
+
+async def _save_records(places: Places, stream: str, version: int) -> AsyncIterator[File]:
+    """Write the records of packets that had ended by the cut: a later end is not part of this past."""
+    held: dict[str, bytes] = {}
+    count = 0
+    async for packet_id, record in places.store.packet_records(stream):
+        if decode_record(record).ended_version <= version:
+            held[packet_id] = record
+        if len(held) == RECORDS_MAX:
+            yield _write_records(places.backup, f"packets/{stream}/{count:06d}.parquet", held)
+            held, count = {}, count + 1
+    if held:
+        yield _write_records(places.backup, f"packets/{stream}/{count:06d}.parquet", held)
+
+
+def _write_records(backup: Archive, path: str, records: dict[str, bytes]) -> File:
+    table = pa.table({"packet_id": pa.array(records, pa.string()), "record": pa.array(records.values(), pa.binary())})
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="ZSTD")
+    return _write(backup, path, sink.getvalue())
+
+
+def _write(backup: Archive, path: str, content: bytes) -> File:
+    backup.write(path, content)
+    return File(path, hashlib.sha256(content).digest())
+
+
+def read_index(backup: Archive) -> Backup:
+    """Return what a backup holds. Raises NotRestorable: it is none."""
+    content = backup.read(INDEX)
+    if content is None:
+        raise NotRestorable(f"there is no {INDEX}; give the folder or URL that `hongbao backup` wrote")
+    try:
+        return msgspec.json.decode(content, type=Backup)
+    except msgspec.MsgspecError as error:
+        raise NotRestorable(f"{INDEX} is damaged: {error}") from error
+
+
+async def restore(places: Places, saved: Backup, report: Report) -> None:
+    """Make the system of a backup in an empty store.
+
+    Dying anywhere leaves a store that is no system yet: empty it and restore again.
+    Raises NotRestorable, JournalUnavailable, JournalCorrupt naming the damaged element or file.
+    """
+    store = places.store
+    if not await store.is_empty():
+        raise NotRestorable("the store is not empty; restore into a new data folder or an empty store")
+    for stream, one in saved.streams.items():
+        report(f"writing {stream}")
+        await _put_back(places, stream, one)
+    if saved.clock_offset_ms:
+        await store.advance_clock(saved.clock_offset_ms)
+    await store.create_system(saved.packet_streams, saved.wallet_streams, saved.kinds, saved.system)
+
+
+async def _put_back(places: Places, stream: str, saved: StreamBackup) -> None:
+    store = places.store
+    if saved.last is None:
+        return
+    chain = end_of([]).chain(places.codec, stream)
+    for number, part in enumerate(saved.parts):
+        content = read_exactly(places.backup, stream, part)
+        verify_part(places.codec, stream, part, content, chain)
+        if number < saved.sealed:
+            places.archive.write(part.path, content)
+            await store.add_sealed_parts(stream, number, [part.encode()])
+            continue
+        table = pq.ParquetFile(pa.BufferReader(content)).read(columns=["epoch", "seq", "payload"])
+        elements = [(Position(row["epoch"], row["seq"]), row["payload"]) for row in table.to_pylist()]
+        for at in range(0, len(elements), ELEMENTS_MAX):
+            await store.put_elements(stream, elements[at : at + ELEMENTS_MAX])
+    last = Position(*saved.last)
+    if chain.position != last:
+        raise JournalCorrupt(f"journal {stream}: the backup ends at {chain.position}, not at {last}")
+    # Above everything that the lost store may have sealed after the backup was made.
+    epoch = max(last.epoch, epoch_max_in(places.archive, stream)) + 1
+    fence = following(places.codec.fence(RESTORER), last)
+    await store.put_elements(stream, [(Position(epoch, 0), fence)])
+    if saved.snapshot is not None and saved.snapshot_at is not None:
+        position = Position(*saved.snapshot_at)
+        await store.write_snapshot(decode_snapshot(stream, position, _read(places.backup, saved.snapshot)))
+        await store.adopt_snapshot(stream, position)
+    for file in saved.records:
+        table = pq.ParquetFile(pa.BufferReader(_read(places.backup, file))).read()
+        ids, records = table["packet_id"].to_pylist(), table["record"].to_pylist()
+        for at in range(0, len(ids), ELEMENTS_MAX):
+            kept = dict(zip(ids[at : at + ELEMENTS_MAX], records[at : at + ELEMENTS_MAX], strict=True))
+            await store.keep_packets(stream, kept)
+
+
+def _read(backup: Archive, file: File) -> bytes:
+    content = backup.read(file.path)
+    if content is None:
+        raise NotRestorable(f"the file {file.path} is missing from the backup")
+    if hashlib.sha256(content).digest() != file.sha256:
+        raise NotRestorable(f"the file {file.path} of the backup is damaged: its SHA-256 differs")
+    return content
+
+
+def keys_of(backup: Archive) -> bytes:
+    """Return the keys file of a backup. Raises NotRestorable."""
+    content = backup.read(KEYS)
+    if content is None:
+        raise NotRestorable(f"there is no {KEYS} in the backup; without the platform's keys its packets cannot be split")
+    return content
+
+
+def guard(folder: Path) -> None:
+    """Make the folder of a backup, readable by nobody else: it holds keys."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    folder.chmod(0o700)

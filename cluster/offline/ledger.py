@@ -1,0 +1,139 @@
+"""Ledger: gives a command the journals and the archive of a system, whether it runs or not, to read only.
+
+Of a running system its own store is read. On the folder of a stopped one the embedded store is started for the time of
+the command, under the lock that a watchdog takes, so that `hongbao up` cannot start meanwhile. It ends with the
+command, also if that is killed. (As at every start, the store itself may drop a last write that was torn and never answered.)
+"""
+
+import contextlib
+import ctypes
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock, Timeout
+
+from actors.errors import OperatingFailure
+from cluster.config import Settings, load
+from cluster.journal.archive import Archive
+from cluster.offline.reading import Sources
+from cluster.shards import open_journals
+from cluster.store import check_store, store_answers, store_command, store_url_of
+from cluster.system import SystemRecord, new_run_folder, read_record, remove_run_folder, tail_of
+
+STORE_START_SECONDS_MAX = 600.0
+STORE_END_SECONDS_MAX = 5.0
+POLL_S = 0.05
+_PR_SET_PDEATHSIG = 1
+
+
+class LedgerUnavailable(OperatingFailure):
+    """There is nothing to read, or not now. The message says what to do."""
+
+
+class Ledger(NamedTuple):
+    """Where everything is. `record` is that of the running system, None if it is stopped or somewhere else."""
+
+    settings: Settings
+    record: SystemRecord | None
+
+
+@contextlib.contextmanager
+def ledger_of(
+    data: Path, config: str, store_url: str | None, archive_url: str | None, report: Callable[[str], None]
+) -> Iterator[Ledger]:
+    """Open the system of a data folder, or with `store_url` the one in that store, whose archive is then named too.
+
+    Raises LedgerUnavailable, cluster.store.StoreUnusable: one line each.
+    """
+    named = {"archive_url": archive_url} if archive_url else {}
+    if store_url:
+        check_store(store_url, report)
+        yield Ledger(load(config, store_url=store_url, **named), None)
+        return
+    record = read_record(data)
+    if record is not None and record.watchdog.alive() and store_answers(record.store_url):
+        yield Ledger(_settings(data, record.config, record.store_url, named), record)
+        return
+    settings = _settings(data, config, "", named)
+    if settings.store_url:
+        raise LedgerUnavailable(f"the system of {data} has its store elsewhere; give --store-url {settings.store_url}")
+    with _embedded_store(data, report) as url:
+        yield Ledger(settings.model_copy(update={"store_url": url}), None)
+
+
+def _settings(data: Path, config: str, store_url: str, named: dict[str, str]) -> Settings:
+    override = {"store_url": store_url} if store_url else {}
+    settings = load(config, **override, **named)
+    if settings.archive_url:
+        return settings
+    return settings.model_copy(update={"archive_url": str(data / "archive")})
+
+
+@contextlib.contextmanager
+def _embedded_store(data: Path, report: Callable[[str], None]) -> Iterator[str]:
+    """Run the store of a stopped system and yield its address."""
+    folder = data / "store"
+    if not folder.is_dir():
+        raise LedgerUnavailable(f"{data} holds no system; `hongbao up` makes one, --data names another folder")
+    try:
+        lock = FileLock(data / "watchdog.lock", timeout=0, mode=0o600).acquire()
+    except Timeout:
+        raise LedgerUnavailable(f"the system of {data} is just starting or ending; try again in a minute") from None
+    run_folder = new_run_folder()
+    try:
+        socket = run_folder / "store.sock"
+        log = run_folder / "work" / "store.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*store_command(folder, socket), "--auto-aof-rewrite-percentage", "0"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=run_folder / "work",
+                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+            )
+        try:
+            report("starting the store of a stopped system")
+            _wait(process, store_url_of(socket), log)
+            yield store_url_of(socket)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STORE_END_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+    finally:
+        remove_run_folder(run_folder)
+        lock.lock.release()
+
+
+def _end_with_parent() -> None:
+    """Between fork and exec: die with the command, so that no second server ever meets this one on the same files."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+    deadline = time.monotonic() + STORE_START_SECONDS_MAX
+    while not store_answers(url):
+        if process.poll() is not None:
+            last = " ".join(tail_of(log, 1)) or "it said nothing"
+            raise LedgerUnavailable(f"the store ended with code {process.returncode}: {last}")
+        if time.monotonic() > deadline:
+            raise LedgerUnavailable(f"the store did not read its files within {STORE_START_SECONDS_MAX:.0f} s")
+        time.sleep(POLL_S)
+
+
+@contextlib.asynccontextmanager
+async def sources_of(settings: Settings) -> AsyncIterator[Sources]:
+    """Connect to the journals and the archive of a configuration."""
+    journals = open_journals(settings)
+    try:
+        yield Sources(journals, journals.codec, Archive(settings.archive_url))
+    finally:
+        await journals.close()
