@@ -206,6 +206,13 @@ class Archive:
             selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
             return [f"{folder}/{found.base_name}" for found in self._fs.get_file_info(selector)]
 
+    def epoch_max(self, stream: str) -> int:
+        """Return the greatest epoch that any file of a stream tells by its name, in a manifest or not; 0: none."""
+        with self._answering(stream):
+            selector = pafs.FileSelector(f"{self._root}/journal", allow_not_found=True, recursive=True)
+            paths = [found.path for found in self._fs.get_file_info(selector) if f"/stream={stream}/" in found.path]
+        return max((position.epoch for path in paths if (position := last_of(path)) is not None), default=0)
+
     def delete(self, path: str) -> None:
         """Delete a file; nothing if somebody else was faster."""
         with self._answering(path), contextlib.suppress(FileNotFoundError):
@@ -252,6 +259,14 @@ def first_of(path: str) -> Position | None:
         return None
 
 
+def last_of(path: str) -> Position | None:
+    """Return the last position that a file's name tells, None if it is not of ours."""
+    try:
+        return position_of(path.rpartition("/")[2].partition("_")[2].partition(".")[0])
+    except ValueError:
+        return None
+
+
 def day_of(stamp_ms: int) -> str:
     """Return the day of a stamp, UTC."""
     return datetime.fromtimestamp(stamp_ms / 1000, UTC).strftime("%Y-%m-%d")
@@ -275,6 +290,7 @@ def parquet_of(rows: list[Row]) -> bytes:
         sink,
         row_group_size=ROW_GROUP_ELEMENTS,
         compression=dict.fromkeys(["epoch", "seq", "first_version", *leaves], "ZSTD") | {"payload": "NONE"},
+        write_statistics=["epoch", "seq", "first_version", *leaves],
         use_dictionary=[f"lines.list.element.{name}" for name in _WORDS],
     )
     return sink.getvalue()
@@ -350,6 +366,9 @@ def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | No
     rows: list[Row] = []
     for epoch, seq, payload in zip(*(table[name].to_pylist() for name in ("epoch", "seq", "payload")), strict=True):
         position, version = Position(epoch, seq), chain.version
+        if not part.first <= position <= part.last:
+            due = Position(rows[-1].position.epoch, rows[-1].position.seq + 1) if rows else Position(*part.first)
+            raise corrupt(stream, due, f"is not in its place: {part.path} has {position} there")
         events = chain.take(position, payload)
         verified.append(Verified(position, events, chain.version, chain.digest))
         rows.append(row_of(position, payload, events, version + 1))

@@ -139,6 +139,16 @@ class MemoryJournals(Shelf):
         self._check_running()
         return self._system_id
 
+    async def layout(self) -> tuple[int, int]:
+        """Return the packet and wallet streams of the system; zeros before it is created. Raises JournalUnavailable."""
+        self._check_running()
+        return self._layout or (0, 0)
+
+    async def is_empty(self) -> bool:
+        """Tell whether the store holds nothing of any system. Raises JournalUnavailable."""
+        self._check_running()
+        return not (self.stored or self.books or self._layout)
+
     async def streams(self) -> dict[str, str]:
         """Return the catalogue: every stream and its kind. Raises JournalUnavailable."""
         self._check_running()

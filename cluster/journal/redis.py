@@ -202,6 +202,17 @@ class RedisJournals(Shelf):
         found = await self._ask(self._client.hget(self._key("system"), "id"))
         return "" if found is None else str(found.decode())
 
+    async def layout(self) -> tuple[int, int]:
+        """Return the packet and wallet streams of the system; zeros before it is created. Raises JournalUnavailable."""
+        found = await self._ask(self._client.hmget(self._key("system"), "packet_streams", "wallet_streams"))
+        return int(found[0] or 0), int(found[1] or 0)
+
+    async def is_empty(self) -> bool:
+        """Tell whether the store holds nothing of any system of this name. Raises JournalUnavailable."""
+        async for _ in self._client.scan_iter(match=self._key("*"), count=SCAN_COUNT):
+            return False
+        return True
+
     async def streams(self) -> dict[str, str]:
         """Return the catalogue: every stream and its kind. Raises JournalUnavailable."""
         found = await self._ask(self._client.hgetall(self._key("catalogue")))

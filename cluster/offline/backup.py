@@ -6,7 +6,7 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 | file | holds |
 |---|---|
 | `backup.json` | `Backup`: written last, so a folder without it is no backup |
-| `journal/…` | every element of every stream, in parts as the archive has them: the sealed ones copied, the rest sealed here |
+| `journal/…` | every element of every stream in parts, as an archive has them: sealed ones copied, the rest sealed here |
 | `snapshots/<stream>.snapshot` | the snapshot that activations start from |
 | `packets/<stream>/<n>.parquet` | records of passivated packets: `packet_id` string, `record` binary, never null |
 | `keys.json` | the platform's keys (0600 in a folder): without them open packets cannot be split. Guard the folder |
@@ -29,12 +29,13 @@ import pyarrow.parquet as pq
 from actors.errors import JournalCorrupt, OperatingFailure
 from actors.packet.state import decode_record
 from actors.ports import Position
-from cluster.journal.archive import Archive, SealedPart, end_of, epoch_max_in, manifest_of, read_exactly, verify_part
+from cluster.journal.archive import Archive, SealedPart, end_of, manifest_of, read_exactly, verify_part
 from cluster.journal.codec import Codec, following
 from cluster.journal.memory import MemoryJournals
 from cluster.journal.redis import RedisJournals
 from cluster.journal.shelf import StreamCut
-from cluster.journal.snapshot import READ_CHUNK, decode_record as decode_snapshot
+from cluster.journal.snapshot import READ_CHUNK
+from cluster.journal.snapshot import decode_record as decode_snapshot
 from cluster.sealing import PartBounds, Sealer
 
 INDEX = "backup.json"
@@ -260,7 +261,7 @@ async def _put_back(places: Places, stream: str, saved: StreamBackup) -> None:
     if chain.position != last:
         raise JournalCorrupt(f"journal {stream}: the backup ends at {chain.position}, not at {last}")
     # Above everything that the lost store may have sealed after the backup was made.
-    epoch = max(last.epoch, epoch_max_in(places.archive, stream)) + 1
+    epoch = max(last.epoch, places.archive.epoch_max(stream)) + 1
     fence = following(places.codec.fence(RESTORER), last)
     await store.put_elements(stream, [(Position(epoch, 0), fence)])
     if saved.snapshot is not None and saved.snapshot_at is not None:
@@ -288,7 +289,9 @@ def keys_of(backup: Archive) -> bytes:
     """Return the keys file of a backup. Raises NotRestorable."""
     content = backup.read(KEYS)
     if content is None:
-        raise NotRestorable(f"there is no {KEYS} in the backup; without the platform's keys its packets cannot be split")
+        raise NotRestorable(
+            f"there is no {KEYS} in the backup; without the platform's keys its packets cannot be split"
+        )
     return content
 
 

@@ -1,0 +1,217 @@
+"""Backup: one instant of a system, and a system made of it again that nobody can tell from the first."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import JournalCorrupt
+from actors.ledger.transfer import AdoptSnapshot, Done
+from actors.packet.messages import Grab, View
+from actors.ports import Position
+from actors.wallet.messages import CreditSandbox, ReadStatement, ReadWallet, Send
+from cluster.journal.archive import Archive, manifest_of
+from cluster.journal.codec import platform_codec
+from cluster.journal.memory import MemoryJournals
+from cluster.offline import backup
+from cluster.offline.backup import NotRestorable, Places
+from cluster.sealing import PartBounds, Sealer
+from cluster.snapshots import empty_machine, fold
+from tests.simulation.loop import simulated
+from tests.simulation.system import KEYS, TENANT, System
+
+LAYOUT = {"packet_streams": 2, "wallet_streams": 2}
+BOUNDS = PartBounds(elements_max=50, bytes_max=1_000_000)
+HOLD_MS = 60_000
+USERS = [f"u{n}" for n in range(5)]
+
+
+class Bench:
+    """A system with a past: open, drained, expired and passivated packets, sealed parts, a snapshot, a moved clock."""
+
+    def __init__(self, system: System, folder: Path) -> None:
+        self.system = system
+        self.archive = Archive(str(folder / "archive"))
+        self.backup = Archive(str(folder / "backup"))
+        self.packets: list[str] = []
+
+    @classmethod
+    async def start(cls, folder: Path) -> "Bench":
+        system = await System.start(layout=LAYOUT, timing={"passivate_after_ms": 0})
+        bench = cls(system, folder)
+        await system.service.wallet(CreditSandbox(TENANT, "alice", 100_000))
+        for turn in range(3):
+            for n in range(4):
+                await bench.send(f"{turn}-{n}", 2 + n)
+            await bench.grab()
+            await system.settle()
+            await system.tick()
+            if turn < 2:
+                for stream in system.settings.layout.streams():
+                    await bench.tend(stream)
+        await system.journals.advance_clock(7)
+        return bench
+
+    async def send(self, key: str, count: int) -> None:
+        funded = await self.system.service.send(Send(TENANT, "alice", key, "lucky", 100 * count, count, ""))
+        self.packets.append(funded.funding.packet_id)
+
+    async def grab(self) -> None:
+        wanted = [(packet, user) for packet in self.packets[-4:] for user in USERS[:3]]
+        await self.system.service.grabs(wanted, TENANT)
+
+    async def tend(self, stream: str) -> None:
+        """Take a snapshot, seal behind the one before it."""
+        system, journals = self.system, self.system.journals
+        older = await journals.load_snapshot(stream)
+        record = await fold(journals, journals.codec, stream, empty_machine(stream, system.settings, KEYS))
+        assert record is not None
+        await journals.write_snapshot(record)
+        [[reply]] = await system.directory.ask([(stream, [AdoptSnapshot(*record.position, record.version)])])
+        assert reply == Done()
+        await journals.adopt_snapshot(stream, record.position)
+        if older is not None:
+            await Sealer(journals, journals.codec, self.archive, BOUNDS).run(stream, older)
+
+    def places(self, store: MemoryJournals, archive: Archive) -> Places:
+        return Places(store, store.codec, archive, self.backup)
+
+    async def make(self) -> backup.Backup:
+        return await backup.make(self.places(self.system.journals, self.archive), b"{}", BOUNDS, HOLD_MS, print)
+
+    async def restored(self, folder: Path) -> System:
+        journals = MemoryJournals(platform_codec())
+        places = self.places(journals, Archive(str(folder / "new archive")))
+        await backup.restore(places, backup.read_index(self.backup), print)
+        again = System(self.system.settings, journals)
+        again.clock.ms = self.system.clock.ms
+        for host in self.system.members:
+            again.replace(host)
+        return again
+
+    async def answers(self, system: System) -> list[Any]:
+        """Ask everything that can be asked."""
+        told: list[Any] = []
+        for packet in self.packets:
+            for command in (View(packet, TENANT), *(Grab(packet, TENANT, user) for user in (*USERS[:3], "alice"))):
+                if isinstance(command, View) or command.user != "alice":
+                    told += await system.service._ask_packets(system.service._stream_of(packet) or "", [command])
+        for user in ("alice", *USERS):
+            told.append(await system.service.wallet(ReadWallet(TENANT, user)))
+            told.append(await system.service.wallet(ReadStatement(TENANT, user, 50, None)))
+        return told
+
+
+@simulated
+async def test_a_restored_system_answers_everything_as_the_first_did(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    saved = await bench.make()
+    assert any(stream.sealed for stream in saved.streams.values())
+    assert any(stream.records for stream in saved.streams.values())
+    before = await bench.answers(bench.system)
+    again = await bench.restored(tmp_path)
+    assert await bench.answers(again) == before
+    report = await again.audit()
+    assert report.clean
+    assert report.funded_fen == (await bench.system.audit()).funded_fen
+    assert await again.journals.system_id() == await bench.system.journals.system_id()
+    assert await again.journals.clock_offset_ms() == 7
+
+
+@simulated
+async def test_what_happens_during_a_backup_is_not_in_it_and_breaks_nothing(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    before = await bench.answers(bench.system)
+    gate = bench.system.journals.hold("shelf", applied=True)
+    making = asyncio.ensure_future(bench.make())
+    await gate.reached()  # the cut was made, nothing has been read yet
+    earlier = list(bench.packets)
+    for n in range(4):
+        await bench.send(f"later-{n}", 2)
+    await bench.grab()
+    await bench.system.settle()
+    await bench.system.tick()  # they end and leave memory: their records are of a time after the cut
+    for stream in bench.system.settings.layout.streams():
+        await bench.tend(stream)
+    gate.release()
+    await making
+    bench.packets = earlier
+    again = await bench.restored(tmp_path)
+    assert await bench.answers(again) == before
+    assert (await again.audit()).clean
+    for n in range(4):  # their keys and ids were never used in this past
+        await again.service.send(Send(TENANT, "alice", f"later-{n}", "lucky", 200, 2, ""))
+
+
+@simulated
+async def test_a_restored_stream_starts_above_every_epoch_that_the_archive_has_seen(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    saved = await bench.make()
+    stream, last = next((name, s.last) for name, s in saved.streams.items() if s.last)
+    assert last is not None
+    lost = f"journal/day=2026-01-01/stream={stream}/{last[0] + 5}-0_{last[0] + 9}-3.00000000.parquet"
+    Archive(str(tmp_path / "new archive")).write(lost, b"sealed by the store that was lost")
+    again = await bench.restored(tmp_path)
+    shell = await next(m for m in again.members.values() if stream in m._streams).shell(stream)
+    assert shell.epoch == last[0] + 9 + 2
+
+
+@simulated
+async def test_a_backup_goes_into_an_empty_store_only(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    saved = await bench.make()
+    with pytest.raises(NotRestorable, match="the store is not empty"):
+        await backup.restore(bench.places(bench.system.journals, bench.archive), saved, print)
+    with pytest.raises(NotRestorable, match="give another folder"):
+        await bench.make()
+
+
+@simulated
+async def test_a_folder_without_its_last_file_is_no_backup(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    await bench.make()
+    bench.backup.delete(backup.INDEX)
+    with pytest.raises(NotRestorable, match=r"there is no backup\.json"):
+        backup.read_index(bench.backup)
+
+
+@simulated
+async def test_whatever_is_damaged_in_a_backup_is_named_and_makes_no_system(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    saved = await bench.make()
+    one = next(stream for stream in saved.streams.values() if stream.records and stream.snapshot)
+    assert one.snapshot is not None
+    for path in (one.parts[0].path, one.parts[-1].path, one.snapshot.path, one.records[0].path):
+        whole = bench.backup.read(path)
+        assert whole is not None
+        bench.backup.write(path, whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
+        journals = MemoryJournals(platform_codec())
+        with pytest.raises((JournalCorrupt, NotRestorable), match="damaged"):
+            await backup.restore(bench.places(journals, Archive(str(tmp_path / path[-9:]))), saved, print)
+        assert await journals.system_id() == ""
+        bench.backup.write(path, whole)
+
+
+@simulated
+async def test_a_backup_holds_trims_off_while_it_reads_and_not_longer(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    gate = bench.system.journals.hold("read", applied=True)
+    making = asyncio.ensure_future(bench.make())
+    await gate.reached()
+    assert bench.system.journals.held
+    gate.release()
+    await making
+    assert not bench.system.journals.held
+
+
+@simulated
+async def test_the_manifest_goes_with_the_backup_so_sealing_goes_on_behind_it(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    saved = await bench.make()
+    again = await bench.restored(tmp_path)
+    for stream, one in saved.streams.items():
+        assert await manifest_of(again.journals, stream) == one.parts[: one.sealed]
+        if one.last is not None:
+            found = await again.journals.last_position(stream)
+            assert found == Position(one.last[0] + 1, 0)
