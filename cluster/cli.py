@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, deploying, system, tokens
+from cluster.commands import asking, backups, deploying, system, tokens
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
@@ -21,6 +21,8 @@ COMMANDS = (
     asking.audit,
     asking.demo,
     tokens.token,
+    backups.backup,
+    backups.restore,
     deploying.serve_config,
 )
 """In the order of `hongbao --help`."""

@@ -107,6 +107,7 @@ class Timing(_Section):
     store_timeout_ms: PositiveInt
     snapshot_events: PositiveInt
     passivate_after_ms: NonNegativeInt
+    backup_hold_ms: PositiveInt
 
 
 class Settings(BaseSettings):

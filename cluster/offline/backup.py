@@ -6,7 +6,7 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 | file | holds |
 |---|---|
 | `backup.json` | `Backup`: written last, so a folder without it is no backup |
-| `journal/…` | every element of every stream in parts, as an archive has them: sealed ones copied, the rest sealed here |
+| `journal/…` | every element of every stream, in parts as an archive has them: copied, or sealed for this |
 | `snapshots/<stream>.snapshot` | the snapshot that activations start from |
 | `packets/<stream>/<n>.parquet` | records of passivated packets: `packet_id` string, `record` binary, never null |
 | `keys.json` | the platform's keys (0600 in a folder): without them open packets cannot be split. Guard the folder |

@@ -1,0 +1,137 @@
+"""Backup commands: write one instant of a system, running or stopped, and make a system of it again."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.commands.terminal import AsJson, Config, Data, Failure, err, out, print_json, progress
+
+if TYPE_CHECKING:
+    from cluster.config import Settings
+    from cluster.journal.archive import Archive
+    from cluster.offline.backup import Backup, Places
+
+StoreUrl = Annotated[str | None, typer.Option(help="Redis or Valkey, if it is not the data folder's own.")]
+ArchiveUrl = Annotated[str | None, typer.Option(help="Place of sealed journals, if it is not the data folder's own.")]
+
+
+def backup(
+    target: Annotated[str, typer.Argument(help="New folder, or a URL that pyarrow.fs knows (s3://…).")],
+    data: Data = None,
+    config: Config = "local",
+    store_url: StoreUrl = None,
+    archive_url: ArchiveUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a backup of a system as it stands now, with its keys: guard it. The system may run on."""
+    from cluster.commands.tokens import KEYS_FILE
+    from cluster.config import data_folder
+    from cluster.journal.archive import Archive
+    from cluster.offline import backup as backups
+    from cluster.offline.ledger import ledger_of
+    from cluster.sealing import PartBounds
+
+    folder = data_folder(data)
+    keys = folder / KEYS_FILE
+    if not keys.exists():
+        raise Failure(f"{keys} does not exist; --data names the folder of a system")
+    if "://" not in target:
+        backups.guard(Path(target))
+    place = Archive(target)
+    with progress("Backing up") as report, ledger_of(folder, config, store_url, archive_url, report) as ledger:
+        settings = ledger.settings
+        bounds = PartBounds(settings.bounds.seal_elements_max, settings.bounds.seal_bytes_max)
+
+        async def make() -> "Backup":
+            async with _places(settings, place) as places:
+                return await backups.make(places, keys.read_bytes(), bounds, settings.timing.backup_hold_ms, report)
+
+        made = asyncio.run(make())
+    _show(target, made, as_json)
+
+
+def restore(
+    source: Annotated[str, typer.Argument(help="What `hongbao backup` wrote: a folder or a URL.")],
+    data: Data = None,
+    config: Config = "local",
+    store_url: StoreUrl = None,
+    archive_url: ArchiveUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the system of a backup in a new data folder (or an empty store); `hongbao up` then resumes it."""
+    from cluster.config import data_folder
+    from cluster.journal.archive import Archive
+    from cluster.offline import backup as backups
+    from cluster.offline.ledger import ledger_of
+
+    folder, place = data_folder(data), Archive(source)
+    saved, keys = backups.read_index(place), backups.keys_of(place)
+    with (
+        _new_folder(folder, keys),
+        progress("Restoring") as report,
+        ledger_of(folder, config, store_url, archive_url, report) as ledger,
+    ):
+
+        async def put_back() -> None:
+            async with _places(ledger.settings, place) as places:
+                await backups.restore(places, saved, report)
+
+        asyncio.run(put_back())
+    _show(source, saved, as_json)
+    err.print(f"Restored. `hongbao up` on {folder} resumes it.", highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path, keys: bytes) -> Iterator[None]:
+    """Make a data folder with these keys, and take it away again if what follows fails. Raises Failure."""
+    from cluster.commands.tokens import KEYS_FILE
+
+    if folder.exists() and any(folder.iterdir()):
+        raise Failure(f"{folder} is not empty; give a new folder as --data")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        (folder / "store").mkdir(mode=0o700)
+        with os.fdopen(os.open(folder / KEYS_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+            file.write(keys)
+            file.flush()
+            os.fsync(file.fileno())
+        yield
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _places(settings: "Settings", backup_place: "Archive") -> "AsyncIterator[Places]":
+    """Connect to a system's store and archive, beside the place of the backup."""
+    from cluster.journal.archive import Archive
+    from cluster.offline.backup import Places
+    from cluster.shards import open_journals
+
+    store = open_journals(settings)
+    try:
+        yield Places(store, store.codec, Archive(settings.archive_url), backup_place)
+    finally:
+        await store.close()
+
+
+def _show(place: str, saved: "Backup", as_json: bool) -> None:
+    facts = {
+        "place": place,
+        "system": saved.system,
+        "streams": len(saved.streams),
+        "elements": sum(part.elements for stream in saved.streams.values() for part in stream.parts),
+        "events": sum(stream.version for stream in saved.streams.values()),
+        "bytes": sum(part.size for stream in saved.streams.values() for part in stream.parts),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    counts = f"{facts['streams']} streams, {facts['events']:,} events, {facts['bytes']:,} bytes of journal"
+    out.print(f"{place}: {counts}", markup=False, highlight=False, soft_wrap=True)
