@@ -1,0 +1,218 @@
+"""Traffic: what the recovery bench asks of a running system's shards, through their actors as a gateway does.
+
+Sends, openings and grabs are real commands, so that the journals are real ones and the audit holds. Only the accounts
+and packets of the stall measurements are put on one stream each, where a gateway would spread them.
+"""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from actors.ids import wallet_index_of, wallet_stream
+from actors.ledger.transfer import PacketFunded, Refusal, Refused
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
+from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send, WalletView
+from cluster.audit import audit
+from cluster.config import Keys, Settings
+from cluster.directory import Directory, ShardUnavailable
+from cluster.placement import NAMESPACE, host_of, hosts
+from cluster.shards import CALLS_MAX
+from cluster.snapshots import start_snapshot
+
+TENANT = "wechat"
+SENDERS = 50
+BALANCE_FEN = 10**12
+SHARES = 1_000
+PROBE_SHARES = 10_000
+GRABS_A_CALL = 200
+COMMANDS_A_CALL = 1_000
+CALLS_AT_ONCE = 8
+SETTLE_S_MAX = 300.0
+POLL_S = 0.2
+UNAVAILABLE = Refused(Refusal.SHARD_UNAVAILABLE)
+
+
+class BareActor:
+    """A Ray actor that does nothing, with the options of a shard: what any restart costs."""
+
+    def __init__(self) -> None:
+        class Nothing:
+            async def handle(self, payload: bytes) -> bytes:
+                return payload
+
+            async def pid(self) -> int:
+                return os.getpid()
+
+        self._handle: Any = (
+            ray.remote(Nothing)
+            .options(max_restarts=-1, max_task_retries=0, max_concurrency=CALLS_MAX, num_cpus=0.1)
+            .remote()
+        )
+
+    async def pid(self) -> int:
+        """Return its process."""
+        return int(await self._handle.pid.remote())
+
+    async def ask(self) -> bool:
+        """Tell whether it answers."""
+        try:
+            return bool(await self._handle.handle.remote(b"?"))
+        except RayError:
+            return False
+
+    def end(self) -> None:
+        """End it for good."""
+        ray.kill(self._handle, no_restart=True)
+
+
+class Traffic:
+    """Load on one running system, whose driver this process is."""
+
+    def __init__(self, settings: Settings, keys: Keys) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._directory = Directory(settings)
+        self.host = host_of("packet-000", settings)
+        self._serial = itertools.count()
+        self._events = 0
+        self._probe: PacketFunded
+
+    async def begin(self) -> None:
+        """Give the senders money and open the packet that `grab` asks."""
+        for sender in range(SENDERS):
+            name = f"sender-{sender}"
+            await self._ask(self._wallet_of(name), [CreditSandbox(TENANT, name, BALANCE_FEN)])
+        [self._probe] = await self._send(1, PROBE_SHARES)
+
+    async def grab(self) -> bool:
+        """Take one more share of the same packet; tell whether it was answered."""
+        try:
+            grab = Grab(self._probe.packet_id, TENANT, self._name())
+            [[reply]] = await self._directory.ask_host(self.host, [(self._probe.packet_stream, [grab])])
+        except ShardUnavailable:
+            return False
+        return isinstance(reply, Won)
+
+    async def look(self) -> bool:
+        """Look at the packet that `grab` asks; tell whether it was answered."""
+        [reply] = await self._ask(self._probe.packet_stream, [View(self._probe.packet_id, TENANT)])
+        return isinstance(reply, PacketView)
+
+    async def journal(self, events: int) -> None:
+        """Let packets be sent and drained until so many grabs are journaled; wait until they are settled and gone."""
+        while self._events < events:
+            packets = -(-min(events - self._events, CALLS_AT_ONCE * SHARES) // SHARES)
+            await asyncio.gather(*(self._drain(SHARES) for _ in range(packets)))
+            self._events += packets * SHARES
+        await self._settled()
+
+    async def snapshot(self) -> None:
+        """Take a snapshot of every packet stream in which something is new."""
+        await self._send(SENDERS, 1)
+        for stream in hosts(self._settings)[self.host]:
+            await start_snapshot(stream, self._settings, self._keys)
+
+    async def pid(self) -> int:
+        """Return the process of the packets' host."""
+        handle: Any = await asyncio.to_thread(ray.get_actor, self.host, namespace=NAMESPACE)
+        return int(await handle.__ray_call__.remote(lambda actor: os.getpid()))
+
+    def bare_actor(self) -> BareActor:
+        """Create a bare actor."""
+        return BareActor()
+
+    async def check(self) -> None:
+        """Make sure that every fen has one place."""
+        await self._settled()
+        report = await audit(self._directory, self._settings)
+        assert report.clean, f"the audit is not clean: {report}"
+        assert report.in_flight_fen == 0, "everything is settled"
+
+    # One big stream.
+
+    async def accounts(self, count: int) -> None:
+        """Open that many accounts in the first wallet stream."""
+        commands = (CreditSandbox(TENANT, f"account{n:08d}", 1_000) for n in range(count))
+        await self._all("wallet-000", commands)
+
+    async def read(self) -> bool:
+        """Read one of those accounts; tell whether it was answered."""
+        [reply] = await self._ask("wallet-000", [ReadWallet(TENANT, "account00000001")])
+        return isinstance(reply, WalletView)
+
+    async def snapshot_of_accounts(self) -> None:
+        """Take a snapshot of the stream of `accounts`, with something new in it."""
+        await self._ask("wallet-000", [CreditSandbox(TENANT, self._name(), 1)])
+        assert await start_snapshot("wallet-000", self._settings, self._keys), "a snapshot was taken"
+
+    async def live_packets(self, count: int, shares: int, taken: int) -> None:
+        """Open that many packets and take some shares of each."""
+        users = [f"taker-{n}" for n in range(taken)]
+        for _ in range(0, count, SENDERS * COMMANDS_A_CALL // 10):
+            opened = await asyncio.gather(*(self._send(COMMANDS_A_CALL // 10, shares) for _ in range(SENDERS)))
+            grabs: dict[str, list[Any]] = {}
+            for funding in itertools.chain(*opened):
+                grabs.setdefault(funding.packet_stream, []).append(GrabMany(funding.packet_id, TENANT, users))
+            await asyncio.gather(*(self._ask(stream, commands) for stream, commands in grabs.items()))
+        await self._settled()
+
+    async def audit_once(self) -> None:
+        """Read all books."""
+        await audit(self._directory, self._settings)
+
+    # Below: real commands, many a call.
+
+    async def _drain(self, shares: int) -> None:
+        [funding] = await self._send(1, shares)
+        users = [self._name() for _ in range(shares)]
+        for at in range(0, shares, GRABS_A_CALL):
+            command = GrabMany(funding.packet_id, TENANT, users[at : at + GRABS_A_CALL])
+            [takings] = await self._ask(funding.packet_stream, [command])
+            assert isinstance(takings, Takings), f"an open packet is taken: {takings}"
+
+    async def _send(self, count: int, shares: int) -> list[PacketFunded]:
+        """Send packets and open them, as a gateway does."""
+        sender = f"sender-{next(self._serial) % SENDERS}"
+        sends = [Send(TENANT, sender, self._name(), "lucky", shares * 100, shares, "") for _ in range(count)]
+        funded = await self._ask(self._wallet_of(sender), sends)
+        opens: dict[str, list[Any]] = {}
+        for reply in funded:
+            assert isinstance(reply, Funded), f"a sender with money can send: {reply}"
+            opens.setdefault(reply.funding.packet_stream, []).append(Open(reply.source, reply.funding))
+        opened = await asyncio.gather(*(self._ask(stream, commands) for stream, commands in opens.items()))
+        replies = list(itertools.chain(*opened))
+        assert all(isinstance(reply, OpenNow) for reply in replies), f"what is paid for opens: {replies[:1]}"
+        return [reply.funding for reply in replies]
+
+    async def _all(self, stream: str, commands: Iterator[Any]) -> None:
+        """Ask one stream everything, some calls at a time."""
+
+        async def one() -> None:
+            while chunk := list(itertools.islice(commands, COMMANDS_A_CALL)):
+                await self._ask(stream, chunk)
+
+        await asyncio.gather(*(one() for _ in range(CALLS_AT_ONCE)))
+
+    async def _ask(self, stream: str, commands: list[Any]) -> list[Any]:
+        [replies] = await self._directory.ask([(stream, commands)])
+        assert replies != [UNAVAILABLE] * len(commands), f"{stream} does not answer"
+        return replies
+
+    async def _settled(self) -> None:
+        """Wait until nothing is between two books, and ended packets have left memory."""
+        deadline_s = asyncio.get_running_loop().time() + SETTLE_S_MAX
+        while any([await self._directory.outgoing(host) for host in hosts(self._settings)]):
+            assert asyncio.get_running_loop().time() < deadline_s, "settlement does not end"
+            await asyncio.sleep(POLL_S)
+        await asyncio.sleep(3 * self._settings.timing.passivate_after_ms / 1000)
+
+    def _wallet_of(self, user: str) -> str:
+        return wallet_stream(wallet_index_of(TENANT, user, self._settings.layout.wallet_streams))
+
+    def _name(self) -> str:
+        return f"user{next(self._serial):09d}"
