@@ -38,6 +38,8 @@ class Life:
         """user -> (rank, amount, stamp)"""
         self.paid_fen = 0
         self.refunded_fen = 0
+        self.payouts: list[tuple[tuple[str, str], int]] = []
+        """((source, destination), number) of every transfer to a wallet."""
         self.history = [self.now()]
 
     def now(self) -> tuple[str, int, int, int]:
@@ -52,9 +54,8 @@ class Life:
         assert event.rank == len(self.shares) + 1 <= funding.count, "no more shares than the count, in ranks from one"
         assert funding.share_fen_min <= event.amount_fen <= funding.share_fen_max
         assert event.at_ms < funding.expires_at_ms, "a share was taken in time"
-        assert funding.kind != "equal" or event.amount_fen * funding.count == funding.total_fen, (
-            "equal shares are equal"
-        )
+        equal = event.amount_fen * funding.count == funding.total_fen
+        assert funding.kind != "equal" or equal, "equal shares are equal"
         self.shares[event.user] = event.rank, event.amount_fen, event.at_ms
         self.paid_fen += event.amount_fen
         if event.rank < funding.count:
@@ -96,6 +97,8 @@ class Auditor:
         self._later: list[tuple[str, str, int, int, Who]] = []
         self._acknowledged: dict[tuple[str, str], int] = {}
         self._taken_in: list[PacketFunded] = []
+        self.passivated: set[str] = set()
+        self._passivated: list[str] = []
         self._settled: list[tuple[str, Settled]] = []
         self.seq = 0
         """Events read, of all streams."""
@@ -139,6 +142,12 @@ class Auditor:
             assert all(n in received for n in range(1, event.number + 1)), "only what was received is acknowledged"
             self._acknowledged[stream, event.destination] = event.number
         self._settled.clear()
+        for packet_id in self._passivated:
+            life = self.packets[packet_id]
+            assert life.state != "open", "only what has ended leaves memory"
+            settled = [self._acknowledged.get(way, 0) >= number for way, number in life.payouts]
+            assert all(settled), "only what is settled leaves memory"
+        self._passivated.clear()
 
     def _take(self, stream: str, event: Any) -> None:
         stamp_ms = getattr(event, "at_ms", 0)
@@ -162,11 +171,11 @@ class Auditor:
             case Grabbed():
                 life = self.packets[event.packet_id]
                 life.grabbed(event)
-                self._send(stream, event, event.amount_fen, (life.funding.tenant, event.user))
+                self._send(stream, event, event.amount_fen, (life.funding.tenant, event.user), life)
             case Expired():
                 life = self.packets[event.packet_id]
                 life.expired(event)
-                self._send(stream, event, event.amount_fen, (life.funding.tenant, life.funding.sender))
+                self._send(stream, event, event.amount_fen, (life.funding.tenant, life.funding.sender), life)
             case PayoutsReceived():
                 for payout in event.payouts:
                     self._receive(event.source, stream, payout.number, payout.amount_fen, (payout.tenant, payout.user))
@@ -175,7 +184,9 @@ class Auditor:
                 self._settled.append((stream, event))
             case Passivated():
                 for packet_id in event.packet_ids:
-                    assert self.packets[packet_id].state != "open", "only what has ended leaves memory"
+                    assert packet_id not in self.passivated, "a packet leaves memory once"
+                    self.passivated.add(packet_id)
+                    self._passivated.append(packet_id)
             case SnapshotTaken():
                 pass
             case _:
@@ -205,12 +216,15 @@ class Auditor:
         history.append(history[-1] + amount_fen)
         assert history[-1] >= 0, f"the balance of {who} is negative"
 
-    def _send(self, stream: str, event: Any, amount_fen: int, who: Who) -> None:
+    def _send(self, stream: str, event: Any, amount_fen: int, who: Who, life: Life | None = None) -> None:
         index = crc32("\n".join(who).encode()) % self._wallet_streams
         assert event.to_wallet == index, "money goes where its owner's wallet is"
-        sent = self.sent.setdefault((stream, f"wallet-{index:03d}"), [])
+        way = stream, f"wallet-{index:03d}"
+        sent = self.sent.setdefault(way, [])
         sent.append((amount_fen, who))
         assert event.number == len(sent), "transfers are numbered without gaps"
+        if life is not None:
+            life.payouts.append((way, event.number))
 
     def _receive(self, source: str, stream: str, number: int, amount_fen: int, who: Who) -> None:
         received = self.received.setdefault((source, stream), {})
@@ -284,15 +298,12 @@ class Auditor:
             assert reply.code in UNDECIDED, reply
             return
         told = [line.balance_fen for line in reply.lines]
-        assert [line.balance_fen - line.amount_fen for line in reply.lines[:-1]] == told[1:], (
-            "each line follows another"
-        )
+        assert [line.balance_fen - line.amount_fen for line in reply.lines[:-1]] == told[1:], "lines follow one another"
         history = self.balances.get(who, [0])
         ends = range(max(1, since[1]), len(history) + 1)
         newest_first = history[::-1]
-        assert any(told == newest_first[len(history) - end :][: len(told)] for end in ends), (
-            "the lines are the journal's"
-        )
+        moments = [newest_first[len(history) - end :][: len(told)] for end in ends]
+        assert told in moments, f"the lines of {who} end in {told}, the journal's in {moments}"
 
     def explain_wallet(self, who: Who, reply: Any, since: tuple[int, int]) -> None:
         """Check a balance that was told."""

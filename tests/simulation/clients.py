@@ -8,6 +8,7 @@ all faults are over. Every answer is explained by the auditor when it arrives, a
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any
 
 from ray.exceptions import RayError
@@ -69,7 +70,7 @@ class Clients:
         self.told_shares: dict[tuple[str, str], tuple[int, int, int]] = {}
         self.told_new: set[tuple[str, str]] = set()
         self.told_packets: dict[tuple[str, str], PacketFunded] = {}
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._under_way: dict[asyncio.Task[None], None] = {}
 
     async def begin(self) -> None:
         """Give everybody money."""
@@ -93,8 +94,8 @@ class Clients:
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Let a client go about something."""
         task = self.world.loop.spawn(self.process, self._checked(work))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        self._under_way[task] = None
+        task.add_done_callback(self._under_way.pop)
 
     async def _checked(self, work: Coroutine[Any, Any, None]) -> None:
         try:
@@ -105,7 +106,7 @@ class Clients:
     async def all_answered(self) -> None:
         """Return once nobody waits for anything."""
         while self._under_way:
-            await asyncio.sleep(0.05)
+            await asyncio.gather(*self._under_way, return_exceptions=True)
 
     # Asking.
 
@@ -127,6 +128,13 @@ class Clients:
         code = answer.code if isinstance(answer, Refused) else answer
         self.answered[code if isinstance(code, str) else "ok"] += 1
         return answer
+
+    async def move_clock(self, advance_ms: int) -> None:
+        """The operator moves the sandbox clock; perhaps he gets no answer."""
+        world, gateway = self.world, self.random.choice(self.world.gateways)
+        moving = world.network.call(self.process, gateway.process, lambda: world.advance_clock(gateway, advance_ms))
+        with suppress(RayError, TimeoutError):
+            await asyncio.wait_for(moving, PATIENCE_S)
 
     async def persist(self, once: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
         """Repeat until the outcome is known, or patience ends."""

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+from tests.simulation.clients import Clients
 from tests.simulation.loop import Process
 from tests.simulation.world import World
 
@@ -45,8 +46,9 @@ STEPS_MAX = 120
 class Faults:
     """Strikes a world until it is told to stop."""
 
-    def __init__(self, world: World, without: Iterable[str] = ()) -> None:
+    def __init__(self, world: World, clients: Clients, without: Iterable[str] = ()) -> None:
         self.world = world
+        self.clients = clients
         self.struck: Counter[str] = Counter()
         self._process = world.loop.process("fate")
         swarm = world.random("swarm")
@@ -86,7 +88,7 @@ class Faults:
         return name, self.world.members[name].process
 
     def _task(self, random: Random) -> Process | None:
-        running = [process for process, work in self.world.tasks.items() if process.alive and not work.done()]
+        running = self.world.running_tasks()
         return random.choice(running) if running else None
 
     # Processes.
@@ -154,9 +156,11 @@ class Faults:
     async def store_dies(self, random: Random) -> None:
         """The store is killed in a turn that writes, with or without it on disk, and comes back."""
         store = self.world.store
+        died = asyncio.Event()
+        store.crashed = died.set
         store.doom(loses=random.random() < 0.6)
-        while store.running:
-            await asyncio.sleep(0.02)
+        await died.wait()
+        self.world.note("dead", "store")
         await asyncio.sleep(random.choice((0.02, 0.3, 1.5)))
         store.restart()
 
@@ -215,6 +219,4 @@ class Faults:
 
     async def time_passes(self, random: Random) -> None:
         """The operator moves the sandbox clock."""
-        gateway = random.choice(self.world.gateways)
-        advance_ms = random.choice((10, 1_000, 7_000, 13_000))
-        self.world.network.call(self._process, gateway.process, lambda: self.world.advance_clock(gateway, advance_ms))
+        await self.clients.move_clock(random.choice((10, 1_000, 7_000, 13_000)))

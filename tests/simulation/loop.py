@@ -30,8 +30,12 @@ TASKS_KEPT_MIN = 64
 """Tasks of a process that are held before those that have ended are let go."""
 
 
+TURNS_MAX = 200_000
+"""Turns of processes without any time passing."""
+
+
 class Stuck(AssertionError):
-    """Everybody waits, and nothing is under way."""
+    """Everybody waits, and nothing is under way; or it has no end."""
 
 
 class Process:
@@ -92,6 +96,8 @@ class InstantLoop(asyncio.AbstractEventLoop):
         self.current = self.main
         self.complaints: list[dict[str, Any]] = []
         """What asyncio had to say about exceptions that nobody took."""
+        self.ends_at_us = 0
+        """When whatever still goes on must have ended, 0: never."""
         self.halted = False
         """Nothing more is run: `run_until_complete` returns None at once."""
         self.on_death: Callable[[Process], None] = lambda process: None
@@ -100,6 +106,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
         self._timers: list[Call] = []
         self.processes: list[Process] = [self.main]
         self._count = 0
+        self._turns = 0
         self._closed = False
 
     # Processes.
@@ -233,7 +240,13 @@ class InstantLoop(asyncio.AbstractEventLoop):
             if not timers:
                 raise Stuck("everybody waits for something that nobody is doing")
             self.now_us = timers[0].at_us
+            self._turns = 0
+            if self.ends_at_us and self.now_us > self.ends_at_us:
+                raise Stuck(f"no end after {self.now_us // 1_000_000} s")
             return
+        self._turns += 1
+        if self._turns > TURNS_MAX:
+            raise Stuck(f"no end of what happens at {self.now_us} us, in {runnable[0].name} for one")
         which = 0
         if self._choose is not None and len(runnable) > 1:
             which = int(self._choose.random() * len(runnable))

@@ -18,6 +18,9 @@ from tests.simulation.world import World
 
 STEPS = 120
 
+CALM_US_MAX = 300_000_000
+"""So long after the last fault everything has been answered, opened, ended and settled."""
+
 
 class Outcome(NamedTuple):
     """What one run gave."""
@@ -44,7 +47,7 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
     """Run one simulation; `without` names kinds of fault that are off."""
     world = World(str(seed))
     clients = Clients(world)
-    faults = Faults(world, without)
+    faults = Faults(world, clients, without)
     collecting = gc.isenabled()
     gc.disable()  # a collection would run the `finally` of tasks at moments that no seed decides
     try:
@@ -78,6 +81,8 @@ async def _play(world: World, clients: Clients, faults: Faults, steps: int) -> N
     await clients.begin()
     faults.start()
     await clients.act(steps)
+    world.note("calm")
+    world.loop.ends_at_us = world.loop.now_us + CALM_US_MAX
     faults.stop()
     await clients.all_answered()
     await everything_ends_well(world, clients)
@@ -86,5 +91,6 @@ async def _play(world: World, clients: Clients, faults: Faults, steps: int) -> N
 def _quietly_end(world: World) -> None:
     world.trace, trace = [], world.trace
     violations = list(world.violations)
+    world.loop.ends_at_us = 0
     world.end()
     world.trace, world.violations = trace, violations

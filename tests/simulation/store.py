@@ -10,7 +10,8 @@ effect whatever becomes of its sender, perhaps after the sender gave up, and hal
 
 import asyncio
 import copy
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from random import Random
 from typing import Any
 
@@ -18,7 +19,7 @@ from actors.errors import JournalFull, JournalUnavailable
 from actors.ports import Activation, Event, Position, Sealed
 from cluster.journal.codec import Codec
 from cluster.journal.memory import MemoryJournals, OperationName
-from cluster.journal.shelf import Cut, Shelf
+from cluster.journal.shelf import Shelf
 from cluster.journal.snapshot import READ_CHUNK
 from tests.simulation.loop import InstantLoop, Process
 
@@ -231,8 +232,20 @@ def _fail(answer: "asyncio.Future[Any]", why: str) -> None:
     _settle(answer, None, JournalUnavailable(f"the store: {why}"))
 
 
-class Connection(Shelf):
-    """The store as one process reaches it: `actors.ports.Journals`, and the shelf, one request for each step."""
+def _step(name: str) -> Any:
+    """Return the method that asks the store for one step of the shelf."""
+
+    async def step(self: "Connection", *arguments: Any) -> Any:
+        return await self.ask(lambda: getattr(self._store, name)(*arguments))
+
+    return step
+
+
+_Steps: Any = type("_Steps", (Shelf,), {name: _step(name) for name in sorted(Shelf.__abstractmethods__)})
+
+
+class Connection(_Steps):
+    """The store as one process reaches it: `actors.ports.Journals`, and the shelf, a request for each of its steps."""
 
     def __init__(self, store: Store, process: Process) -> None:
         self.codec = store.codec
@@ -252,7 +265,7 @@ class Connection(Shelf):
     ) -> AsyncIterator[tuple[Position, bytes]]:
         """Yield the elements after one position through another, a request for each chunk."""
         while True:
-            found = await self.ask(lambda: self._chunk(stream, after, through, chunk))
+            found = await self.ask(functools.partial(self._chunk, stream, after, through, chunk))
             for element in found:
                 yield element
             if len(found) < chunk:
@@ -276,30 +289,6 @@ class Connection(Shelf):
     async def advance_clock(self, ms: int) -> int:
         """Move the sandbox clock forward."""
         return int(await self.ask(lambda: self._store.advance_clock(ms)))
-
-    async def read_fields(self, book: str, fields: Sequence[str]) -> list[bytes | None]:
-        return list(await self.ask(lambda: self._store.read_fields(book, fields)))
-
-    async def write_fields(self, book: str, values: Mapping[str, bytes]) -> None:
-        await self.ask(lambda: self._store.write_fields(book, values))
-
-    async def swap_field(self, book: str, field: str, old: bytes | None, new: bytes) -> bool:
-        return bool(await self.ask(lambda: self._store.swap_field(book, field, old, new)))
-
-    async def delete_fields(self, book: str, fields: Sequence[str]) -> None:
-        await self.ask(lambda: self._store.delete_fields(book, fields))
-
-    async def field_names(self, book: str) -> list[str]:
-        return list(await self.ask(lambda: self._store.field_names(book)))
-
-    async def trim(self, stream: str, through: Position) -> int:
-        return int(await self.ask(lambda: self._store.trim(stream, through)))
-
-    async def cut(self, hold_ms: int) -> Cut:
-        return await self.ask(lambda: self._store.cut(hold_ms))  # type: ignore[no-any-return]
-
-    async def release(self) -> None:
-        await self.ask(self._store.release)
 
 
 class RemoteJournal:

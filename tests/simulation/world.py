@@ -252,6 +252,10 @@ class World:
         self.tasks[process] = self.loop.spawn(process, self._quietly(work(process)))
         return process
 
+    def running_tasks(self) -> list[Process]:
+        """Return the processes of the tasks under way."""
+        return [process for process, work in self.tasks.items() if process.alive and not work.done()]
+
     async def _quietly(self, work: Any) -> None:
         try:
             await work
@@ -265,9 +269,7 @@ class World:
         random, names, streams = self.random("supervisor"), list(self.members), self.settings.layout.streams()
         while True:
             await asyncio.sleep(self.settings.timing.supervise_ms / 1_000)
-            if not any(
-                task.alive and task.name == "settlement" and not work.done() for task, work in self.tasks.items()
-            ):
+            if not any(task.name == "settlement" for task in self.running_tasks()):
                 self.start_task("settlement", lambda process: self.settle(process, names))
             if random.random() < SNAPSHOT_CHANCE:
                 stream = random.choice(streams)
@@ -295,12 +297,12 @@ class World:
         return START_MS + self.loop.now_us // 1_000 + self.offset_ms
 
     async def advance_clock(self, gateway: Gateway, advance_ms: int) -> None:
-        """Move the sandbox clock as the gateway's route does."""
+        """Move the sandbox clock, as the gateway's route does, in the gateway's process."""
         try:
             self.offset_ms = await Connection(self.store, gateway.process).advance_clock(advance_ms)
             await gateway.service.advance_clock(self.offset_ms)
-        except (OperatingFailure, Problem):
-            return  # the operator sees it, and asks again if he likes
+        except Problem:
+            return  # not every host has heard of it yet; the next activation does
 
     # What Ray tasks do.
 
