@@ -1,4 +1,4 @@
-"""Supervisor: keeps a live actor for every host, and starts settlement and snapshots where there is something to do.
+"""Supervisor: keeps a live actor for every host, and starts settlement and tending where there is something to do.
 
 One loop per host, and one per share of settlement. A host that does not report within the deadline is killed without
 restart and created anew under its name; its epoch is fenced out by the next activation, so killing one too many costs
@@ -17,7 +17,7 @@ from cluster.config import Keys, Settings
 from cluster.placement import NAMESPACE, SUPERVISOR, hosts
 from cluster.settlement import start_settlement
 from cluster.shards import REPORTS, create_shard
-from cluster.snapshots import start_snapshot
+from cluster.tending import Tending
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Supervisor:
 
     async def _watch(self, name: str, streams: list[str]) -> None:
         timing = self._settings.timing
-        snapshots: dict[str, Any] = {}
+        tending = Tending(self._settings, self._keys)
         handle: Any = None
         while True:
             await asyncio.sleep(timing.supervise_ms / 1000)
@@ -65,10 +65,9 @@ class Supervisor:
                 handle = None
                 continue
             self._reports[name] = reports
-            for figures in reports:
-                due = figures.version - figures.snapshot_version >= timing.snapshot_events
-                if due and await _ended(snapshots.get(figures.stream)):
-                    snapshots[figures.stream] = start_snapshot(figures.stream, self._settings, self._keys)
+            await tending.offer(
+                [each.stream for each in reports if each.version - each.snapshot_version >= timing.snapshot_events]
+            )
 
     async def _settle(self, names: list[str]) -> None:
         """Keep one settlement task at work for these hosts while they have something to settle."""

@@ -22,7 +22,7 @@ from cluster.config import Keys, Settings
 from cluster.directory import Directory, ShardUnavailable
 from cluster.placement import NAMESPACE, host_of, hosts
 from cluster.shards import CALLS_MAX
-from cluster.snapshots import start_snapshot
+from cluster.tending import start_tending
 
 TENANT = "wechat"
 SENDERS = 50
@@ -115,7 +115,7 @@ class Traffic:
         """Take a snapshot of every packet stream in which something is new."""
         await self._send(SENDERS, 1)
         for stream in hosts(self._settings)[self.host]:
-            await start_snapshot(stream, self._settings, self._keys)
+            assert not await start_tending([stream], self._settings, self._keys), "a snapshot was taken"
 
     async def pid(self) -> int:
         """Return the process of the packets' host."""
@@ -148,7 +148,7 @@ class Traffic:
     async def snapshot_of_accounts(self) -> None:
         """Take a snapshot of the stream of `accounts`, with something new in it."""
         await self._ask("wallet-000", [CreditSandbox(TENANT, self._name(), 1)])
-        assert await start_snapshot("wallet-000", self._settings, self._keys), "a snapshot was taken"
+        assert not await start_tending(["wallet-000"], self._settings, self._keys), "a snapshot was taken"
 
     async def live_packets(self, count: int, shares: int, taken: int) -> None:
         """Open that many packets and take some shares of each."""

@@ -1,0 +1,126 @@
+"""Tending: a Ray task that bounds what a stream costs: a new snapshot, then the past sealed and trimmed.
+
+Order: fold the journal and write the record, let the stream adopt it by a durable event, move the pointer, drop the
+snapshots before the one it replaces, seal everything up to that one (`cluster.sealing`), trim. Two snapshots stay, and
+the store keeps what lies behind the older: a damaged newest one can be folded again from the store alone. Dying between
+any two steps leaves a record or a file that nobody uses, nothing else, and the next run goes on.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import ray
+from ray.exceptions import RayError
+
+from actors.errors import OperatingFailure
+from actors.ledger.transfer import AdoptSnapshot, Done
+from actors.ports import KeyRing
+from cluster.config import Keys, Settings
+from cluster.directory import Directory
+from cluster.journal.archive import Archive
+from cluster.journal.memory import MemoryJournals
+from cluster.journal.redis import RedisJournals
+from cluster.sealing import PartBounds, Sealer, Sealing
+from cluster.shards import open_journals
+from cluster.snapshots import empty_machine, fold_behind
+
+PAUSE_S_MIN = 1
+PAUSE_S_MAX = 60
+"""Between two tasks of a host after one that failed, doubling."""
+
+log = logging.getLogger(__name__)
+
+
+class Streams(Protocol):
+    """The way to the streams; `cluster.directory.Directory` is it."""
+
+    async def ask(self, groups: Sequence[tuple[str, Sequence[Any]]]) -> Any:
+        """Ask streams, each a list of commands; return the replies in the same order."""
+        ...
+
+
+async def tend(
+    journals: RedisJournals | MemoryJournals, streams: Streams, settings: Settings, keys: KeyRing, stream: str
+) -> Sealing | None:
+    """Take a snapshot of one stream and seal what lies behind the one before it; None if no snapshot was adopted.
+
+    Raises JournalUnavailable (tend it again), JournalCorrupt: nothing is trimmed until an operator has looked.
+    """
+    older = await journals.load_snapshot(stream)
+    record = await fold_behind(journals, journals.codec, stream, empty_machine(stream, settings, keys), older)
+    if record is None:
+        return None
+    await journals.write_snapshot(record)
+    adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version)
+    [[reply]] = await streams.ask([(stream, [adopt])])
+    if not isinstance(reply, Done):
+        return None
+    await journals.adopt_snapshot(stream, record.position)
+    if older is None:
+        return Sealing(0, 0)
+    await journals.drop_snapshots(stream, older.position)
+    if not settings.archive_url:
+        return Sealing(0, 0)
+    bounds = PartBounds(settings.bounds.seal_elements_max, settings.bounds.seal_bytes_max)
+    return await Sealer(journals, journals.codec, Archive(settings.archive_url), bounds).run(stream, older)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def tend_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str]:
+    """Tend streams one after another; return what failed, a line each."""
+
+    async def tend_all() -> list[str]:
+        failures = []
+        journals = open_journals(settings)
+        try:
+            for stream in streams:
+                try:
+                    await tend(journals, Directory(settings), settings, keys, stream)
+                except (OperatingFailure, ValueError) as failure:  # ValueError: the archive's URL
+                    failures.append(f"{stream}: {failure}")
+        finally:
+            await journals.close()
+        return failures
+
+    return asyncio.run(tend_all())
+
+
+def start_tending(streams: list[str], settings: Settings, keys: Keys) -> Any:
+    """Start the task and return its reference, which becomes the list of failures."""
+    return tend_streams.remote(streams, settings, keys)
+
+
+class Tending:
+    """At most one task for the streams of one host; it costs a process, so it takes all that are due."""
+
+    def __init__(self, settings: Settings, keys: Keys) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._task: Any = None
+        self._pause_s = 0
+        self._resume_s = 0.0
+
+    async def offer(self, due: list[str]) -> None:
+        """Start a task for these streams unless one is at work, or the last one failed just now."""
+        now_s = asyncio.get_running_loop().time()
+        if self._task is not None:
+            ready, _ = await asyncio.to_thread(ray.wait, [self._task], timeout=0)
+            if not ready:
+                return
+            failures = await self._failures()
+            for failure in failures:
+                log.error("not tended: %s", failure)
+            self._task = None
+            self._pause_s = min(max(2 * self._pause_s, PAUSE_S_MIN), PAUSE_S_MAX) if failures else 0
+            self._resume_s = now_s + self._pause_s
+        if due and now_s >= self._resume_s:
+            self._task = start_tending(due, self._settings, self._keys)
+
+    async def _failures(self) -> list[str]:
+        """Return what failed in the task that has ended."""
+        try:
+            return list(await self._task)
+        except RayError as failure:
+            return [f"the task died: {' '.join(str(failure).split())[:500]}"]
