@@ -15,6 +15,7 @@ from cluster.gateway.problems import Problem, refused
 from cluster.placement import hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
+KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
 
 R = TypeVar("R")
 
@@ -120,8 +121,10 @@ class Service:
         if not lost:
             return replies
         replies = list(replies)
-        relayed = await self._relay(stream, {commands[index].packet_id for index in lost})
-        again = [index for index in lost if isinstance(relayed[commands[index].packet_id], OpenNow)]
+        relayed = await self._relay(stream, list(dict.fromkeys(commands[index].packet_id for index in lost)))
+        # A second funding of one id goes back: the packet is there, perhaps not for this tenant.
+        there = {packet_id for packet_id, now in relayed.items() if isinstance(now, OpenNow) or now == KEY_REUSED}
+        again = [index for index in lost if commands[index].packet_id in there]
         for index in lost:
             if index not in again:
                 replies[index] = relayed[commands[index].packet_id]
@@ -131,7 +134,7 @@ class Service:
                 replies[index] = answer
         return replies
 
-    async def _relay(self, stream: str, packet_ids: set[str]) -> dict[str, Reply]:
+    async def _relay(self, stream: str, packet_ids: list[str]) -> dict[str, Reply]:
         """Complete sends whose gateway died between debit and opening: `OpenNow` for each, or why not."""
         by_wallet: dict[str, list[str]] = {}
         for packet_id in packet_ids:

@@ -1,0 +1,31 @@
+"""Found: what the simulator found in the platform, each as a plain test of its own."""
+
+from actors.ids import User
+from actors.packet.messages import Won
+from actors.wallet.messages import CreditSandbox, Send
+from cluster.gateway.problems import Problem
+from tests.simulation.loop import simulated
+from tests.simulation.system import TENANT, System
+
+
+@simulated
+async def test_a_stranger_hears_of_no_packet_although_its_forgotten_key_was_used_again() -> None:
+    system = await System.start()
+    for user in ("alice", "bob"):
+        await system.service.wallet(CreditSandbox(TENANT, user, 10_000))
+    wish = "lucky", 1_000, 5, ""
+    funded = await system.service.send(Send(TENANT, "alice", "k", *wish))
+    packet_id = funded.funding.packet_id
+    system.clock.ms += system.settings.bounds.idempotency_ms
+    [won] = await system.service.grabs([(packet_id, "bob")], TENANT)
+    assert not isinstance(won, Won), "its time is over"
+    for key in ("another", "k"):  # the first lets the old key be forgotten
+        try:
+            await system.service.send(Send(TENANT, "alice", key, *wish))
+        except Problem as problem:
+            assert (key, problem.code) == ("k", "idempotency_key_reused")
+    try:
+        await system.service.grab(packet_id, User("qq", "bob"))
+        raise AssertionError("a stranger took a share")
+    except Problem as problem:
+        assert problem.code == "packet_not_found"
