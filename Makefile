@@ -6,13 +6,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint unit cluster mutants lock format clean
+.PHONY: demo test bench chaos lint unit cluster mutants lock format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      replay the minute of 00:05 on 2016-01-01 on a system of its own (about 90 s)"
 	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (at most 10 minutes)"
 	@echo "make bench     the platform beside its peers, as ratios (about 3 minutes)"
+	@echo "make chaos     kill, freeze and starve every part under load, then check every answer (at most 10 minutes)"
 	@echo "make unit      the tests that need no Ray (a minute)"
 
 $(READY): requirements.lock pyproject.toml
@@ -31,6 +32,10 @@ demo: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m loadtest.bench.run
+
+# CHAOS="--seed 7 --faults 20 --keep" passes options.
+chaos: $(READY)
+	@$(BIN)/python -m loadtest.chaos.run $(CHAOS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -1,0 +1,281 @@
+"""Chaos: breaks a running system again and again under its clients, then proves that no answer was taken back.
+
+`make chaos`, or `python -m loadtest.chaos.run`. A system of its own in a temporary folder, clients outside, one fault
+after another in an order that the seed names; then every packet, wallet, statement and book is held against everything
+that anybody was told. Prints a table and, as its last line, one JSON object. Exit code 0 only if nothing is wrong.
+Bounded: no fault begins after `--seconds`, and the end has its own patience. Ctrl-C ends everything.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from cluster.bootstrap import system_environment
+from cluster.tokens import mint
+from loadtest.chaos.checker import Final, Violation, check
+from loadtest.chaos.clients import TENANT, Clients
+from loadtest.chaos.crowd import Crowd
+from loadtest.chaos.faults import Faults, deal
+from loadtest.chaos.finale import Finale, begin
+from loadtest.chaos.history import FaultLine, Grab, History, Send
+from loadtest.chaos.probes import NotServed, Prober
+from loadtest.chaos.rival import DriverFailed
+from loadtest.chaos.site import LIFETIME_MS, Site
+
+FAULTS = 66
+SECONDS = 420
+TOKEN_S = 7_200
+BETWEEN_S = 0.5
+STOP_S = 60.0
+SHOWN_MAX = 20
+COULD_NOT, INTERRUPTED = 2, 130
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """The last line. Counts of violations by what they mean; recovery in ms by kind of fault."""
+
+    faults: int
+    by_kind: dict[str, int]
+    requests: int
+    acknowledged: int
+    unknown: int
+    lost: int
+    contradicted: int
+    over_issued: int
+    double_grabs: int
+    difference_fen: int
+    recovery_ms: dict[str, dict[str, int]]
+    negative_balances: int
+    wrong_totals: int
+    unanswered: int
+    not_recovered: int
+    unclear: int
+    seed: int
+    seconds: float
+
+
+class Chaos:
+    """One run over a running site."""
+
+    def __init__(self, site: Site, folder: Path, seed: int, say: Callable[[str], None]) -> None:
+        """`folder`: where the history goes."""
+        self._site = site
+        self._seed = seed
+        self._say = say
+        self._history = History(folder / "history.ndjson")
+        self.lines: list[FaultLine] = []
+        self.unclear: list[str] = []
+
+    async def run(self, kinds: list[str], seconds: float) -> tuple[Final, list[Violation]]:
+        """Break, end, read and check."""
+        keys, now_s = self._site.keys, int(time.time())
+
+        def token_of(user: str, scope: str) -> str:
+            tenant = "platform" if scope == "operator" else TENANT
+            return mint(keys, user=user, tenant=tenant, scope=scope, now_s=now_s, ttl_s=TOKEN_S)
+
+        try:
+            async with Clients(self._site.record.url, self._history, token_of, self._seed) as clients:
+                crowd = Crowd(clients, self._seed)
+                credited_fen = await begin(clients, crowd.credited_fen)
+                await self._break(clients, crowd, kinds, seconds)
+                final = await Finale(clients, credited_fen, self._say).run(LIFETIME_MS, self._site.folder)
+        finally:
+            self._history.close()
+        return final, await asyncio.to_thread(check, self._history.attempts, final)
+
+    async def _break(self, clients: Clients, crowd: Crowd, kinds: list[str], seconds: float) -> None:
+        """Do fault after fault while the crowd asks on."""
+        faults = Faults(self._site, clients, crowd, Prober(clients, self._site), self._seed)
+        end_s = time.monotonic() + seconds
+        stop = asyncio.Event()
+        load = asyncio.create_task(crowd.run(stop))
+        try:
+            for number, kind in enumerate(kinds, 1):
+                if time.monotonic() >= end_s or load.done():
+                    self._say(f"the time is over after {number - 1} faults")
+                    break
+                await self._one(faults, number, kind)
+                await asyncio.sleep(BETWEEN_S)
+            stop.set()
+            await asyncio.wait_for(load, STOP_S)
+        finally:
+            load.cancel()
+            await asyncio.gather(load, return_exceptions=True)
+            await faults.close()
+            self.unclear = faults.unclear
+
+    async def _one(self, faults: Faults, number: int, kind: str) -> None:
+        try:
+            line = await faults.inject(kind)
+        except (NotServed, DriverFailed) as failure:
+            line = FaultLine(kind=kind, at_us=self._history.now_us(), recovery_ms=None, note=f"not done: {failure}")
+        self.lines.append(line)
+        after = "not recovered" if line.recovery_ms is None else f"served again after {line.recovery_ms / 1_000:.1f} s"
+        self._say(f"{number:3} {kind}: {after}{f' ({line.note})' if line.note else ''}")
+
+    def figures(self, final: Final, violations: list[Violation], seconds: float) -> Figures:
+        """Count."""
+        attempts = self._history.attempts
+        kinds = Counter(violation.kind for violation in violations)
+        recovered: dict[str, list[int]] = defaultdict(list)
+        for line in self.lines:
+            if line.recovery_ms is not None:
+                recovered[line.kind].append(line.recovery_ms)
+        told = {(a.packet_id, a.user) for a in attempts if isinstance(a, Grab) and a.outcome == "ok"}
+        sent = {(a.user, a.key) for a in attempts if isinstance(a, Send) and a.outcome == "ok"}
+        return Figures(
+            faults=len(self.lines),
+            by_kind=dict(sorted(Counter(line.kind for line in self.lines).items())),
+            requests=len(attempts),
+            acknowledged=len(told) + len(sent),
+            unknown=sum(attempt.outcome == "unknown" for attempt in attempts),
+            lost=kinds["lost"],
+            contradicted=kinds["contradicted"],
+            over_issued=kinds["over_issued"],
+            double_grabs=kinds["double_grab"],
+            difference_fen=final.audit.difference_fen,
+            recovery_ms={
+                kind: {"p50": round(statistics.median(found)), "max": max(found)}
+                for kind, found in sorted(recovered.items())
+            },
+            negative_balances=kinds["negative"],
+            wrong_totals=kinds["wrong_total"],
+            unanswered=kinds["unanswered"],
+            not_recovered=sum(line.recovery_ms is None for line in self.lines),
+            unclear=len(self.unclear),
+            seed=self._seed,
+            seconds=round(seconds, 1),
+        )
+
+
+def is_clean(figures: Figures) -> bool:
+    """Tell whether nothing at all is wrong."""
+    return not any(
+        (
+            figures.lost,
+            figures.contradicted,
+            figures.over_issued,
+            figures.double_grabs,
+            figures.difference_fen,
+            figures.negative_balances,
+            figures.wrong_totals,
+            figures.unanswered,
+            figures.not_recovered,
+            figures.unclear,
+        )
+    )
+
+
+def show(figures: Figures, sentences: list[str], console: Console) -> None:
+    """Print what was done, how long clients waited, and what is wrong."""
+    table = Table(title=f"hongbao chaos, seed {figures.seed}")
+    for column in ("fault", "times", "served again, p50", "max"):
+        table.add_column(column, justify="left" if column == "fault" else "right")
+    for kind, times in figures.by_kind.items():
+        recovery = figures.recovery_ms.get(kind)
+        waits = [f"{recovery[which] / 1_000:.1f} s" for which in ("p50", "max")] if recovery else ["-", "-"]
+        table.add_row(kind, str(times), *waits)
+    console.print(table)
+    console.print(
+        f"{figures.faults} faults in {figures.seconds:.0f} s · {figures.requests:,} requests · "
+        f"{figures.acknowledged:,} sends and grabs acknowledged · {figures.unknown:,} answers unknown at first",
+        highlight=False,
+    )
+    for sentence in sentences[:SHOWN_MAX]:
+        console.print(f"  {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    if len(sentences) > SHOWN_MAX:
+        console.print(f"  and {len(sentences) - SHOWN_MAX} more", style="red")
+    clean = is_clean(figures)
+    verdict = "Clean: nothing that anybody was told is lost or contradicted." if clean else "NOT CLEAN"
+    console.print(verdict, style="green" if clean else "red")
+
+
+def chaos(arguments: argparse.Namespace, console: Console) -> int:
+    """Carry a run out on a system of its own; return the exit code."""
+    folder = Path(tempfile.mkdtemp(prefix="hongbao-chaos-"))
+    began_s = time.monotonic()
+    keep = True
+
+    def say(words: str) -> None:
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
+
+    say(f"chaos: seed {arguments.seed}, {arguments.faults} faults, data in {folder}")
+    site = Site(folder, say)
+    try:
+        site.up()
+        os.environ.update(system_environment(site.record))
+        run = Chaos(site, folder, arguments.seed, say)
+        final, violations = asyncio.run(run.run(deal(arguments.seed, arguments.faults), arguments.seconds))
+        figures = run.figures(final, violations, time.monotonic() - began_s)
+        sentences = [f"{violation.kind}: {violation.sentence}" for violation in violations] + run.unclear
+        show(figures, sentences, console)
+        clean = is_clean(figures)
+        keep = arguments.keep or not clean
+        (folder / "violations.txt").write_text("".join(f"{sentence}\n" for sentence in sentences))
+    finally:
+        # From here nothing interrupts: a half-ended system would stay for ever. `down` is bounded itself.
+        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(ending, _unmoved)
+        site.down()
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
+    if keep:
+        say(
+            f"kept: {folder} (history.ndjson, violations.txt, logs, store); --seed {figures.seed} breaks the same again"
+        )
+    sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
+    return 0 if clean else 1
+
+
+def _unmoved(number: int, frame: FrameType | None) -> None:
+    """Note a signal and go on ending; unlike SIG_IGN it is not inherited by what `down` may run."""
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Read the options, run, and end with 0 (clean), 1 (not clean), 2 (could not be carried out) or 130."""
+    parser = argparse.ArgumentParser(description="Break a system of its own under load and hold it to its answers.")
+    parser.add_argument("--seed", type=int, help="names the order of faults and the load (default: a fresh one)")
+    parser.add_argument("--faults", type=int, default=FAULTS, help=f"how many (default {FAULTS})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"no fault begins later (default {SECONDS})")
+    parser.add_argument("--keep", action="store_true", help="keep the run's folder even if all is clean")
+    arguments = parser.parse_args()
+    if arguments.faults < 1 or not 1 <= arguments.seconds <= 86_400:
+        parser.error("--faults is at least 1, --seconds 1 to 86400")
+    if arguments.seed is None:
+        arguments.seed = secrets.randbelow(1_000_000)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
+    console: Any = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    try:
+        sys.exit(chaos(arguments, console))
+    except KeyboardInterrupt:
+        console.print("chaos: interrupted; everything of it has ended")
+        sys.exit(INTERRUPTED)
+    except (RuntimeError, OSError) as failure:
+        console.print(f"chaos: {' '.join(str(failure).split())}", style="red", markup=False, highlight=False)
+        sys.exit(COULD_NOT)
+
+
+if __name__ == "__main__":
+    main()
