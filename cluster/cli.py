@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, backups, deploying, system, tokens
+from cluster.commands import asking, backups, deploying, ledger, system, tokens
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
@@ -19,6 +19,8 @@ COMMANDS = (
     system.status,
     system.down,
     asking.audit,
+    ledger.verify,
+    ledger.statement,
     asking.demo,
     tokens.token,
     backups.backup,

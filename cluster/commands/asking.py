@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from cluster.commands.ledger import ArchiveUrl, StoreUrl, audit_offline
 from cluster.commands.terminal import (
     ANSWERED_BADLY,
     INTERRUPTED,
     AsJson,
+    Config,
     Data,
     Failure,
     err,
@@ -34,10 +36,26 @@ if TYPE_CHECKING:
 def audit(
     url: Annotated[str | None, typer.Option(help="Address of the system, with --token.")] = None,
     token: Annotated[str | None, typer.Option(help="An operator's token.")] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="From sealed files and journals, past the shards.")
+    ] = False,
+    balances: Annotated[
+        Path | None, typer.Option(help="With --offline: write every balance to this Parquet file.")
+    ] = None,
+    store_url: StoreUrl = None,
+    archive_url: ArchiveUrl = None,
+    config: Config = "local",
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the conservation report of a running system; exit code 1 if it is not clean."""
+    """Show the conservation report of a running system, or --offline that of any; exit code 1 if it is not clean."""
+    if offline:
+        if url is not None or token is not None:
+            raise Failure("--offline asks no running system: it goes with --data or --store-url, not with --url")
+        audit_offline(data, store_url, archive_url, config, balances, as_json)
+        return
+    if balances is not None or store_url is not None or archive_url is not None:
+        raise Failure("--balances, --store-url and --archive-url go with --offline")
     from loadtest.client import Api, Problem
 
     if url is None:

@@ -2,7 +2,7 @@
 
 Of a running system its own store is read. On the folder of a stopped one the embedded store is started for the time of
 the command, under the lock that a watchdog takes, so that `hongbao up` cannot start meanwhile. It ends with the
-command, also if that is killed. As at every start, the store itself may drop a last write that was torn, never answered.
+command, also if that is killed. As at every start, the store itself may drop a torn last write that nobody heard of.
 """
 
 import contextlib

@@ -15,7 +15,6 @@ from actors.ports import Position
 from cluster.journal.archive import (
     START,
     Archive,
-    SealedElements,
     SealedPart,
     Stand,
     end_of,
@@ -26,6 +25,8 @@ from cluster.journal.archive import (
 )
 from cluster.journal.codec import Codec
 from cluster.journal.lines import lines_of_all
+from cluster.journal.memory import MemoryJournals
+from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import Verified
 
 LIVE_ELEMENTS_MAX = 10_000
@@ -35,7 +36,7 @@ LIVE_ELEMENTS_MAX = 10_000
 class Sources(NamedTuple):
     """Where the elements of a system are."""
 
-    journals: SealedElements
+    journals: RedisJournals | MemoryJournals
     codec: Codec
     archive: Archive
 

@@ -6,7 +6,7 @@ stream ends with the last id it ever gave; that every stored snapshot stands at 
 """
 
 import re
-from typing import Any
+from collections.abc import Callable
 
 import msgspec
 
@@ -51,9 +51,16 @@ class Verification(msgspec.Struct, frozen=True):
     whole: bool
 
 
-async def verify(sources: Sources, streams: list[str]) -> Verification:
-    """Verify these streams one after another. Raises JournalUnavailable."""
-    found = [await StreamCheck(sources, stream).run() for stream in streams]
+def _unheard(words: str) -> None:
+    """Report to nobody."""
+
+
+async def verify(sources: Sources, streams: list[str], report: Callable[[str], None] = _unheard) -> Verification:
+    """Verify these streams one after another; `report` hears which. Raises JournalUnavailable."""
+    found = []
+    for stream in streams:
+        report(stream)
+        found.append(await StreamCheck(sources, stream).run())
     return Verification(
         streams=found,
         elements=sum(one.sealed_elements + one.live_elements for one in found),
@@ -78,7 +85,7 @@ class StreamCheck:
         """Verify the stream. Raises JournalUnavailable."""
         last: Position | None = None
         bad: BadEntry | None = None
-        journals: Any = self._sources.journals
+        journals = self._sources.journals
         try:
             last = await journals.last_position(self._stream)
             self._snapshots = dict.fromkeys(await journals.stored_snapshots(self._stream))
@@ -162,7 +169,7 @@ class StreamCheck:
             self._snapshots[stand.position] = stand
 
     async def _check_snapshots(self, last: Position | None) -> None:
-        journals: Any = self._sources.journals
+        journals = self._sources.journals
         for position, stand in self._snapshots.items():
             try:
                 record = await journals.load_snapshot(self._stream, position)
@@ -170,6 +177,7 @@ class StreamCheck:
                 if position in await journals.stored_snapshots(self._stream):
                     raise
                 continue  # an old one was dropped meanwhile
+            assert record is not None, "a snapshot at a given position is there, or JournalCorrupt"
             if stand is None and (last is None or position <= last):
                 raise JournalCorrupt(f"journal {self._stream}: the snapshot at {position} stands at no entry")
             if stand is not None and (record.version, record.chain) != (stand.version, stand.digest):

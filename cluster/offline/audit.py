@@ -1,0 +1,230 @@
+"""Offline audit: every balance again, from sealed files and journals alone, by other code than the shards'.
+
+A Ray task for each stream adds up its lines with Arrow. Of a running system everything is read up to one atomic cut, of
+which an entry and what caused it are both part or the entry is not; so what a book received was sent by the other.
+
+`balances` is one row for each account that is not zero, in order:
+
+| column | type | unit, meaning | null |
+|---|---|---|---|
+| stream | string | whose book | never |
+| account | string | first word of the account (`actors.ledger.accounts`) | never |
+| tenant | string | whose, on `change` and `held` | no user's account |
+| name | string | user, packet id or stream | `faucet`, `bank` |
+| amount_fen | int64 | fen, signed | never |
+"""
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from cluster.config import Settings
+from cluster.journal.shelf import StreamCut
+from cluster.offline.ledger import LedgerUnavailable, sources_of
+from cluster.offline.reading import Sources, read_lines
+
+KEYS = ["account", "tenant", "name"]
+ORDER = [(name, "ascending") for name in ("stream", *KEYS)]
+PARTIAL_ROWS_MAX = 1_000_000
+"""Sums of parts that wait to be added up."""
+DIGEST_ROWS = 100_000
+NEGATIVE_SHOWN = 20
+NEVER_NEGATIVE = ("change", "held", "escrow", "bank", "sent")
+
+
+class BookSum(msgspec.Struct, frozen=True):
+    """One book. `sum_fen` is 0 unless money was made or lost."""
+
+    stream: str
+    through: str
+    """The last id that was read; empty for a stream that was never activated."""
+    sealed_parts: int
+    lines: int
+    accounts: int
+    sum_fen: int
+
+
+class Transit(msgspec.Struct, frozen=True):
+    """What is between two books. In flight is never negative: nothing arrives that was not sent."""
+
+    source: str
+    destination: str
+    sent_fen: int
+    received_fen: int
+    in_flight_fen: int
+
+
+class NegativeBalance(msgspec.Struct, frozen=True):
+    """An account that owes, and may not."""
+
+    stream: str
+    account: str
+    tenant: str | None
+    name: str | None
+    amount_fen: int
+
+
+class OfflineAudit(msgspec.Struct, frozen=True):
+    """The report. `difference_fen` adds up books that do not sum to 0 and transits that arrived without being sent."""
+
+    books: list[BookSum]
+    totals_fen: dict[str, int]
+    """By kind of account, over all books."""
+    in_flight_fen: int
+    transits: list[Transit]
+    negative: list[NegativeBalance]
+    """The first NEGATIVE_SHOWN of them."""
+    negative_count: int
+    accounts: int
+    difference_fen: int
+    balances_sha256: str
+    """Of the sorted balances that are not zero: two audits of the same money give the same."""
+    clean: bool
+
+
+class Summed(NamedTuple):
+    """What one task found in one stream."""
+
+    stream: str
+    cut: StreamCut
+    lines: int
+    balances: Any
+    """A table of KEYS and amount_fen, without zeros."""
+
+
+async def sum_stream(sources: Sources, stream: str, cut: StreamCut) -> Summed:
+    """Add up every line of a stream up to a cut, account by account.
+
+    Raises JournalUnavailable, JournalCorrupt.
+    """
+    partial = [_no_balances()]
+    waiting = lines = 0
+    if cut.last is not None:
+        async for table in read_lines(sources, stream, [*KEYS, "amount_fen"], cut.last):
+            lines += table.num_rows
+            partial.append(_sum(table))
+            waiting += partial[-1].num_rows
+            if waiting > PARTIAL_ROWS_MAX:
+                partial = [_sum(pa.concat_tables(partial))]
+                waiting = 0
+    balances = _sum(pa.concat_tables(partial))
+    return Summed(stream, cut, lines, balances.filter(pc.not_equal(balances["amount_fen"], 0)))
+
+
+def _no_balances() -> pa.Table:
+    columns = [pa.array([], pa.string())] * len(KEYS) + [pa.array([], pa.int64())]
+    return pa.Table.from_arrays(columns, names=[*KEYS, "amount_fen"])
+
+
+def _sum(table: pa.Table) -> pa.Table:
+    summed = table.group_by(KEYS, use_threads=False).aggregate([("amount_fen", "sum")])
+    return summed.rename_columns([*KEYS, "amount_fen"])
+
+
+def audit_of(found: list[Summed]) -> tuple[OfflineAudit, pa.Table]:
+    """Put the streams together: the report, and the table of balances."""
+    balances = pa.concat_tables([_with_stream(one) for one in found]).sort_by(ORDER)
+    books = [
+        BookSum(
+            stream=one.stream,
+            through=str(one.cut.last or ""),
+            sealed_parts=one.cut.sealed,
+            lines=one.lines,
+            accounts=one.balances.num_rows,
+            sum_fen=pc.sum(one.balances["amount_fen"]).as_py() or 0,
+        )
+        for one in found
+    ]
+    totals = balances.group_by("account").aggregate([("amount_fen", "sum")]).sort_by("account")
+    transits = _transits(balances)
+    below = balances.filter(
+        pc.and_(
+            pc.less(balances["amount_fen"], 0),
+            pc.is_in(balances["account"], value_set=pa.array(NEVER_NEGATIVE)),
+        )
+    )
+    unsent_fen = sum(max(0, -one.in_flight_fen) for one in transits)
+    difference_fen = sum(abs(book.sum_fen) for book in books) + unsent_fen
+    report = OfflineAudit(
+        books=books,
+        totals_fen=dict(zip(totals["account"].to_pylist(), totals["amount_fen_sum"].to_pylist(), strict=True)),
+        in_flight_fen=sum(one.in_flight_fen for one in transits),
+        transits=transits,
+        negative=[NegativeBalance(**row) for row in below.slice(0, NEGATIVE_SHOWN).to_pylist()],
+        negative_count=below.num_rows,
+        accounts=balances.num_rows,
+        difference_fen=difference_fen,
+        balances_sha256=digest_of(balances),
+        clean=difference_fen == 0 and below.num_rows == 0,
+    )
+    return report, balances
+
+
+def _with_stream(one: Summed) -> pa.Table:
+    return one.balances.add_column(0, "stream", pa.array([one.stream] * one.balances.num_rows, pa.string()))
+
+
+def _transits(balances: pa.Table) -> list[Transit]:
+    """Join what each book sent with what the other received of it."""
+    ends: dict[tuple[str, str], list[int]] = {}
+    transit = balances.filter(pc.is_in(balances["account"], value_set=pa.array(["sent", "received"])))
+    for row in transit.to_pylist():
+        sent = row["account"] == "sent"
+        pair = (row["stream"], row["name"]) if sent else (row["name"], row["stream"])
+        ends.setdefault(pair, [0, 0])[0 if sent else 1] += row["amount_fen"] if sent else -row["amount_fen"]
+    return [
+        Transit(source, destination, sent_fen, received_fen, sent_fen - received_fen)
+        for (source, destination), (sent_fen, received_fen) in sorted(ends.items())
+    ]
+
+
+def digest_of(balances: pa.Table) -> str:
+    """Return the SHA-256 of a sorted table of balances, a JSON array a line."""
+    digest = hashlib.sha256()
+    for batch in balances.to_batches(DIGEST_ROWS):
+        columns = (batch.column(name).to_pylist() for name in ("stream", *KEYS, "amount_fen"))
+        for row in zip(*columns, strict=True):
+            digest.update(json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def write_balances(balances: pa.Table, path: Path) -> None:
+    """Write the balances as a Parquet file."""
+    pq.write_table(balances, path)
+
+
+def _sum_task(stream: str, cut: StreamCut, settings: Settings) -> Summed:
+    """Run on any node: read one stream from the archive and the store."""
+
+    async def run() -> Summed:
+        async with sources_of(settings) as sources:
+            return await sum_stream(sources, stream, cut)
+
+    return asyncio.run(run())
+
+
+async def audit(settings: Settings) -> tuple[OfflineAudit, pa.Table]:
+    """Audit a whole system up to one cut, a Ray task for each stream; Ray is already joined.
+
+    Raises JournalUnavailable, JournalCorrupt.
+    """
+    async with sources_of(settings) as sources:
+        cut = await sources.journals.cut(0)
+    task = ray.remote(num_cpus=1, max_retries=0)(_sum_task)
+    tasks = [task.remote(stream, stood, settings) for stream, stood in sorted(cut.streams.items())]
+    try:
+        found = await asyncio.gather(*tasks)
+    except RayTaskError as failure:
+        raise failure.cause from None
+    except RayError as failure:
+        raise LedgerUnavailable(f"a task of the audit died ({type(failure).__name__}); try again") from failure
+    return audit_of(list(found))
