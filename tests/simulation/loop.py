@@ -65,15 +65,13 @@ PROCESS: ContextVar[Process] = ContextVar("process")
 class Call:
     """A callback to run, at once or at its time; what `call_soon` and `call_at` return."""
 
-    __slots__ = ("arguments", "at_us", "callback", "context", "number", "process")
+    __slots__ = ("arguments", "callback", "context", "process")
 
     def __init__(self, callback: Any, arguments: Any, context: Context, process: Process) -> None:
         self.callback = callback
         self.arguments = arguments
         self.context = context
         self.process = process
-        self.at_us = 0
-        self.number = 0
 
     def cancel(self) -> None:
         """Let it not run."""
@@ -82,9 +80,6 @@ class Call:
     def cancelled(self) -> bool:
         """Tell whether it will not run."""
         return self.callback is None
-
-    def __lt__(self, other: "Call") -> bool:
-        return (self.at_us, self.number) < (other.at_us, other.number)
 
 
 class InstantLoop(asyncio.AbstractEventLoop):
@@ -103,7 +98,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
         self.on_death: Callable[[Process], None] = lambda process: None
         self._choose = choose
         self._runnable: list[Process] = []
-        self._timers: list[Call] = []
+        self._timers: list[tuple[int, int, Call]] = []
         self.processes: list[Process] = [self.main]
         self._count = 0
         self._turns = 0
@@ -206,9 +201,8 @@ class InstantLoop(asyncio.AbstractEventLoop):
         return self.call_later(when - self.time(), callback, *args, context=context)
 
     def _at(self, call: Call, at_us: int) -> None:
-        self._count = call.number = self._count + 1
-        call.at_us = at_us
-        heappush(self._timers, call)
+        self._count += 1
+        heappush(self._timers, (at_us, self._count, call))
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         self.complaints.append(context)
@@ -231,15 +225,15 @@ class InstantLoop(asyncio.AbstractEventLoop):
         """Let one process run what is ready in it, or move the time to the next timer."""
         timers = self._timers
         runnable = self._runnable
-        while timers and (timers[0].callback is None or timers[0].at_us <= self.now_us):
-            call = heappop(timers)
+        while timers and (timers[0][0] <= self.now_us or timers[0][2].callback is None):
+            call = heappop(timers)[2]
             if call.callback is not None and call.process.alive:
                 call.process.ready.append(call)
                 self._queue(call.process)
         if not runnable:
             if not timers:
                 raise Stuck("everybody waits for something that nobody is doing")
-            self.now_us = timers[0].at_us
+            self.now_us = timers[0][0]
             self._turns = 0
             if self.ends_at_us and self.now_us > self.ends_at_us:
                 raise Stuck(f"no end after {self.now_us // 1_000_000} s")

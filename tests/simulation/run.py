@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+import msgspec
+
 from tests.simulation.clients import Clients
 from tests.simulation.faults import Faults
 from tests.simulation.finale import everything_ends_well
@@ -59,7 +61,6 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
         if collecting:
             gc.enable()
     bug = world.violations[0] if world.violations else None
-    trace = repr(world.trace).encode()
     return Outcome(
         seed=seed,
         steps=steps,
@@ -71,7 +72,7 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
         asked=clients.asked,
         answered=clients.answered,
         virtual_ms=world.loop.now_us // 1_000,
-        digest=hashlib.sha256(trace).hexdigest(),
+        digest=hashlib.sha256(msgspec.msgpack.encode(world.trace)).hexdigest(),
         trace=world.trace,
     )
 

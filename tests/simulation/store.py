@@ -124,7 +124,7 @@ class Store(MemoryJournals):
     def _sync(self, turn: _Turn) -> None:
         delay_us = self._delay_us(SYNC_US) if turn.writes else 0
         if turn.writes and self._doomed is not None:
-            self.loop.in_process(self.process, delay_us // 2, self._crash)
+            self.loop.in_process(self.process, delay_us // 2, self._crash, turn)
         else:
             self.loop.in_process(self.process, delay_us, self._end_turn, turn)
 
@@ -145,7 +145,10 @@ class Store(MemoryJournals):
         """Let the next turn that writes end in a crash before its sync is over; `loses`: the disk has none of it."""
         self._doomed = loses
 
-    def _crash(self) -> None:
+    def _crash(self, turn: _Turn) -> None:
+        if self._doomed is None:  # it was healed meanwhile
+            self._end_turn(turn)
+            return
         if self._doomed:
             vars(self).update(self._saved)
         else:
