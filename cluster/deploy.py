@@ -13,6 +13,7 @@ from pathlib import Path
 import ray
 from ray import serve
 
+from cluster.config import load
 from cluster.gateway.app import AppArgs, app
 from cluster.system import SystemRecord, read_record
 
@@ -41,7 +42,12 @@ def deploy(record: SystemRecord) -> None:
             http_options={"host": record.host, "port": record.http_port},
             logging_config=quiet,
         )
-        arguments = AppArgs(store_url=record.store_url, config=record.config, keys_file=str(record.data / "keys.json"))
+        arguments = AppArgs(
+            store_url=record.store_url,
+            config=record.config,
+            keys_file=str(record.data / "keys.json"),
+            archive_url=load(record.config).archive_url or str(record.data / "archive"),
+        )
         serve.run(app(arguments), name="hongbao", route_prefix="/", logging_config=quiet)
     finally:
         ray.shutdown()

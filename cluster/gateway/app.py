@@ -39,6 +39,7 @@ class AppArgs(BaseModel):
     store_url: str = Field(description="Redis 7+ or Valkey, e.g. rediss://:password@store:6379/0")
     config: str = Field(default="local", description="a name from configs/, or the path of a TOML file")
     keys_file: str = Field(default="", description="JSON, mode 0600; default: keys.json in the user's data folder")
+    archive_url: str = Field(default="", description="for sealed journals, a folder or s3://…; default: the config's")
 
 
 @serve.ingress()
@@ -110,7 +111,8 @@ def app(args: AppArgs) -> serve.Application:
     if unset:
         _refuse(f"set {' '.join(unset)} before Ray starts; without it Serve is ten times slower")
     try:
-        settings = load(args.config, store_url=args.store_url)
+        archive = {"archive_url": args.archive_url} if args.archive_url else {}
+        settings = load(args.config, store_url=args.store_url, **archive)
         keys = keys_at(Path(args.keys_file) if args.keys_file else data_folder() / "keys.json")
         check_store(args.store_url)
         asyncio.run(_create_system(settings))
