@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cluster.config import config_path, data_folder, keys_at, load
 from cluster.ports import is_free
-from cluster.store import check_store, store_binary, store_trouble
+from cluster.store import check_store, shown, store_binary, store_refusal
 from cluster.system import (
     SystemRecord,
     end_processes,
@@ -263,11 +263,14 @@ def status(data: Path) -> SystemStatus:
 
 
 def _trouble(record: SystemRecord, pids: dict[str, int]) -> str:
-    """Say what is the matter: first what lasts until somebody acts, then what the store says now."""
+    """Say what is the matter: first what lasts until somebody acts, then what the store last ended of."""
     if "watchdog" not in pids:
         return "nobody looks after this system, its watchdog was killed; `hongbao up` mends it"
     if record.embedded_store and shutil.disk_usage(record.data).free < DISK_BYTES_MIN:
         return f"the disk of {record.data} is full: new money is refused, nothing acknowledged is lost; free some"
-    if record.embedded_store and "store" not in pids:
-        return record.trouble
-    return store_trouble(record.store_url) or record.trouble
+    refused = store_refusal(record.store_url)
+    if refused is None and not record.trouble:
+        return (
+            f"the store at {shown(record.store_url)} does not answer: money is refused until it does, nothing is lost"
+        )
+    return refused or record.trouble

@@ -85,27 +85,23 @@ def store_answers(url: str, timeout_s: float = 0.5) -> bool:
         client.close()
 
 
-def store_trouble(url: str, timeout_s: float = 1.0) -> str:
-    """Say in one line why the store takes no money now and what to do; empty if it does. Writes nothing."""
-    try:
-        client = _connect(url, timeout_s)
-    except ValueError:
-        return f"{shown(url)} is no store URL"
+def store_refusal(url: str, timeout_s: float = 1.0) -> str | None:
+    """Say in one line why the store takes no writes now, and what to do; empty if it does, None: it does not answer."""
+    client = _connect(url, timeout_s)
     try:
         client.eval(WOULD_WRITE, 0)
         return ""
     except redis.OutOfMemoryError:
-        memory = client.info("memory")
         return (
-            f"the store at {shown(url)} is out of memory ({memory['used_memory']:,} bytes used of "
-            f"{memory['maxmemory']:,}): new money is refused, nothing is lost; raise its maxmemory (CONFIG SET)"
+            f"the store at {shown(url)} is out of memory: new money is refused, nothing is lost; "
+            "give it more (CONFIG SET maxmemory), and it goes on"
         )
     except redis.BusyLoadingError:
         return f"the store at {shown(url)} still reads its files; money is served again when it has"
     except redis.ResponseError as refusal:
         return f"the store at {shown(url)} refuses writes, so new money is refused: {refusal}"
     except (redis.RedisError, OSError):
-        return f"the store at {shown(url)} does not answer: money is refused until it does, nothing is lost"
+        return None
     finally:
         client.close()
 

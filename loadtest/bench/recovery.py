@@ -183,7 +183,7 @@ def measure(say: Callable[[str], None], *, quick: bool = False) -> list[Gap]:
 
         ray.init(address=record.ray_address, namespace="hongbao", log_to_driver=False, logging_level="error")
         try:
-            settings = load(record.config, store_url=record.store_url)
+            settings = load(record.config, store_url=record.store_url, archive_url=str(record.data / "archive"))
             traffic = Traffic(settings, keys_at(record.data / "keys.json"))
             return asyncio.run(Bench(traffic, say, quick=quick).rows())
         finally:

@@ -112,7 +112,7 @@ class Traffic:
         await self._settled()
 
     async def snapshot(self) -> None:
-        """Take a snapshot of every packet stream in which something is new."""
+        """Tend every packet stream: a snapshot, and what lies behind the one before it sealed and trimmed."""
         await self._send(SENDERS, 1)
         for stream in hosts(self._settings)[self.host]:
             assert not await start_tending([stream], self._settings, self._keys), "a snapshot was taken"
@@ -146,7 +146,7 @@ class Traffic:
         return isinstance(reply, WalletView)
 
     async def snapshot_of_accounts(self) -> None:
-        """Take a snapshot of the stream of `accounts`, with something new in it."""
+        """Tend the stream of `accounts`, with something new in it."""
         await self._ask("wallet-000", [CreditSandbox(TENANT, self._name(), 1)])
         assert not await start_tending(["wallet-000"], self._settings, self._keys), "a snapshot was taken"
 
@@ -166,6 +166,10 @@ class Traffic:
         await audit(self._directory, self._settings)
 
     # Below: real commands, many a call.
+
+    async def _tend(self, streams: list[str]) -> None:
+        failures = await start_tending(streams, self._settings, self._keys)
+        assert not failures, failures
 
     async def _drain(self, shares: int) -> None:
         [funding] = await self._send(1, shares)
