@@ -112,7 +112,8 @@ def _check_sends(sends: Sequence[Send], final: Final) -> Iterator[Violation]:
         for packet_id in ids:
             if key_of.setdefault(packet_id, key) != key:
                 yield Violation("contradicted", f"packet {packet_id} belongs to {key_of[packet_id]} and to {key}")
-            yield from _check_terms(told[0], packet_id, final)
+        for send in told:
+            yield from _check_terms(send, final)
         first_us = min((send.answered_us for send in told), default=NEVER)
         for send in tries:
             if send.outcome == "refused" and send.asked_us > first_us:
@@ -123,7 +124,8 @@ def _check_sends(sends: Sequence[Send], final: Final) -> Iterator[Violation]:
                 yield Violation("contradicted", f"{send.user} was told {send.code} and can never have been short")
 
 
-def _check_terms(send: Send, packet_id: str, final: Final) -> Iterator[Violation]:
+def _check_terms(send: Send, final: Final) -> Iterator[Violation]:
+    packet_id = send.packet_id
     packet = final.packets.get(packet_id)
     if packet is None:
         yield Violation("lost", f"packet {packet_id} of {send.user} was acknowledged and is not there")

@@ -17,6 +17,8 @@ ATTEMPT_S = 6.0
 CONNECTIONS_MAX = 96
 BACKOFF_S_MIN, BACKOFF_S_MAX = 0.05, 1.0
 GREETING = "恭喜发财"
+ANOTHERS = "answer_to_another_request"
+"""Our own code for an answer that names another packet, user or terms than were asked for: nobody may be told that."""
 
 A = TypeVar("A", bound=Attempt)
 
@@ -83,6 +85,9 @@ class Clients:
             answer = _told(attempt, await asked)
             if answer is not None:
                 attempt.packet_id, attempt.open = answer.packet_id, True
+                told = Order(answer.sender, order.key, answer.kind, answer.total_fen, answer.count)
+                if told != order:
+                    attempt.outcome, attempt.code = "refused", ANOTHERS
         finally:
             history.add(attempt)
         return attempt
@@ -94,6 +99,8 @@ class Clients:
             taken = _told(attempt, await self.person(user).grab(packet_id))
             if taken is not None:
                 attempt.rank, attempt.amount_fen = taken.rank, taken.amount_fen
+                if (taken.packet_id, taken.user) != (packet_id, user):
+                    attempt.outcome, attempt.code = "refused", ANOTHERS
         finally:
             self.history.add(attempt)
         return attempt

@@ -11,7 +11,7 @@ from collections import deque
 
 from loadtest.chaos.clients import Clients, Order
 
-CHATS = 10
+CHATS = 14
 SENDERS = 24
 POOR = 6
 TAKERS = 160
@@ -19,9 +19,10 @@ RICH_FEN = 1_000_000_000
 POOR_FEN = 3_000
 PATIENCE_S = 12.0
 TAPS_SPREAD_S = 1.2
-PAUSE_S = (0.2, 0.6)
+PAUSE_S = (0.1, 0.4)
 LIVE_KEPT = 64
-SHARES = (1, 1, 2, 5, 10, 20, 50)
+SHARES = (1, 2, 5, 10, 20, 20, 50)
+PEOPLE_MAX = 40
 MEAN_SHARES_FEN = (1, 10, 66, 88, 188, 520)
 
 
@@ -62,9 +63,10 @@ class Crowd:
             sender = rng.choice(senders)
             if rng.random() < 0.15:
                 await asyncio.gather(*(self._send(self.order(rng, sender), rng) for _ in range(3)))
-            packet_id = await self._send(self.order(rng, sender), rng)
+            order = self.order(rng, sender)
+            packet_id = await self._send(order, rng)
             if packet_id:
-                await self._taps(packet_id, sender, rng)
+                await self._taps(packet_id, sender, order.shares, rng)
             await asyncio.sleep(rng.uniform(*PAUSE_S))
 
     async def _send(self, order: Order, rng: random.Random) -> str:
@@ -77,8 +79,8 @@ class Crowd:
         self.live.append(sent.packet_id)
         return sent.packet_id
 
-    async def _taps(self, packet_id: str, sender: str, rng: random.Random) -> None:
-        people = rng.sample(self.takers, rng.randint(1, 30))
+    async def _taps(self, packet_id: str, sender: str, shares: int, rng: random.Random) -> None:
+        people = rng.sample(self.takers, rng.randint(1, min(PEOPLE_MAX, 2 * shares)))
         if rng.random() < 0.2:
             self._clients.note(await self._clients.try_batch([(packet_id, user) for user in people]))
             people = people[:5]  # who is impatient taps himself as well

@@ -1,8 +1,9 @@
 """Probes: how long until clients are served again by the part that was broken.
 
 A probe is a request that needs that part, begun every `EVERY_S` even while earlier ones hang, because a client that
-comes later must not wait for one that came too early. The first success of one that began after the fault counts.
-Probes are clients like any other: each stands in the history.
+comes later must not wait for one that came too early. The first definite answer to one that began after the fault
+counts, also that a packet has expired while nothing was served. Probes are clients like any other: each stands in the
+history.
 """
 
 import asyncio
@@ -68,6 +69,9 @@ class Prober:
         """Return when (µs) the money of a grab was first seen in its taker's wallet. Raises NotServed."""
         user = self.fresh_user()
         grabbed = await self._clients.grab(self.packet_id, user, seconds)
+        if grabbed.code == "expired":
+            await self.prepare()
+            grabbed = await self._clients.grab(self.packet_id, user, seconds)
         if grabbed.outcome != "ok":
             raise NotServed(f"no grab is answered: {grabbed.code}")
 
@@ -99,8 +103,8 @@ class Prober:
                 next_s = loop.time() + EVERY_S
                 while under_way and (left_s := next_s - loop.time()) > 0:
                     over, under_way = await asyncio.wait(under_way, timeout=left_s, return_when=asyncio.FIRST_COMPLETED)
-                    told = [attempt.answered_us for task in over if (attempt := task.result()).outcome == "ok"]
-                    if told:
+                    attempts = [task.result() for task in over]
+                    if told := [each.answered_us for each in attempts if each.outcome in ("ok", "refused")]:
                         return min(told)
                 await asyncio.sleep(max(0.0, next_s - loop.time()))
             raise NotServed(f"not served within {seconds:.0f} s")

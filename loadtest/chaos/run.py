@@ -211,7 +211,7 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
     """Carry a run out on a system of its own; return the exit code."""
     folder = Path(tempfile.mkdtemp(prefix="hongbao-chaos-"))
     began_s = time.monotonic()
-    keep = True
+    keep = True  # whoever looks for a failure needs what the run has left
 
     def say(words: str) -> None:
         console.print(words, markup=False, highlight=False, soft_wrap=True)
@@ -229,6 +229,9 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
         clean = is_clean(figures)
         keep = arguments.keep or not clean
         (folder / "violations.txt").write_text("".join(f"{sentence}\n" for sentence in sentences))
+    except KeyboardInterrupt:
+        keep = arguments.keep
+        raise
     finally:
         # From here nothing interrupts: a half-ended system would stay for ever. `down` is bounded itself.
         for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
