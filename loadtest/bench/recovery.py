@@ -9,11 +9,13 @@ Rows are differences of medians in milliseconds; everything is real traffic, and
 
 import argparse
 import asyncio
+import contextlib
 import os
 import signal
 import statistics
 import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -80,7 +82,10 @@ class Bench:
     async def rows(self) -> list[Gap]:
         """Measure everything."""
         await self._traffic.begin()
-        rows = [await self._recovery(events, tail) for events, tail in self._steps]
+        rows = []
+        for events, tail in self._steps:
+            rows.append(await self._recovery(events, tail))
+            self._say(f"  {rows[-1].ours:,.0f} ms, a bare actor {rows[-1].peer:,.0f} ms")
         await self._traffic.check()
         rows += await self._stalls()
         return rows
@@ -137,6 +142,7 @@ class Bench:
             began_s = loop.time()
             busy.append(await longest_ms(ask, act()))
             seconds.append(loop.time() - began_s)
+            self._say(f"  {busy[-1]:,.0f} ms in {seconds[-1]:.1f} s, in a quiet time {quiet[-1]:,.0f} ms")
         return gap(
             name, busy, quiet, target, f"{statistics.median(seconds):.1f} s each; longest of all {max(busy):.0f} ms"
         )
@@ -208,7 +214,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a twentieth of everything: shows that it works")
     arguments = parser.parse_args()
     console = Console(stderr=True)
-    rows = measure(lambda words: console.print(words, highlight=False), quick=arguments.quick)
+    # Ray writes a paragraph about every process that we kill to the standard output.
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        rows = measure(lambda words: console.print(words, highlight=False), quick=arguments.quick)
     if arguments.json:
         for row in rows:
             sys.stdout.write(msgspec.json.encode(row._asdict()).decode() + "\n")
