@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench chaos lint unit cluster mutants lock format clean
+SECONDS ?= 60
+
+.PHONY: demo test bench chaos simulate lint unit cluster mutants lock format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -14,6 +16,7 @@ help:
 	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (at most 10 minutes)"
 	@echo "make bench     the platform beside its peers, as ratios (about 3 minutes)"
 	@echo "make chaos     kill, freeze and starve every part under load, then check every answer (at most 10 minutes)"
+	@echo "make simulate  the whole platform under fresh seeds, on all cores (SECONDS=60)"
 	@echo "make unit      the tests that need no Ray (a minute)"
 
 $(READY): requirements.lock pyproject.toml
@@ -36,6 +39,10 @@ bench: $(READY)
 # CHAOS="--seed 7 --faults 20 --keep" passes options.
 chaos: $(READY)
 	@$(BIN)/python -m loadtest.chaos.run $(CHAOS)
+
+# SECONDS=600 makes it run longer.
+simulate: $(READY)
+	@$(BIN)/hongbao simulate --seconds $(SECONDS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, backups, deploying, ledger, system, tokens
+from cluster.commands import asking, backups, deploying, ledger, simulating, system, tokens
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
@@ -26,6 +26,7 @@ COMMANDS = (
     backups.backup,
     backups.restore,
     deploying.serve_config,
+    simulating.simulate,
 )
 """In the order of `hongbao --help`."""
 

@@ -119,7 +119,6 @@ class InstantLoop(asyncio.AbstractEventLoop):
     def kill(self, process: Process) -> None:
         """End a process between two callbacks; nothing more runs in it."""
         process.alive = False
-        process.ready.clear()
         self._unqueue(process)
         self.on_death(process)
 
@@ -140,7 +139,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
         return call
 
     def _queue(self, process: Process) -> None:
-        if process.ready and not process.queued and not process.frozen:
+        if process.ready and not process.queued and process.alive and not process.frozen:
             process.queued = True
             self._runnable.append(process)
 
@@ -183,10 +182,9 @@ class InstantLoop(asyncio.AbstractEventLoop):
             context = copy_context()
         process = context.get(PROCESS, self.main)
         call = Call(callback, args, context, process)
-        if process.alive:
-            process.ready.append(call)
-            if not process.queued:
-                self._queue(process)
+        process.ready.append(call)
+        if not process.queued:
+            self._queue(process)
         return call
 
     call_soon_threadsafe = call_soon
@@ -227,7 +225,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
         runnable = self._runnable
         while timers and (timers[0][0] <= self.now_us or timers[0][2].callback is None):
             call = heappop(timers)[2]
-            if call.callback is not None and call.process.alive:
+            if call.callback is not None:
                 call.process.ready.append(call)
                 self._queue(call.process)
         if not runnable:
@@ -253,6 +251,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
                 continue
             process.steps += 1
             if process.steps == process.dies_at:
+                ready.appendleft(call)
                 self.kill(process)
                 return
             call.context.run(call.callback, *call.arguments)
@@ -266,7 +265,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
         self.halted = False
         self.on_death = lambda process: None
         for process in self.processes:
-            process.alive, process.dies_at = True, 0
+            process.alive, process.dies_at = True, 0  # what was left in it is only cancelled
             self.wake(process)
         for _ in range(ROUNDS_MAX):
             tasks = [task for process in self.processes for task in process.tasks if not task.done()]

@@ -57,7 +57,7 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
     except AssertionError as violation:
         world.found_bug(violation)
     finally:
-        _quietly_end(world)
+        quietly_end(world)
         if collecting:
             gc.enable()
     bug = world.violations[0] if world.violations else None
@@ -89,7 +89,8 @@ async def _play(world: World, clients: Clients, faults: Faults, steps: int) -> N
     await everything_ends_well(world, clients)
 
 
-def _quietly_end(world: World) -> None:
+def quietly_end(world: World) -> None:
+    """End a world; what its ending brings about is no part of the run."""
     world.trace, trace = [], world.trace
     violations = list(world.violations)
     world.loop.ends_at_us = 0
