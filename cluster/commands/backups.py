@@ -125,6 +125,7 @@ def _show(place: str, saved: "Backup", as_json: bool) -> None:
     facts = {
         "place": place,
         "system": saved.system,
+        "balances_sha256": saved.balances_sha256,
         "streams": len(saved.streams),
         "elements": sum(part.elements for stream in saved.streams.values() for part in stream.parts),
         "events": sum(stream.version for stream in saved.streams.values()),
@@ -135,3 +136,4 @@ def _show(place: str, saved: "Backup", as_json: bool) -> None:
         return
     counts = f"{facts['streams']} streams, {facts['events']:,} events, {facts['bytes']:,} bytes of journal"
     out.print(f"{place}: {counts}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"balances SHA-256 {saved.balances_sha256}", highlight=False)

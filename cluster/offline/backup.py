@@ -12,13 +12,14 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 | `keys.json` | the platform's keys (0600 in a folder): without them open packets cannot be split. Guard the folder |
 
 A restore goes into an empty store and is a system only when its last step is done. It checks every element's chain and
-every file's SHA-256, and every stream starts above each epoch that is known here or in the archive it goes on with.
+every file's SHA-256, adds up all lines again (the balances must be those of the backup), and starts every stream above
+each epoch that is known here or in the archive it goes on with.
 """
 
 import hashlib
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -36,6 +37,8 @@ from cluster.journal.redis import RedisJournals
 from cluster.journal.shelf import StreamCut
 from cluster.journal.snapshot import READ_CHUNK
 from cluster.journal.snapshot import decode_record as decode_snapshot
+from cluster.offline.audit import audit_of, sum_stream
+from cluster.offline.reading import Sources
 from cluster.sealing import PartBounds, Sealer
 
 INDEX = "backup.json"
@@ -86,6 +89,8 @@ class Backup(msgspec.Struct, frozen=True):
     kinds: dict[str, str]
     made_ms: int
     clock_offset_ms: int
+    balances_sha256: str
+    """Of every balance, as `hongbao audit --offline` tells it."""
     streams: dict[str, StreamBackup]
 
 
@@ -150,6 +155,8 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
         for stream, stood in cut.streams.items():
             report(f"reading {stream}")
             streams[stream] = await _save(places, stream, stood, bounds)
+        report("adding up every line")
+        digest = await _digest(places, cut.streams)
     finally:
         await store.release()
     made = Backup(
@@ -160,11 +167,19 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
         kinds=kinds,
         made_ms=time.time_ns() // 1_000_000,
         clock_offset_ms=cut.clock_offset_ms,
+        balances_sha256=digest,
         streams=streams,
     )
     places.backup.write(KEYS, keys)
     places.backup.write(INDEX, msgspec.json.format(msgspec.json.encode(made)))
     return made
+
+
+async def _digest(places: Places, cuts: Mapping[str, StreamCut]) -> str:
+    """Add up every line of the system up to a cut."""
+    sources = Sources(places.store, places.codec, places.archive)
+    summed = [await sum_stream(sources, stream, cut) for stream, cut in sorted(cuts.items())]
+    return audit_of(summed)[0].balances_sha256
 
 
 async def _save(places: Places, stream: str, stood: StreamCut, bounds: PartBounds) -> StreamBackup:
@@ -236,6 +251,11 @@ async def restore(places: Places, saved: Backup, report: Report) -> None:
     for stream, one in saved.streams.items():
         report(f"writing {stream}")
         await _put_back(places, stream, one)
+    report("adding up every line")
+    cuts = {name: StreamCut(Position(*s.last) if s.last else None, None, s.sealed) for name, s in saved.streams.items()}
+    found = await _digest(places, cuts)
+    if found != saved.balances_sha256:
+        raise NotRestorable(f"the balances are not those of the backup ({found}); nothing was made of it")
     if saved.clock_offset_ms:
         await store.advance_clock(saved.clock_offset_ms)
     await store.create_system(saved.packet_streams, saved.wallet_streams, saved.kinds, saved.system)

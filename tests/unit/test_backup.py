@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from actors.errors import JournalCorrupt
@@ -191,6 +192,16 @@ async def test_whatever_is_damaged_in_a_backup_is_named_and_makes_no_system(tmp_
             await backup.restore(bench.places(journals, Archive(str(tmp_path / path[-9:]))), saved, print)
         assert await journals.system_id() == ""
         bench.backup.write(path, whole)
+
+
+@simulated
+async def test_a_restore_whose_balances_are_others_is_no_system(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    saved = msgspec.structs.replace(await bench.make(), balances_sha256="0" * 64)
+    journals = MemoryJournals(platform_codec())
+    with pytest.raises(NotRestorable, match="the balances are not those of the backup"):
+        await backup.restore(bench.places(journals, Archive(str(tmp_path / "new"))), saved, print)
+    assert await journals.system_id() == ""
 
 
 @simulated

@@ -1,0 +1,56 @@
+"""Backup and restore of a real system, through the command line: the restored one tells the same."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cluster.config import Keys
+from cluster.system import SystemRecord
+from tests.cluster.platform import Platform
+
+COMMAND_SECONDS_MAX = 120
+
+
+def hongbao(*arguments: str) -> dict[str, Any]:
+    """Run a command and return what it printed last."""
+    command = [sys.executable, "-m", "cluster.cli", *arguments, "--json"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX)
+    assert ended.returncode == 0, ended.stderr
+    return dict(json.loads(ended.stdout.splitlines()[-1]))
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="hongbao-backup-"))
+    yield path
+    shutil.rmtree(path)
+
+
+async def test_a_backup_of_a_running_system_restores_to_the_same_balances(
+    system: SystemRecord, keys: Keys, folder: Path
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        platform = Platform(system, keys, session)
+        sender = await platform.user("backup-sender", 10_000)
+        taker = await platform.user("backup-taker")
+        packet = await platform.send(sender, "backup-1", 500, 2)
+        await platform.insist("POST", f"/v1/packets/{packet['packet_id']}/grabs", taker)
+        await platform.settled()
+    made = hongbao("backup", str(folder / "backup"), "--data", str(system.data))
+    restored = hongbao("restore", str(folder / "backup"), "--data", str(folder / "data"))
+    assert restored["balances_sha256"] == made["balances_sha256"]
+    assert restored["system"] == made["system"]
+    again = hongbao("backup", str(folder / "again"), "--data", str(folder / "data"))
+    assert again["balances_sha256"] == made["balances_sha256"], "a stopped system's folder can be backed up, too"
+    assert again["events"] == made["events"]
+    assert hongbao("verify", "--data", str(folder / "data"))["whole"]
+    kept = (folder / "data" / "keys.json").stat()
+    assert (kept.st_mode & 0o777, kept.st_size) == (0o600, (system.data / "keys.json").stat().st_size)
