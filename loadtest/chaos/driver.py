@@ -15,6 +15,7 @@ A failure is answered with `{"failure": why}`; the process ends with its input.
 """
 
 import argparse
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -74,8 +75,7 @@ class Driver:
             case "send":
                 return self._send(ask)
             case "remove":
-                ray.kill(self._rivals.pop(ask.name), no_restart=True)
-                return {}
+                return self._remove(ask.name)
         raise ValueError(f"no such command: {ask.do}")
 
     def _activate(self, name: str, streams: list[str]) -> dict[str, str]:
@@ -88,6 +88,12 @@ class Driver:
             if time.monotonic() > end_s:
                 raise TimeoutError(f"{name} does not become active")
             time.sleep(POLL_S)
+
+    def _remove(self, name: str) -> dict[str, str]:
+        self._rivals.pop(name, None)
+        with contextlib.suppress(ValueError):  # there is no such actor any more, or it was never made
+            ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
+        return {}
 
     def _grab(self, ask: Ask) -> list[tuple[str, int, int]]:
         groups = []

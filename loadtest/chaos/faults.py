@@ -253,27 +253,41 @@ class Faults:
         self._rivals += 1
         rival = Rival(self._driver, self._clients, f"{kind}-rival-{self._rivals}", streams)
         ask = self._packet_round if kind == "packet" else self._wallet_round
-        zombie.send_signal(signal.SIGSTOP)
+        asked = len(self._clients.history.attempts)
         try:
-            await rival.activate()
-            answered = await ask(rival, over_http=False)
-        finally:
-            if zombie.is_running():
-                zombie.send_signal(signal.SIGCONT)
-        since_us = self._clients.history.now_us()
-        try:
+            zombie.send_signal(signal.SIGSTOP)
+            try:
+                await rival.activate()
+                answered = await ask(rival, over_http=False)
+            finally:
+                if zombie.is_running():
+                    zombie.send_signal(signal.SIGCONT)
+            since_us = self._clients.history.now_us()
             served_us = await self._probe_of(kind)()
             for _ in range(2):  # by turns: each fences the other out whenever it is asked
                 answered += await ask(rival, over_http=True)
         finally:
-            await rival.remove()
-        awake = "" if zombie.is_running() else ", the zombie was replaced before it woke"
+            await self._remove(rival)
+        late = sum(
+            attempt.via == "http" and attempt.asked_us < since_us < attempt.answered_us and bool(attempt.status)
+            for attempt in self._clients.history.attempts[asked:]
+        )
+        awake = "" if zombie.is_running() else "; it was replaced before it woke"
 
         async def served() -> int:
             await self._probe_of(kind)()
             return served_us
 
-        return Broken(since_us, served, f"{answered} answers of the rival{awake}")
+        return Broken(
+            since_us, served, f"{answered} answers of the rival, {late} to who had asked before it woke{awake}"
+        )
+
+    async def _remove(self, rival: Rival) -> None:
+        """Remove a rival, by another driver if the first has gone: two owners would fence each other out for ever."""
+        try:
+            await rival.remove()
+        except DriverFailed:
+            await rival.remove()
 
     async def _packet_round(self, rival: Rival, *, over_http: bool) -> int:
         """Ask the rival for shares of living packets, and the same ones over HTTP; return what the rival answered."""

@@ -21,6 +21,9 @@ BATCH = 500
 PATIENCE_S = 60.0
 PAUSE_S = 0.1
 LINES = 100
+LATECOMER = "latecomer"
+
+Replay = Callable[[], Awaitable[dict[str, int]]]
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -42,14 +45,17 @@ async def begin(clients: Clients, credited_fen: dict[str, int]) -> dict[str, int
 class Finale:
     """The end of one run."""
 
-    def __init__(self, clients: Clients, credited_fen: dict[str, int], say: Callable[[str], None]) -> None:
-        """`say` hears what is being done."""
+    def __init__(
+        self, clients: Clients, credited_fen: dict[str, int], replay: Replay, say: Callable[[str], None]
+    ) -> None:
+        """`replay` returns every user's balance from the journals alone; `say` hears what is being done."""
         self._clients = clients
+        self._replay = replay
         self._credited_fen = credited_fen
         self._say = say
         self._unanswered: list[str] = []
 
-    async def run(self, lifetime_ms: int, folder: Path) -> Final:
+    async def run(self, lifetime_ms: int) -> Final:
         """Ask, end and read everything."""
         clients = self._clients
         self._say(
@@ -66,7 +72,7 @@ class Finale:
         self._say("reading every packet, wallet and statement, and the audit")
         final = await self._read()
         self._say("replaying every journal, sealed and live")
-        final.replayed_fen = await replayed(folder)
+        final.replayed_fen = await self._replay()
         return final
 
     # Asking again.
@@ -91,12 +97,15 @@ class Finale:
         return list(orders.values())
 
     async def _grabs_again(self) -> None:
-        """Ask for every share that was told, after its packet has ended, and for every refusal, through the gateway."""
+        """Ask again, through the gateway, for all that was told, now that every packet has ended; and ask for more."""
         known = {
             (attempt.packet_id, attempt.user)
             for attempt in self._clients.history.attempts
             if isinstance(attempt, Grab) and attempt.outcome in ("ok", "refused")
         }
+
+        # Somebody who never asked comes to every packet after its end: there is nothing left for him.
+        known |= {(packet_id, LATECOMER) for packet_id, _ in known}
 
         async def ask(left: list[tuple[str, str]]) -> None:
             end_s = _now_s() + PATIENCE_S

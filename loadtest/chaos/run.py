@@ -3,7 +3,8 @@
 `make chaos`, or `python -m loadtest.chaos.run`. A system of its own in a temporary folder, clients outside, one fault
 after another in an order that the seed names; then every packet, wallet, statement and book is held against everything
 that anybody was told. Prints a table and, as its last line, one JSON object. Exit code 0 only if nothing is wrong.
-Bounded: no fault begins after `--seconds`, and the end has its own patience. Ctrl-C ends everything.
+Bounded: whatever happens it ends within `--seconds`, of which the last `END_S` are kept for the proof. Ctrl-C ends
+everything.
 """
 
 import argparse
@@ -32,14 +33,17 @@ from loadtest.chaos.checker import Final, Violation, check
 from loadtest.chaos.clients import TENANT, Clients
 from loadtest.chaos.crowd import Crowd
 from loadtest.chaos.faults import Faults, deal
-from loadtest.chaos.finale import Finale, begin
+from loadtest.chaos.finale import Finale, begin, replayed
 from loadtest.chaos.history import FaultLine, Grab, History, Send
 from loadtest.chaos.probes import NotServed, Prober
 from loadtest.chaos.rival import DriverFailed
 from loadtest.chaos.site import LIFETIME_MS, Site
 
 FAULTS = 66
-SECONDS = 420
+SECONDS = 600
+SECONDS_MIN, SECONDS_MAX = 240, 86_400
+END_S = 150.0
+DOWN_S = 15.0
 TOKEN_S = 7_200
 BETWEEN_S = 0.5
 STOP_S = 60.0
@@ -82,8 +86,8 @@ class Chaos:
         self.lines: list[FaultLine] = []
         self.unclear: list[str] = []
 
-    async def run(self, kinds: list[str], seconds: float) -> tuple[Final, list[Violation]]:
-        """Break, end, read and check."""
+    async def run(self, kinds: list[str], end_s: float) -> tuple[Final, list[Violation]]:
+        """Break, end, read and check. Raises TimeoutError at `end_s` (of `time.monotonic`)."""
         keys, now_s = self._site.keys, int(time.time())
 
         def token_of(user: str, scope: str) -> str:
@@ -91,19 +95,22 @@ class Chaos:
             return mint(keys, user=user, tenant=tenant, scope=scope, now_s=now_s, ttl_s=TOKEN_S)
 
         try:
-            async with Clients(self._site.record.url, self._history, token_of, self._seed) as clients:
+            async with (
+                asyncio.timeout(end_s - time.monotonic()),
+                Clients(self._site.record.url, self._history, token_of, self._seed) as clients,
+            ):
                 crowd = Crowd(clients, self._seed)
                 credited_fen = await begin(clients, crowd.credited_fen)
-                await self._break(clients, crowd, kinds, seconds)
-                final = await Finale(clients, credited_fen, self._say).run(LIFETIME_MS, self._site.folder)
+                await self._break(clients, crowd, kinds, end_s - END_S)
+                finale = Finale(clients, credited_fen, lambda: replayed(self._site.folder), self._say)
+                final = await finale.run(LIFETIME_MS)
         finally:
             self._history.close()
         return final, await asyncio.to_thread(check, self._history.attempts, final)
 
-    async def _break(self, clients: Clients, crowd: Crowd, kinds: list[str], seconds: float) -> None:
-        """Do fault after fault while the crowd asks on."""
+    async def _break(self, clients: Clients, crowd: Crowd, kinds: list[str], end_s: float) -> None:
+        """Do fault after fault while the crowd asks on, none of them after `end_s`."""
         faults = Faults(self._site, clients, crowd, Prober(clients, self._site), self._seed)
-        end_s = time.monotonic() + seconds
         stop = asyncio.Event()
         load = asyncio.create_task(crowd.run(stop))
         try:
@@ -222,7 +229,8 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
         site.up()
         os.environ.update(system_environment(site.record))
         run = Chaos(site, folder, arguments.seed, say)
-        final, violations = asyncio.run(run.run(deal(arguments.seed, arguments.faults), arguments.seconds))
+        end_s = began_s + arguments.seconds - DOWN_S
+        final, violations = asyncio.run(run.run(deal(arguments.seed, arguments.faults), end_s))
         figures = run.figures(final, violations, time.monotonic() - began_s)
         sentences = [f"{violation.kind}: {violation.sentence}" for violation in violations] + run.unclear
         show(figures, sentences, console)
@@ -260,11 +268,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Break a system of its own under load and hold it to its answers.")
     parser.add_argument("--seed", type=int, help="names the order of faults and the load (default: a fresh one)")
     parser.add_argument("--faults", type=int, default=FAULTS, help=f"how many (default {FAULTS})")
-    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"no fault begins later (default {SECONDS})")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"bound of the whole run (default {SECONDS})")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder even if all is clean")
     arguments = parser.parse_args()
-    if arguments.faults < 1 or not 1 <= arguments.seconds <= 86_400:
-        parser.error("--faults is at least 1, --seconds 1 to 86400")
+    if arguments.faults < 1 or not SECONDS_MIN <= arguments.seconds <= SECONDS_MAX:
+        parser.error(f"--faults is at least 1, --seconds {SECONDS_MIN} to {SECONDS_MAX}")
     if arguments.seed is None:
         arguments.seed = secrets.randbelow(1_000_000)
     for ending in (signal.SIGTERM, signal.SIGHUP):
@@ -275,6 +283,9 @@ def main() -> None:
     except KeyboardInterrupt:
         console.print("chaos: interrupted; everything of it has ended")
         sys.exit(INTERRUPTED)
+    except TimeoutError as failure:
+        console.print(f"chaos: not over within {arguments.seconds:.0f} s {failure}".rstrip(), style="red")
+        sys.exit(COULD_NOT)
     except (RuntimeError, OSError) as failure:
         console.print(f"chaos: {' '.join(str(failure).split())}", style="red", markup=False, highlight=False)
         sys.exit(COULD_NOT)

@@ -132,7 +132,8 @@ class FakeGateway:
     async def _advance(self, request: web.Request) -> web.Response:
         self.now_ms += (await request.json())["advance_ms"]
         for packet in self.packets.values():
-            if self.now_ms >= packet.now_ms + LIFETIME_MS and not packet.expired:
+            over = self.now_ms >= packet.now_ms + LIFETIME_MS and len(packet.grabs) < packet.count
+            if over and not packet.expired:  # a drained packet stays drained
                 packet.expired = True
                 packet.refunded_fen, packet.left_fen = packet.left_fen, 0
                 if "refund_lost" not in self.faults:
