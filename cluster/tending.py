@@ -42,9 +42,16 @@ class Streams(Protocol):
 
 
 async def tend(
-    journals: RedisJournals | MemoryJournals, streams: Streams, settings: Settings, keys: KeyRing, stream: str
+    journals: RedisJournals | MemoryJournals,
+    streams: Streams,
+    settings: Settings,
+    keys: KeyRing,
+    stream: str,
+    archive: Archive | None,
 ) -> Sealing | None:
     """Take a snapshot of one stream and seal what lies behind the one before it; None if no snapshot was adopted.
+
+    Without an archive nothing is sealed.
 
     Raises JournalUnavailable (tend it again), JournalCorrupt: nothing is trimmed until an operator has looked.
     """
@@ -61,10 +68,10 @@ async def tend(
     if older is None:
         return Sealing(0, 0)
     await journals.drop_snapshots(stream, older.position)
-    if not settings.archive_url:
+    if archive is None:
         return Sealing(0, 0)
     bounds = PartBounds(settings.bounds.seal_elements_max, settings.bounds.seal_bytes_max)
-    return await Sealer(journals, journals.codec, Archive(settings.archive_url), bounds).run(stream, older)
+    return await Sealer(journals, journals.codec, archive, bounds).run(stream, older)
 
 
 @ray.remote(num_cpus=0, max_retries=0)
@@ -77,7 +84,8 @@ def tend_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str
         try:
             for stream in streams:
                 try:
-                    await tend(journals, Directory(settings), settings, keys, stream)
+                    archive = Archive(settings.archive_url) if settings.archive_url else None
+                    await tend(journals, Directory(settings), settings, keys, stream, archive)
                 except (OperatingFailure, ValueError) as failure:  # ValueError: the archive's URL
                     failures.append(f"{stream}: {failure}")
         finally:

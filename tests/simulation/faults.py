@@ -28,6 +28,7 @@ GAP_S = {
     "store_repeats": 4.0,
     "store_is_slow": 5.0,
     "store_is_full": 4.0,
+    "archive_fails": 4.0,
     "wire_loses": 3.0,
     "wire_doubles": 3.0,
     "wire_is_slow": 5.0,
@@ -188,6 +189,14 @@ class Faults:
     async def store_is_full(self, random: Random) -> None:
         """The store refuses to write: out of memory."""
         await self._weather(random, 1.5, full=True)
+
+    async def archive_fails(self, random: Random) -> None:
+        """The place of sealed files does not answer, if there is one."""
+        archive = self.world.archive
+        if archive is not None:
+            archive.failing = random.random() * 0.5
+            await asyncio.sleep(random.random() * 2)
+            archive.failing = 0.0
 
     # The wires.
 

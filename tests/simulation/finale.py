@@ -5,6 +5,7 @@ Every deadline here is of virtual time, and generous: it is met, or something ha
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from actors.ids import User
 from actors.ledger.transfer import Refused
@@ -12,6 +13,8 @@ from actors.packet.messages import Won
 from actors.wallet.messages import Send, WalletView
 from cluster.audit import audit, balances, book_sum
 from cluster.directory import ShardUnavailable
+from cluster.offline.reading import Sources
+from cluster.offline.verify import verify
 from tests.simulation.clients import USERS, Clients
 from tests.simulation.store import Connection
 from tests.simulation.world import TENANT, World
@@ -98,7 +101,8 @@ async def all_over(world: World, clients: Clients) -> None:
 
 async def books_agree(world: World, clients: Clients) -> None:
     """Machines, journals replayed by the platform's own auditor, and ours tell the same."""
-    auditor, journals = world.auditor, Connection(world.store, clients.process)
+    auditor = world.auditor
+    journals: Any = Connection(world.store, clients.process)
     await until(lambda: not auditor.unsettled(), "every source hears that its money has arrived")
     for _ in range(20):
         try:
@@ -111,6 +115,11 @@ async def books_agree(world: World, clients: Clients) -> None:
         view = await clients.wallet_once(user)
         assert isinstance(view, WalletView), view
         assert view.available_fen == auditor.balance_fen((TENANT, user))
-    for stream in world.settings.layout.streams():
+    streams = world.settings.layout.streams()
+    if world.archive is not None:
+        verified = await verify(Sources(journals, journals.codec, world.archive), streams)
+        assert verified.whole, f"the chain is broken: {[one.bad for one in verified.streams if one.bad]}"
+        return
+    for stream in streams:
         book = await balances(journals, journals.codec, stream)
         assert book_sum(book) == 0, f"the book of {stream} does not sum to 0"

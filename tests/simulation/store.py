@@ -285,6 +285,11 @@ class Connection(_Steps):
                 break
         return found
 
+    async def last_position(self, stream: str) -> Position | None:
+        """Return the greatest id the stream ever had."""
+        last: Position | None = await self.ask(lambda: self._store.last_position(stream))
+        return last
+
     async def clock_offset_ms(self) -> int:
         """Return the offset of the sandbox clock."""
         return int(await self.ask(self._store.clock_offset_ms))

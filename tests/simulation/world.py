@@ -16,7 +16,6 @@ from typing import Any
 import msgspec
 
 from actors.errors import OperatingFailure
-from actors.ledger.transfer import AdoptSnapshot, Done
 from actors.packet.fairness import SeedCommitments
 from actors.packet.shard import PacketShard
 from actors.ports import Position
@@ -28,7 +27,8 @@ from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.placement import hosts, kinds
 from cluster.shards import ShardActor, host_rules, packet_rules, send_rules, wallet_rules
-from cluster.snapshots import empty_machine, fold
+from cluster.tending import tend
+from tests.simulation.archive import MemoryArchive
 from tests.simulation.auditor import Auditor
 from tests.simulation.loop import InstantLoop, Process
 from tests.simulation.network import Member, Network, directory
@@ -45,6 +45,9 @@ RESTART_US = (50_000, 1_500_000)
 SNAPSHOT_CHANCE = 0.3
 """Of a snapshot of some stream, at every look of the supervisor."""
 
+SEALING_CHANCE = 0.15
+"""Of a run in which journals are sealed and trimmed; that costs as much as all the rest."""
+
 SMALL: dict[str, Any] = {
     "layout": {"packet_streams": 2, "wallet_streams": 2},
     "placement": {"packet_shards": 2, "wallet_shards": 1, "gateway_replicas": 2, "settlement_tasks": 1},
@@ -57,6 +60,8 @@ SMALL: dict[str, Any] = {
         "expire_batch_max": 4,
         "idempotency_ms": 12_000,
         "statement_lines_max": 12,
+        "passivate_batch_max": 3,
+        "seal_elements_max": 20,
         "gateway_queue_max": 100,
         "gateway_batch_max": 30,
     },
@@ -70,6 +75,7 @@ SMALL: dict[str, Any] = {
         "supervise_ms": 500,
         "relay_after_ms": 300,
         "store_timeout_ms": 800,
+        "passivate_after_ms": 700,
     },
 }
 """Bounds that are met, and periods that pass, within a short run."""
@@ -141,6 +147,8 @@ class World:
         self.auditor = Auditor(self.store, layout.wallet_streams, bounds.idempotency_ms, reads=False)
         self.auditor.noted = self._note_entry
         self.store.synced = self._audit
+        sealing = self.random("sealing")
+        self.archive = MemoryArchive(sealing) if sealing.random() < SEALING_CHANCE else None
         self.members: dict[str, Member] = {}
         self.clocks: dict[Process, Clock] = {}
         self.gateways: list[Gateway] = []
@@ -273,11 +281,13 @@ class World:
                 self.start_task("settlement", lambda process: self.settle(process, names))
             if random.random() < SNAPSHOT_CHANCE:
                 stream = random.choice(streams)
-                self.start_task("snapshot", lambda process, stream=stream: self.snapshot(process, stream))
+                self.start_task("tending", lambda process, stream=stream: self.tend(process, stream))
 
     def heal(self) -> None:
         """End every fault that is still on."""
         self.store.weather = Weather()
+        if self.archive is not None:
+            self.archive.failing = 0.0
         self.store.restart()
         self.network.lost = self.network.doubled = 0.0
         self.network.slow = 1
@@ -317,19 +327,8 @@ class World:
             pause_ms=timing.settle_ms,
         )
 
-    async def snapshot(self, process: Process, stream: str) -> None:
-        """Take a snapshot as `cluster.snapshots.snapshot_stream` does."""
-        journals = Connection(self.store, process)
-        record = await fold(journals, journals.codec, stream, empty_machine(stream, self.settings, KEYS))
-        if record is None:
-            return
-        await journals.write_snapshot(record)
-        adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version)
+    async def tend(self, process: Process, stream: str) -> None:
+        """Take a snapshot, seal and trim as `cluster.tending.tend_streams` does."""
         way = directory(self.settings, self.network, process, self.members)
-        [[reply]] = await way.ask([(stream, [adopt])])
-        if not isinstance(reply, Done):
-            return
-        older = await journals.load_snapshot(stream)
-        await journals.adopt_snapshot(stream, record.position)
-        if older is not None:
-            await journals.drop_snapshots(stream, older.position)
+        journals: Any = Connection(self.store, process)
+        await tend(journals, way, self.settings, KEYS, stream, self.archive)

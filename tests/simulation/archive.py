@@ -1,0 +1,46 @@
+"""Archive: the place of sealed files in memory, with the contract of `cluster.journal.archive.Archive`."""
+
+from random import Random
+
+from actors.errors import JournalUnavailable
+from actors.ports import Position
+from cluster.journal.archive import Archive, folder_of, last_of
+
+
+class MemoryArchive(Archive):
+    """Files by path; under a name there is everything, or nothing."""
+
+    def __init__(self, random: Random) -> None:
+        self.files: dict[str, bytes] = {}
+        self.failing = 0.0
+        """Probability that an operation is not answered; a write may have taken place."""
+        self._random = random
+
+    def write(self, path: str, content: bytes) -> None:
+        if not self._fails() or self._random.random() < 0.5:
+            self.files[path] = content
+        self._answer(path)
+
+    def read(self, path: str) -> bytes | None:
+        self._answer(path)
+        return self.files.get(path)
+
+    def names(self, stream: str, day: str) -> list[str]:
+        folder = folder_of(stream, day)
+        self._answer(folder)
+        return [path for path in self.files if path.startswith(f"{folder}/")]
+
+    def epoch_max(self, stream: str) -> int:
+        positions = [last_of(path) or Position(0, 0) for path in self.files if f"/stream={stream}/" in path]
+        return max((position.epoch for position in positions), default=0)
+
+    def delete(self, path: str) -> None:
+        self._answer(path)
+        self.files.pop(path, None)
+
+    def _fails(self) -> bool:
+        return self._random.random() < self.failing
+
+    def _answer(self, path: str) -> None:
+        if self._fails():
+            raise JournalUnavailable(f"the archive did not answer for {path}, as the seed asked")
