@@ -21,7 +21,6 @@ from actors.errors import OperatingFailure
 from cluster.config import Settings, load
 from cluster.journal.archive import Archive
 from cluster.offline.reading import Sources
-from cluster.shards import open_journals
 from cluster.store import check_store, store_answers, store_command, store_url_of
 from cluster.system import SystemRecord, new_run_folder, read_record, remove_run_folder, tail_of
 
@@ -132,6 +131,8 @@ def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
 @contextlib.asynccontextmanager
 async def sources_of(settings: Settings) -> AsyncIterator[Sources]:
     """Connect to the journals and the archive of a configuration."""
+    from cluster.shards import open_journals  # brings Ray, which reads its environment when it is imported
+
     journals = open_journals(settings)
     try:
         yield Sources(journals, journals.codec, Archive(settings.archive_url))
