@@ -14,7 +14,7 @@ import os
 import signal
 import statistics
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -25,6 +25,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from loadtest.bench.traffic import Traffic
 
+PARTS = ("recovery", "stalls")
 STEPS = ((10_000, 10_000), (100_000, 10_000), (1_000_000, 10_000), (1_200_000, 200_000), (1_400_000, 400_000))
 """(events behind the packet shard, of which behind its snapshots). The last two: what the default period leaves on the
 average and at worst, 8 streams of up to 50,000."""
@@ -73,8 +74,9 @@ def gap(name: str, ours: list[float], peer: list[float], target: float, note: st
 class Bench:
     """Both measurements on one running system, whose driver this process is."""
 
-    def __init__(self, traffic: "Traffic", say: Callable[[str], None], *, quick: bool) -> None:
+    def __init__(self, traffic: "Traffic", say: Callable[[str], None], parts: Sequence[str], *, quick: bool) -> None:
         self._traffic = traffic
+        self._parts = parts
         self._say = say
         self._steps = STEPS_QUICK if quick else STEPS
         self._scale = 20 if quick else 1
@@ -83,11 +85,12 @@ class Bench:
         """Measure everything."""
         await self._traffic.begin()
         rows = []
-        for events, tail in self._steps:
+        for events, tail in self._steps if "recovery" in self._parts else ():
             rows.append(await self._recovery(events, tail))
             self._say(f"  {rows[-1].ours:,.0f} ms, a bare actor {rows[-1].peer:,.0f} ms")
         await self._traffic.check()
-        rows += await self._stalls()
+        if "stalls" in self._parts:
+            rows += await self._stalls()
         return rows
 
     async def _recovery(self, events: int, tail: int) -> Gap:
@@ -173,7 +176,7 @@ async def longest_ms(ask: Ask, until: Any) -> float:
     return longest_s * 1000
 
 
-def measure(say: Callable[[str], None], *, quick: bool = False) -> list[Gap]:
+def measure(say: Callable[[str], None], parts: Sequence[str] = PARTS, *, quick: bool = False) -> list[Gap]:
     """Run the bench on a system of its own and return its rows."""
     os.environ["HONGBAO_TIMING__SNAPSHOT_EVENTS"] = str(NEVER_EVENTS)
     os.environ["HONGBAO_TIMING__PASSIVATE_AFTER_MS"] = "1000"
@@ -191,7 +194,7 @@ def measure(say: Callable[[str], None], *, quick: bool = False) -> list[Gap]:
         try:
             settings = load(record.config, store_url=record.store_url, archive_url=str(record.data / "archive"))
             traffic = Traffic(settings, keys_at(record.data / "keys.json"))
-            return asyncio.run(Bench(traffic, say, quick=quick).rows())
+            return asyncio.run(Bench(traffic, say, parts, quick=quick).rows())
         finally:
             ray.shutdown()  # before the system ends: a driver whose Ray is gone waits a minute
 
@@ -212,11 +215,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print the rows as JSON, one a line")
     parser.add_argument("--quick", action="store_true", help="a twentieth of everything: shows that it works")
+    parser.add_argument("--only", choices=PARTS, help="one of the two measurements")
     arguments = parser.parse_args()
+    parts = (arguments.only,) if arguments.only else PARTS
     console = Console(stderr=True)
     # Ray writes a paragraph about every process that we kill to the standard output.
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        rows = measure(lambda words: console.print(words, highlight=False), quick=arguments.quick)
+        rows = measure(lambda words: console.print(words, highlight=False), parts, quick=arguments.quick)
     if arguments.json:
         for row in rows:
             sys.stdout.write(msgspec.json.encode(row._asdict()).decode() + "\n")
