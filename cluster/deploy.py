@@ -5,6 +5,8 @@ runs; otherwise the last line of its output says why, and the watchdog tries aga
 """
 
 import argparse
+import asyncio
+import os
 import socket
 import sys
 import time
@@ -13,8 +15,11 @@ from pathlib import Path
 import ray
 from ray import serve
 
+from actors.errors import JournalCorrupt, JournalUnavailable
 from cluster.config import load
 from cluster.gateway.app import AppArgs, app
+from cluster.offline.tails import check_tails
+from cluster.shards import open_journals
 from cluster.system import SystemRecord, read_record
 
 RAY_SECONDS_MAX = 60.0
@@ -32,7 +37,8 @@ def main() -> None:
 
 
 def deploy(record: SystemRecord) -> None:
-    """Join the system's Ray and run the application on its HTTP port."""
+    """Join the system's Ray and run the application on its HTTP port, if every journal can be read to its end."""
+    _check_journals(record)  # while Ray starts
     _wait_for_ray(record)
     ray.init(address=record.ray_address, namespace=NAMESPACE, log_to_driver=False)
     try:
@@ -51,6 +57,25 @@ def deploy(record: SystemRecord) -> None:
         serve.run(app(arguments), name="hongbao", route_prefix="/", logging_config=quiet)
     finally:
         ray.shutdown()
+
+
+def _check_journals(record: SystemRecord) -> None:
+    """Exit with os.EX_DATAERR if a journal is damaged where activations read it. Nothing was activated or written."""
+
+    async def check() -> None:
+        journals = open_journals(load(record.config, store_url=record.store_url))
+        try:
+            await check_tails(journals)
+        finally:
+            await journals.close()
+
+    try:
+        asyncio.run(check())
+    except JournalCorrupt as failure:
+        sys.stderr.write(f"hongbao: {failure}; nothing was written, `hongbao verify` says what else is wrong\n")
+        sys.exit(os.EX_DATAERR)
+    except JournalUnavailable as failure:
+        sys.exit(f"hongbao: {failure}")
 
 
 def _wait_for_ray(record: SystemRecord) -> None:

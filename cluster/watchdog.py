@@ -50,6 +50,8 @@ ROUND_PAUSE_S = 1.0
 PAUSE_SECONDS_MAX = 10.0
 STEADY_S = 60.0
 DEPLOY_SECONDS_MAX = 120.0
+FAILURES_OF_DAMAGE = 3
+"""A damaged journal does not mend itself: it counts so much that `up` gives up at once."""
 STORE_END_SECONDS_MAX = 2.0
 LOG_CHECK_S = 10.0
 LOG_LINES = 20
@@ -225,7 +227,8 @@ class Watchdog:
             self._note()
         elif code is not None:
             self._failed(self.deploy, code)
-            self._note(deploy_failures=self.record.deploy_failures + 1)
+            more = FAILURES_OF_DAMAGE if code == os.EX_DATAERR else 1
+            self._note(deploy_failures=self.record.deploy_failures + more)
         elif self.deploy.runs_s() > DEPLOY_SECONDS_MAX:
             log.error("deploy: not done after %d s, killed", DEPLOY_SECONDS_MAX)
             self.deploy.kill()
