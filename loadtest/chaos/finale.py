@@ -10,6 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
+from actors.errors import OperatingFailure
 from loadtest.chaos.checker import Final
 from loadtest.chaos.clients import TENANT, Clients, Order, packet_is_gone
 from loadtest.chaos.history import Grab, Send
@@ -23,7 +26,6 @@ PAUSE_S = 0.1
 LINES = 100
 LATECOMER = "latecomer"
 
-Replay = Callable[[], Awaitable[dict[str, int]]]
 
 X = TypeVar("X")
 Y = TypeVar("Y")
@@ -46,14 +48,15 @@ class Finale:
     """The end of one run."""
 
     def __init__(
-        self, clients: Clients, credited_fen: dict[str, int], replay: Replay, say: Callable[[str], None]
+        self, clients: Clients, credited_fen: dict[str, int], replay: "Replay", say: Callable[[str], None]
     ) -> None:
-        """`replay` returns every user's balance from the journals alone; `say` hears what is being done."""
+        """`replay` reads the journals; `say` hears what is being done."""
         self._clients = clients
         self._replay = replay
         self._credited_fen = credited_fen
         self._say = say
         self._unanswered: list[str] = []
+        self.replayed = Replayed()
 
     async def run(self, lifetime_ms: int) -> Final:
         """Ask, end and read everything."""
@@ -72,7 +75,11 @@ class Finale:
         self._say("reading every packet, wallet and statement, and the audit")
         final = await self._read()
         self._say("replaying every journal, sealed and live")
-        final.replayed_fen = await self._replay()
+        try:
+            self.replayed = await self._replay()
+            final.replayed_fen = self.replayed.fen
+        except (OperatingFailure, AssertionError) as failure:
+            final.unanswered.append(f"the journals cannot be replayed: {failure}")
         return final
 
     # Asking again.
@@ -183,30 +190,52 @@ class Finale:
         )
 
 
-async def replayed(folder: Path) -> dict[str, int]:
-    """Return every user's balance from the journals alone, each element verified against the chain.
+class Replayed(msgspec.Struct):
+    """What the journals alone say: every user's balance, and what their streams lived through."""
+
+    fen: dict[str, int] = {}
+    entries: int = 0
+    activations: int = 0
+    snapshots: int = 0
+    sealed_parts: int = 0
+    passivated: int = 0
+
+
+async def replay_journals(folder: Path) -> Replayed:
+    """Read every stream from its first element, sealed and live, each element verified against the chain.
 
     Raises JournalCorrupt, JournalUnavailable, AssertionError: a book does not sum to 0.
     """
     # Imported late: these import Ray, which reads its environment then, and `run` has set it meanwhile.
     from actors.ledger.accounts import Account, postings
+    from actors.ledger.transfer import SnapshotTaken
+    from actors.packet.messages import Passivated
+    from cluster.journal.archive import manifest_of
     from cluster.offline.ledger import ledger_of, sources_of
     from cluster.offline.reading import read_everything
 
+    found = Replayed()
     with ledger_of(folder, "local", None, None, _unheard) as ledger:
         async with sources_of(ledger.settings) as sources:
-            found: dict[str, int] = {}
             for stream in ledger.settings.layout.streams():
                 balance: Counter[Account] = Counter()
                 async for element in read_everything(sources, stream):
+                    found.activations += element.position.seq == 0
+                    found.entries += element.position.seq > 0
                     for event in element.events:
+                        found.snapshots += isinstance(event, SnapshotTaken)
+                        found.passivated += len(event.packet_ids) if isinstance(event, Passivated) else 0
                         for account, amount_fen in postings(event):
                             balance[account] += amount_fen
                 assert sum(balance.values()) == 0, f"the book of {stream} does not sum to 0"
                 for account, amount_fen in balance.items():
                     if account[0] == "change" and amount_fen:
-                        found[account[2]] = found.get(account[2], 0) + amount_fen
+                        found.fen[account[2]] = found.fen.get(account[2], 0) + amount_fen
+                found.sealed_parts += len(await manifest_of(sources.journals, stream))
     return found
+
+
+Replay = Callable[[], Awaitable[Replayed]]
 
 
 def _unheard(words: str) -> None:

@@ -33,7 +33,7 @@ from loadtest.chaos.checker import Final, Violation, check
 from loadtest.chaos.clients import TENANT, Clients
 from loadtest.chaos.crowd import Crowd
 from loadtest.chaos.faults import Faults, deal
-from loadtest.chaos.finale import Finale, begin, replayed
+from loadtest.chaos.finale import Finale, Replayed, begin, replay_journals
 from loadtest.chaos.history import FaultLine, Grab, History, Send
 from loadtest.chaos.probes import NotServed, Prober
 from loadtest.chaos.rival import DriverFailed
@@ -70,6 +70,10 @@ class Figures(msgspec.Struct, frozen=True):
     unanswered: int
     not_recovered: int
     unclear: int
+    activations: int
+    snapshots: int
+    sealed_parts: int
+    passivated: int
     seed: int
     seconds: float
 
@@ -85,6 +89,7 @@ class Chaos:
         self._history = History(folder / "history.ndjson")
         self.lines: list[FaultLine] = []
         self.unclear: list[str] = []
+        self.replayed = Replayed()
 
     async def run(self, kinds: list[str], end_s: float) -> tuple[Final, list[Violation]]:
         """Break, end, read and check. Raises TimeoutError at `end_s` (of `time.monotonic`)."""
@@ -102,8 +107,9 @@ class Chaos:
                 crowd = Crowd(clients, self._seed)
                 credited_fen = await begin(clients, crowd.credited_fen)
                 await self._break(clients, crowd, kinds, end_s - END_S)
-                finale = Finale(clients, credited_fen, lambda: replayed(self._site.folder), self._say)
+                finale = Finale(clients, credited_fen, lambda: replay_journals(self._site.folder), self._say)
                 final = await finale.run(LIFETIME_MS)
+                self.replayed = finale.replayed
         finally:
             self._history.close()
         return final, await asyncio.to_thread(check, self._history.attempts, final)
@@ -167,6 +173,10 @@ class Chaos:
             unanswered=kinds["unanswered"],
             not_recovered=sum(line.recovery_ms is None for line in self.lines),
             unclear=len(self.unclear),
+            activations=self.replayed.activations,
+            snapshots=self.replayed.snapshots,
+            sealed_parts=self.replayed.sealed_parts,
+            passivated=self.replayed.passivated,
             seed=self._seed,
             seconds=round(seconds, 1),
         )
@@ -203,6 +213,11 @@ def show(figures: Figures, sentences: list[str], console: Console) -> None:
     console.print(
         f"{figures.faults} faults in {figures.seconds:.0f} s · {figures.requests:,} requests · "
         f"{figures.acknowledged:,} sends and grabs acknowledged · {figures.unknown:,} answers unknown at first",
+        highlight=False,
+    )
+    console.print(
+        f"meanwhile {figures.activations:,} activations, {figures.snapshots:,} snapshots, "
+        f"{figures.sealed_parts:,} sealed parts, {figures.passivated:,} packets passivated",
         highlight=False,
     )
     for sentence in sentences[:SHOWN_MAX]:

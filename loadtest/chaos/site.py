@@ -18,7 +18,7 @@ from cluster.system import Mark, SystemRecord, processes_of, read_record
 
 LIFETIME_MS = 60_000
 ENVIRONMENT = {
-    "HONGBAO_TIMING__SNAPSHOT_EVENTS": "1500",
+    "HONGBAO_TIMING__SNAPSHOT_EVENTS": "300",
     "HONGBAO_TIMING__PASSIVATE_AFTER_MS": "2000",
     # A stopped zombie must be there still when its rival has answered: longer than the product's own 10 s.
     "HONGBAO_TIMING__PING_DEADLINE_MS": "20000",

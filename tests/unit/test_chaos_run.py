@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from actors.errors import JournalCorrupt
 from loadtest.chaos import crowd as crowds
 from loadtest.chaos import finale as finales
 from loadtest.chaos import history as histories
@@ -15,7 +16,7 @@ from loadtest.chaos.checker import Violation, check
 from loadtest.chaos.clients import Clients, Order
 from loadtest.chaos.crowd import Crowd
 from loadtest.chaos.faults import DECK, deal
-from loadtest.chaos.finale import Finale, begin
+from loadtest.chaos.finale import Finale, Replayed, begin
 from loadtest.chaos.history import Attempt, FaultLine, History
 from loadtest.chaos.run import FAULTS, Figures, is_clean
 from tests.unit.fake_gateway import FAULTS as LIES
@@ -63,11 +64,11 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(finales, "PAUSE_S", 0.01)
 
 
-async def run_against(platform: Platform, folder: Path, attempts: int = 800) -> tuple[list[Attempt], list[Violation]]:
+async def run_against(platform: Platform, folder: Path, attempts: int = 300) -> tuple[list[Attempt], list[Violation]]:
     history = History(folder / "history.ndjson")
 
-    async def journals() -> dict[str, int]:
-        return {user: fen for user, fen in platform.wallets.items() if fen}
+    async def journals() -> Replayed:
+        return Replayed(fen={user: fen for user, fen in platform.wallets.items() if fen})
 
     async with serving(platform) as url, Clients(url, history, token_of, seed=1) as clients:
         crowd = Crowd(clients, seed=1)
@@ -152,6 +153,10 @@ def test_any_violation_makes_a_run_unclean() -> None:
         unanswered=0,
         not_recovered=0,
         unclear=0,
+        activations=16,
+        snapshots=1,
+        sealed_parts=1,
+        passivated=1,
         seed=1,
         seconds=1.0,
     )
@@ -169,3 +174,13 @@ def test_a_fault_stands_between_the_attempts_of_the_file(tmp_path: Path) -> None
     history.close()
     line = msgspec.json.decode((tmp_path / "history.ndjson").read_bytes())
     assert line == {"what": "fault", "kind": "store", "at_us": 5, "recovery_ms": 12, "note": ""}
+
+
+async def test_journals_that_cannot_be_replayed_are_a_violation(tmp_path: Path) -> None:
+    async def corrupt() -> Replayed:
+        raise JournalCorrupt("journal packet-000: 1-2 does not chain")
+
+    history = History(tmp_path / "history.ndjson")
+    async with serving(Platform()) as url, Clients(url, history, token_of, seed=1) as clients:
+        final = await Finale(clients, {}, corrupt, lambda words: None).run(1)
+    assert [violation.kind for violation in check(history.attempts, final)] == ["unanswered"]
