@@ -104,7 +104,7 @@ class Auditor:
         """Events read, of all streams."""
         self.packets: dict[str, Life] = {}
         self.fundings: dict[str, list[PacketFunded]] = {}
-        self.funded_seq: dict[str, int] = {}
+        self.funded_seq: dict[str, list[int]] = {}
         self.balances: dict[Who, list[int]] = {}
         """Every balance that a user ever had, the newest last."""
         self.credited_fen = 0
@@ -197,7 +197,7 @@ class Auditor:
         for other in earlier:
             assert (other.tenant, other.sender, other.key) == (event.tenant, event.sender, event.key)
             assert event.at_ms - other.at_ms >= self._idempotency_ms, "a key funds once while it is remembered"
-        self.funded_seq.setdefault(event.packet_id, self.seq)
+        self.funded_seq.setdefault(event.packet_id, []).append(self.seq)
         earlier.append(event)
         who = event.tenant, event.sender
         sent = self.sent.setdefault((stream, event.packet_stream), [])
@@ -282,8 +282,8 @@ class Auditor:
             assert user not in life.shares, "a winner is never refused"
         elif reply.code == "packet_not_found":
             assert life is None or life.opened_seq > since[0], "an open packet was not found"
-            for funding in self.fundings.get(packet_id, []):
-                assert self.funded_seq[packet_id] > since[0] or self.forgotten(funding), "a paid packet was not found"
+            for funding, seq in zip(self.fundings.get(packet_id, []), self.funded_seq.get(packet_id, []), strict=True):
+                assert seq > since[0] or self.forgotten(funding), "a paid packet was not found"
         else:
             assert reply.code in UNDECIDED, reply
 

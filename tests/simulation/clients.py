@@ -13,14 +13,14 @@ from typing import Any
 
 from ray.exceptions import RayError
 
-from actors.ids import User
+from actors.ids import User, packet_id_of
 from actors.ledger.transfer import PacketFunded, Refused
 from actors.packet.messages import PacketView, Won
 from actors.wallet.messages import CreditSandbox, ReadStatement, ReadWallet, Send, Statement, WalletView
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from tests.simulation.auditor import UNDECIDED
-from tests.simulation.world import TENANT, World
+from tests.simulation.world import KEYS, TENANT, World
 
 USERS = [f"u{number}" for number in range(9)]
 BALANCE_FEN = 8_000
@@ -36,6 +36,7 @@ ACTIONS = {
     "send_twice": 2,
     "send_again": 4,
     "send_other": 2,
+    "grab_early": 2,
     "grab_hot": 12,
     "grab_cold": 20,
     "crowd": 8,
@@ -275,6 +276,18 @@ class Clients:
         """A chat gateway grabs packets for its users."""
         wanted = [(self.some_packet(), self.random.choice(USERS)) for _ in range(self.random.randrange(2, 8))]
         await self.persist(lambda: self.grabs_once(wanted))
+
+    async def grab_early(self) -> None:
+        """Somebody grabs a packet before it is sent, and again afterwards, through every gateway."""
+        user, key, wish = self.new_send()
+        layout = self.world.settings.layout
+        places = layout.packet_streams, layout.wallet_streams
+        packet_id = packet_id_of(KEYS.key(KEYS.first), TENANT, user, key, *places)
+        for _ in range(3):
+            await self.grab_once(packet_id, self.random.choice(USERS))
+        await self.persist(lambda: self.send_once(user, key, wish))
+        for _ in range(3):
+            await self.grab_once(packet_id, self.random.choice(USERS))
 
     async def grab_again(self) -> None:
         """Somebody who has a share asks again, perhaps long after the end."""
