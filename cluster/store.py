@@ -28,6 +28,10 @@ SETTINGS = {
 """Without these a store loses or forgets what it has acknowledged."""
 
 
+REWRITE_BYTES_MIN = 256 * 1024 * 1024
+"""A log shorter than that is not rewritten: a rewrite's fork and disk traffic holds appends up, reading so much at a
+start takes about a second. Valkey's own 64 MB are one big snapshot's."""
+
 WOULD_WRITE = "#!lua\nreturn 1"
 """A script that may write is refused beforehand wherever a write would be (no memory, a replica). It writes nothing."""
 
@@ -56,6 +60,7 @@ def store_command(folder: Path, socket: Path) -> list[str]:
     memory_bytes_max = psutil.virtual_memory().total // 2
     command = [str(store_binary()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
     command += ["--dir", str(folder), "--save", "", "--daemonize", "no", "--maxmemory", str(memory_bytes_max)]
+    command += ["--auto-aof-rewrite-min-size", str(REWRITE_BYTES_MIN)]
     command += ["--set-proc-title", "no"]  # its command line stays as given: `processes_of` knows it by its socket
     for name, value in SETTINGS.items():
         command += [f"--{name}", value]

@@ -137,7 +137,7 @@ class Traffic:
 
     async def accounts(self, count: int) -> None:
         """Open that many accounts in the first wallet stream."""
-        commands = (CreditSandbox(TENANT, f"account{n:08d}", 1_000) for n in range(count))
+        commands = (CreditSandbox(TENANT, f"account{n:08d}", 1_000 + n * 7_919 % 99_991) for n in range(count))
         await self._all("wallet-000", commands)
 
     async def read(self) -> bool:
