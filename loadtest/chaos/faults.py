@@ -19,7 +19,7 @@ import random
 import resource
 import signal
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any, NamedTuple
 
 import psutil
@@ -57,6 +57,7 @@ FULL_S = 3.0
 SLOW_S = (1.0, 4.0)
 TORN_BYTES = 300
 RIVAL_GRABS = 12
+ON_THE_WAY_S = 0.2
 
 
 class Broken(NamedTuple):
@@ -67,13 +68,14 @@ class Broken(NamedTuple):
     note: str = ""
 
 
-def deal(seed: int, count: int) -> list[str]:
-    """Deal the kinds of a run: first one of each, then the rest of the deck, again and again."""
+def deal(seed: int, count: int, only: Collection[str] = ()) -> list[str]:
+    """Deal the kinds of a run (`only` these, if any): first one of each, then the rest of the deck, again and again."""
     rng = random.Random(seed)
+    deck = {kind: times for kind, times in DECK.items() if not only or kind in only}
     dealt: list[str] = []
     while len(dealt) < count:
-        first = list(DECK)
-        rest = [kind for kind, times in DECK.items() for _ in range(times - 1)]
+        first = list(deck)
+        rest = [kind for kind, times in deck.items() for _ in range(times - 1)]
         rng.shuffle(first)
         rng.shuffle(rest)
         dealt += first + rest
@@ -259,11 +261,13 @@ class Faults:
             try:
                 await rival.activate()
                 answered = await ask(rival, over_http=False)
+                waiting = await self._ask_sleeper()
             finally:
                 if zombie.is_running():
                     zombie.send_signal(signal.SIGCONT)
             since_us = self._clients.history.now_us()
             served_us = await self._probe_of(kind)()
+            await waiting
             for _ in range(2):  # by turns: each fences the other out whenever it is asked
                 answered += await ask(rival, over_http=True)
         finally:
@@ -281,6 +285,15 @@ class Faults:
         return Broken(
             since_us, served, f"{answered} answers of the rival, {late} to who had asked before it woke{awake}"
         )
+
+    async def _ask_sleeper(self) -> "asyncio.Future[Any]":
+        """Ask for lists that the rival has changed meanwhile: the zombie answers them first when it wakes."""
+        newest = [*list(self._crowd.live)[-RIVAL_GRABS:], self._prober.packet_id]
+        senders = self._crowd.sender_of | self._prober.sender_of
+        views = [self._clients.try_view(packet_id, senders[packet_id]) for packet_id in newest]
+        waiting = asyncio.gather(*views, return_exceptions=True)
+        await asyncio.sleep(ON_THE_WAY_S)
+        return waiting
 
     async def _remove(self, rival: Rival) -> None:
         """Remove a rival, by another driver if the first has gone: two owners would fence each other out for ever."""

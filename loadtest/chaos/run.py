@@ -32,7 +32,7 @@ from cluster.tokens import mint
 from loadtest.chaos.checker import Final, Violation, check
 from loadtest.chaos.clients import TENANT, Clients
 from loadtest.chaos.crowd import Crowd
-from loadtest.chaos.faults import Faults, deal
+from loadtest.chaos.faults import DECK, Faults, deal
 from loadtest.chaos.finale import Finale, Replayed, begin, replay_journals
 from loadtest.chaos.history import FaultLine, Grab, History, Send
 from loadtest.chaos.probes import NotServed, Prober
@@ -245,7 +245,7 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
         os.environ.update(system_environment(site.record))
         run = Chaos(site, folder, arguments.seed, say)
         end_s = began_s + arguments.seconds - DOWN_S
-        final, violations = asyncio.run(run.run(deal(arguments.seed, arguments.faults), end_s))
+        final, violations = asyncio.run(run.run(deal(arguments.seed, arguments.faults, arguments.only), end_s))
         figures = run.figures(final, violations, time.monotonic() - began_s)
         sentences = [f"{violation.kind}: {violation.sentence}" for violation in violations] + run.unclear
         show(figures, sentences, console)
@@ -284,6 +284,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, help="names the order of faults and the load (default: a fresh one)")
     parser.add_argument("--faults", type=int, default=FAULTS, help=f"how many (default {FAULTS})")
     parser.add_argument("--seconds", type=float, default=SECONDS, help=f"bound of the whole run (default {SECONDS})")
+    parser.add_argument("--only", choices=list(DECK), nargs="+", default=(), help="only these kinds")
     parser.add_argument("--keep", action="store_true", help="keep the run's folder even if all is clean")
     arguments = parser.parse_args()
     if arguments.faults < 1 or not SECONDS_MIN <= arguments.seconds <= SECONDS_MAX:

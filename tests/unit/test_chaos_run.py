@@ -59,6 +59,8 @@ def token_of(user: str, scope: str) -> str:
 
 @pytest.fixture(autouse=True)
 def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    for bound, few in {"TAKERS": 30, "SENDERS": 6, "POOR": 2, "PEOPLE_MAX": 20}.items():
+        monkeypatch.setattr(crowds, bound, few)
     monkeypatch.setattr(crowds, "TAPS_SPREAD_S", 0.02)
     monkeypatch.setattr(crowds, "PAUSE_S", (0.0, 0.01))
     monkeypatch.setattr(finales, "PAUSE_S", 0.01)
@@ -133,6 +135,7 @@ def test_a_seed_names_the_order_and_every_kind_comes_soon() -> None:
     assert len(dealt) >= 60
     assert len(DECK) >= 8
     assert len(deal(7, 500)) == 500
+    assert set(deal(7, 20, ["store", "gcs"])) == {"store", "gcs"}
 
 
 def test_any_violation_makes_a_run_unclean() -> None:
