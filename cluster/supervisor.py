@@ -17,7 +17,7 @@ from cluster.config import Keys, Settings
 from cluster.placement import NAMESPACE, SUPERVISOR, hosts
 from cluster.settlement import start_settlement
 from cluster.shards import REPORTS, create_shard
-from cluster.tending import Tending
+from cluster.tending import Tending, start_tending
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Supervisor:
 
     async def _watch(self, name: str, streams: list[str]) -> None:
         timing = self._settings.timing
-        tending = Tending(self._settings, self._keys)
+        tending = Tending(lambda due: start_tending(due, self._settings, self._keys))
         handle: Any = None
         while True:
             await asyncio.sleep(timing.supervise_ms / 1000)
@@ -65,7 +65,7 @@ class Supervisor:
                 handle = None
                 continue
             self._reports[name] = reports
-            await tending.offer(
+            tending.offer(
                 [each.stream for each in reports if each.version - each.snapshot_version >= timing.snapshot_events]
             )
 

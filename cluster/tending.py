@@ -8,7 +8,7 @@ any two steps leaves a record or a file that nobody uses, nothing else, and the 
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -29,6 +29,8 @@ from cluster.snapshots import empty_machine, fold_behind
 PAUSE_S_MIN = 1
 PAUSE_S_MAX = 60
 """Between two tasks of a host after one that failed, doubling."""
+
+TROUBLE_CHARS_MAX = 500
 
 log = logging.getLogger(__name__)
 
@@ -103,32 +105,32 @@ def start_tending(streams: list[str], settings: Settings, keys: Keys) -> Any:
 class Tending:
     """At most one task for the streams of one host; it costs a process, so it takes all that are due."""
 
-    def __init__(self, settings: Settings, keys: Keys) -> None:
-        self._settings = settings
-        self._keys = keys
-        self._task: Any = None
+    def __init__(self, start: Callable[[list[str]], Awaitable[list[str]]]) -> None:
+        """`start` begins a task for some streams and promises what failed in it."""
+        self._start = start
+        self._task: asyncio.Future[list[str]] | None = None
         self._pause_s = 0
         self._resume_s = 0.0
 
-    async def offer(self, due: list[str]) -> None:
+    def offer(self, due: list[str]) -> None:
         """Start a task for these streams unless one is at work, or the last one failed just now."""
         now_s = asyncio.get_running_loop().time()
         if self._task is not None:
-            ready, _ = await asyncio.to_thread(ray.wait, [self._task], timeout=0)
-            if not ready:
+            if not self._task.done():
                 return
-            failures = await self._failures()
+            failures = _failures(self._task)
             for failure in failures:
                 log.error("not tended: %s", failure)
             self._task = None
             self._pause_s = min(max(2 * self._pause_s, PAUSE_S_MIN), PAUSE_S_MAX) if failures else 0
             self._resume_s = now_s + self._pause_s
         if due and now_s >= self._resume_s:
-            self._task = start_tending(due, self._settings, self._keys)
+            self._task = asyncio.ensure_future(self._start(due))
 
-    async def _failures(self) -> list[str]:
-        """Return what failed in the task that has ended."""
-        try:
-            return list(await self._task)
-        except RayError as failure:
-            return [f"the task died: {' '.join(str(failure).split())[:500]}"]
+
+def _failures(task: "asyncio.Future[list[str]]") -> list[str]:
+    """Return what failed in a task that has ended."""
+    try:
+        return list(task.result())
+    except RayError as failure:
+        return [f"the task died: {' '.join(str(failure).split())[:TROUBLE_CHARS_MAX]}"]

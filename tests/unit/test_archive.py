@@ -1,0 +1,209 @@
+"""Archive: what tending does to a system's streams, and the parts that need no store to be judged."""
+
+import asyncio
+import logging
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from actors.errors import JournalUnavailable
+from actors.ids import packet_stream
+from actors.ledger.accounts import postings
+from actors.ledger.transfer import Payout, PayoutsReceived, Refusal, Refused, Settled, SnapshotTaken
+from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
+from actors.ports import Position
+from actors.wallet.messages import CreditSandbox, Held, HoldPosted, HoldVoided, ReadWallet, SandboxCredited, Send
+from cluster.journal.archive import Archive, day_of, first_of, manifest_of, struct_of
+from cluster.journal.lines import lines_of, lines_of_all
+from cluster.offline.reading import Sources
+from cluster.offline.verify import verify
+from cluster.sealing import Sealing
+from cluster.tending import PAUSE_S_MAX, Tending, tend
+from tests.simulation.loop import simulated
+from tests.simulation.system import KEYS, TENANT, System
+from tests.unit.samples import NOW_MS, WALLET, funding
+
+STREAM = packet_stream(0)
+
+EVENTS = [
+    funding("p1", 3),
+    Opened(WALLET, funding("p1", 3)),
+    OpeningReturned(WALLET, funding("p1", 4), 0, 9),
+    Grabbed("p1", "u", 1, 10, NOW_MS + 1, 0, 10),
+    Expired("p1", 990, NOW_MS + 2, 0, 11, b"s" * 32),
+    PayoutsReceived(STREAM, [Payout(10, "share", TENANT, "u", 10, "p1")], NOW_MS + 3),
+    SandboxCredited(TENANT, "u", 5, NOW_MS),
+    Held("h", TENANT, "u", 5, NOW_MS),
+    HoldPosted("h", TENANT, "u", 5, NOW_MS),
+    HoldVoided("h", TENANT, "u", 5, NOW_MS),
+    Settled(STREAM, 3),
+    SnapshotTaken(1, 1),
+    Passivated(["p1"]),
+]
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
+def test_the_lines_of_an_event_are_its_postings(event: Any) -> None:
+    lines = lines_of(event, 7)
+    assert [(line.account, line.amount_fen) for line in lines] == [
+        (account[0], amount_fen) for account, amount_fen in postings(event)
+    ]
+    assert sum(line.amount_fen for line in lines) == 0
+    assert all(line.at_ms >= NOW_MS and line.version == 7 for line in lines)
+
+
+def test_a_returned_opening_keeps_the_numbers_of_both_its_transfers() -> None:
+    numbers = {line.account: line.number for line in lines_of(EVENTS[2], 1)}
+    assert numbers == {"received": 4, "sent": 9}
+
+
+def test_versions_count_the_events_of_an_entry() -> None:
+    assert [line.version for line in lines_of_all([EVENTS[6], EVENTS[10], EVENTS[7]], 4)] == [4, 4, 6, 6]
+    assert len(struct_of([])) == 0
+
+
+def test_the_day_of_a_stamp_is_that_of_utc() -> None:
+    assert day_of(NOW_MS) == "2015-12-31", "16:05 in Greenwich, five past midnight in China"
+
+
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [
+        ("journal/day=2016-01-01/stream=packet-000/3-14_4-1.00ff.parquet", Position(3, 14)),
+        ("journal/day=2016-01-01/stream=packet-000/.3-14_4-1.00ff.parquet.4711", Position(3, 14)),
+        ("journal/day=2016-01-01/stream=packet-000/README", None),
+    ],
+)
+def test_a_file_tells_its_first_position(path: str, first: Position | None) -> None:
+    assert first_of(path) == first
+
+
+def test_a_place_that_cannot_be_one_is_named() -> None:
+    with pytest.raises(ValueError, match="nowhere://x is no place for an archive"):
+        Archive("nowhere://x")
+
+
+def test_an_archive_by_url_is_the_same_as_a_folder(tmp_path: Path) -> None:
+    folder, url = Archive(str(tmp_path)), Archive(tmp_path.as_uri())
+    (tmp_path / "journal/day=2016-01-01/stream=packet-000").mkdir(parents=True)
+    path = "journal/day=2016-01-01/stream=packet-000/1-0_1-1.00.parquet"
+    url.write(path, b"whole")
+    assert folder.read(path) == url.read(path) == b"whole"
+    assert folder.names("packet-000", "2016-01-01") == url.names("packet-000", "2016-01-01") == [path]
+    url.delete(path)
+    url.delete(path)
+    assert folder.read(path) is None
+    assert folder.names("packet-000", "2016-01-02") == []
+
+
+async def busy(system: System, key: str) -> str:
+    """Let a packet be sent and taken; return its id."""
+    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
+    funded = await system.service.send(Send(TENANT, "alice", key, "lucky", 1_000, 5, ""))
+    packet_id: str = funded.funding.packet_id
+    await system.service.grabs([(packet_id, f"u{i}") for i in range(5)], TENANT)
+    await system.settle()
+    return packet_id
+
+
+async def one_stream_each() -> System:
+    return await System.start(layout={"packet_streams": 1, "wallet_streams": 1})
+
+
+@simulated
+async def test_a_tended_stream_keeps_two_snapshots_and_the_store_only_what_lies_behind_the_older(
+    tmp_path: Path,
+) -> None:
+    system, archive = await one_stream_each(), Archive(str(tmp_path))
+    done = []
+    for n in range(3):
+        packet_id = await busy(system, f"k{n}")
+        done.append(await tend(system.journals, system.directory, system.settings, KEYS, STREAM, archive))
+    assert done[0] == Sealing(0, 0)
+    assert done[1] is not None
+    assert done[1].trimmed > 0
+    older, newest = await system.journals.stored_snapshots(STREAM)
+    live = [position async for position, _ in system.journals.read(STREAM, None, None)]
+    assert live[0] > older
+    assert newest in live
+    assert (await manifest_of(system.journals, STREAM))[-1].last == older
+    sources = Sources(system.journals, system.journals.codec, archive)
+    assert (await verify(sources, [STREAM])).whole
+    system.replace("packet-shard-0")
+    [again] = await system.service.grabs([(packet_id, "u1")], TENANT)
+    assert again.replayed
+    assert (await system.audit()).clean
+
+
+@simulated
+async def test_without_an_archive_snapshots_are_taken_and_nothing_is_trimmed() -> None:
+    system = await one_stream_each()
+    for n in range(3):
+        await busy(system, f"k{n}")
+        assert await tend(system.journals, system.directory, system.settings, KEYS, STREAM, None) == Sealing(0, 0)
+    live = [position async for position, _ in system.journals.read(STREAM, None, None)]
+    assert live[0] == (1, 0)
+    assert len(await system.journals.stored_snapshots(STREAM)) == 2
+
+
+@simulated
+async def test_nothing_is_sealed_unless_the_stream_adopts_the_snapshot(tmp_path: Path) -> None:
+    system, archive = await one_stream_each(), Archive(str(tmp_path))
+    await busy(system, "k")
+    await tend(system.journals, system.directory, system.settings, KEYS, STREAM, archive)
+    await busy(system, "k2")
+
+    class Deaf:
+        async def ask(self, groups: Any) -> Any:
+            return [[Refused(Refusal.SHARD_UNAVAILABLE)]]
+
+    assert await tend(system.journals, Deaf(), system.settings, KEYS, STREAM, archive) is None
+    assert await manifest_of(system.journals, STREAM) == []
+    assert (await system.service.wallet(ReadWallet(TENANT, "alice"))).available_fen == 8_000
+
+
+@simulated
+async def test_one_task_at_a_time_takes_everything_that_is_due_and_failures_make_it_pause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    started: list[tuple[float, list[str]]] = []
+    endings: list[asyncio.Future[list[str]]] = []
+
+    async def start(due: list[str]) -> list[str]:
+        started.append((asyncio.get_running_loop().time(), due))
+        endings.append(asyncio.get_running_loop().create_future())
+        return await endings[-1]
+
+    tending = Tending(start)
+    tending.offer([])
+    tending.offer(["a", "b"])
+    await asyncio.sleep(0)
+    tending.offer(["a", "b", "c"])
+    await asyncio.sleep(0)
+    assert [due for _, due in started] == [["a", "b"]]
+    with caplog.at_level(logging.ERROR):
+        for _ in range(8):
+            endings[-1].set_result(["a: the archive did not answer"])
+            count = len(started)
+            while len(started) == count:
+                tending.offer(["a"])
+                await asyncio.sleep(0.5)
+    pauses = [round(later - earlier) for (earlier, _), (later, _) in pairwise(started)]
+    assert pauses == sorted(pauses)
+    assert pauses[1] <= 3
+    assert PAUSE_S_MAX <= pauses[-1] <= PAUSE_S_MAX + 2
+    assert "not tended: a: the archive did not answer" in caplog.text
+    endings[-1].set_result([])
+    await asyncio.sleep(0)
+    tending.offer(["a"])
+    await asyncio.sleep(0)
+    assert started[-1][0] - started[-2][0] < 2, "after a good end nothing pauses"
+
+
+def test_an_unavailable_archive_is_an_operating_failure(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("")
+    archive = Archive(str(tmp_path / "f"))
+    with pytest.raises(JournalUnavailable):
+        archive.write("journal/x", b"")
