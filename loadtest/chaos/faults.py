@@ -3,7 +3,7 @@
 | kind | what is done | served again means |
 |---|---|---|
 | `packet_shard`, `wallet_shard` | kill -9 of that actor's process | a grab, a send |
-| `gateway`, `gateways` | kill -9 of one replica, of all | as many replicas again, and a grab |
+| `gateway`, `gateways` | kill -9 of one replica, of all | as many replicas again, and a grab (the first: in the note) |
 | `settlement`, `supervisor` | kill -9 | (a new supervisor, and) a grab's money is in its taker's wallet |
 | `controller`, `haproxy` | kill -9 of Serve's controller, of HAProxy | a new one, and a grab |
 | `store`, `store_disk_full` | kill -9 of Valkey; its disk ends in the middle of a write | a grab |
@@ -146,12 +146,13 @@ class Faults:
         replicas = await self._running(GATEWAY)
         before = {process.pid for process in replicas}
         since_us = await self._kill(self._rng.sample(replicas, min(count, len(replicas))))
+        first_us = await self._prober.grab(RECOVERY_S)
 
         async def served() -> int:
             await self._prober.born(GATEWAY, before, len(before), RECOVERY_S)
             return await self._prober.grab(RECOVERY_S)
 
-        return Broken(since_us, served)
+        return Broken(since_us, served, f"a grab after {(first_us - since_us) / 1e6:.1f} s")
 
     async def _settlement(self) -> Broken:
         since_us = await self._kill(await self._running(SETTLEMENT))
