@@ -84,7 +84,9 @@ class Auditor:
     """Everything the journals of one system say, so far as it was durable at the last `advance`."""
 
     def __init__(self, journals: MemoryJournals, wallet_streams: int, idempotency_ms: int, *, reads: bool) -> None:
-        """`reads`: what the journals hold is durable at once, so read it before each answer is explained."""
+        """`reads`: what the journals hold is durable at once, so read it before each answer is explained; and hosts
+        are asked directly, too, who need not know of a packet that was only paid.
+        """
         self._journals = journals
         self._reads = reads
         self.noted: Callable[[str, Position, Sequence[Any]], None] = lambda stream, position, events: None
@@ -282,7 +284,8 @@ class Auditor:
             assert user not in life.shares, "a winner is never refused"
         elif reply.code == "packet_not_found":
             assert life is None or life.opened_seq > since[0], "an open packet was not found"
-            for funding, seq in zip(self.fundings.get(packet_id, []), self.funded_seq.get(packet_id, []), strict=True):
+            paid = [] if self._reads else self.fundings.get(packet_id, [])
+            for funding, seq in zip(paid, self.funded_seq.get(packet_id, []), strict=False):
                 assert seq > since[0] or self.forgotten(funding), "a paid packet was not found"
         else:
             assert reply.code in UNDECIDED, reply

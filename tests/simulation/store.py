@@ -11,14 +11,15 @@ effect whatever becomes of its sender, perhaps after the sender gave up, and hal
 import asyncio
 import copy
 import functools
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from random import Random
 from typing import Any
 
 from actors.errors import JournalFull, JournalUnavailable
-from actors.ports import Activation, Event, Position, Sealed
+from actors.ports import Position, Sealed
 from cluster.journal.codec import Codec
 from cluster.journal.memory import MemoryJournals, OperationName
+from cluster.journal.owner import OwnedJournal
 from cluster.journal.shelf import Shelf
 from cluster.journal.snapshot import READ_CHUNK
 from tests.simulation.loop import InstantLoop, Process
@@ -299,26 +300,21 @@ class Connection(_Steps):
         return int(await self.ask(lambda: self._store.advance_clock(ms)))
 
 
-class RemoteJournal:
-    """Implements `actors.ports.Journal`: the memory journal, asked over the wire."""
+class RemoteJournal(OwnedJournal):
+    """Implements `actors.ports.Journal`: the platform's own rules, each step of the store's asked over the wire."""
 
     def __init__(self, connection: Connection, store: Store, stream: str) -> None:
+        super().__init__(stream, connection, connection.codec)
         self._connection = connection
         self._there = store.open(stream)
 
-    async def activate(self, host: str) -> Activation:
-        """Fence every earlier owner out, then read the stream."""
-        found: Activation = await self._connection.ask(lambda: self._there.activate(host))
-        return found
+    async def _fence(self, host: str) -> tuple[Position | None, Position]:
+        before, fence = await self._connection.ask(lambda: self._there._fence(host))
+        return before, fence
 
-    def seal(self, events: Sequence[Event]) -> Sealed:
-        """Turn events into the next entry."""
-        return self._there.seal(events)
+    async def _append(self, sealed: Sealed) -> None:
+        await self._connection.ask(lambda: self._there._append(sealed))
 
-    async def append(self, sealed: Sealed) -> None:
-        """Return once the entry is durable."""
-        await self._connection.ask(lambda: self._there.append(sealed))
-
-    async def confirm(self) -> None:
-        """Return once the store has said that the last entry is still this owner's."""
-        await self._connection.ask(self._there.confirm)
+    async def _last_id(self) -> Position | None:
+        last: Position | None = await self._connection.ask(self._there._last_id)
+        return last

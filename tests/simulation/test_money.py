@@ -34,8 +34,8 @@ from cluster.audit import balances, book_sum
 from cluster.gateway.problems import Problem
 from cluster.journal.memory import Fault
 from cluster.snapshots import empty_machine, fold
+from tests.simulation.auditor import UNDECIDED, Auditor
 from tests.simulation.loop import InstantLoop
-from tests.simulation.model import UNDECIDED, Model
 from tests.simulation.system import KEYS, TENANT, System
 
 USERS = [f"u{number}" for number in range(5)]
@@ -64,7 +64,7 @@ class Money(RuleBasedStateMachine):
         super().__init__()
         self.loop = InstantLoop()
         self.system: System
-        self.model: Model
+        self.model: Auditor
         self.zombies: list[Any] = []
         self.running: list[asyncio.Task[None]] = []
         self.contradictions: list[BaseException] = []
@@ -214,7 +214,9 @@ class Money(RuleBasedStateMachine):
 
         self.loop.run_until_complete(begin())
         settings = self.system.settings
-        self.model = Model(self.system.journals, settings.layout.wallet_streams, settings.bounds.idempotency_ms)
+        self.model = Auditor(
+            self.system.journals, settings.layout.wallet_streams, settings.bounds.idempotency_ms, reads=True
+        )
         self.model.advance()
         for user, count in (("u0", 3), ("u1", 4)):
             self.begin(self.send(user, "first", ("lucky", 100 * count, count, "")), 0)
