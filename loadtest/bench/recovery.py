@@ -138,17 +138,18 @@ class Bench:
     async def _stall(self, name: str, ask: Ask, act: Callable[[], Awaitable[None]], target: float) -> Gap:
         """Compare the longest answer while `act` runs with the longest in quiet windows before and after."""
         self._say(name)
-        busy, quiet, seconds = [], [], []
+        busy, quiet, seconds, late = [], [], [], []
         loop = asyncio.get_running_loop()
         for _ in range(STALL_ROUNDS):
-            quiet.append(await longest_ms(ask, asyncio.sleep(QUIET_S)))
+            quiet.append((await longest_ms(ask, asyncio.sleep(QUIET_S)))[0])
             began_s = loop.time()
-            busy.append(await longest_ms(ask, act()))
+            longest, own = await longest_ms(ask, act())
+            busy.append(longest)
+            late.append(own)
             seconds.append(loop.time() - began_s)
-            self._say(f"  {busy[-1]:,.0f} ms in {seconds[-1]:.1f} s, in a quiet time {quiet[-1]:,.0f} ms")
-        return gap(
-            name, busy, quiet, target, f"{statistics.median(seconds):.1f} s each; longest of all {max(busy):.0f} ms"
-        )
+            self._say(f"  {longest:,.0f} ms in {seconds[-1]:.1f} s, before it {quiet[-1]:,.0f} ms; late {own:,.0f} ms")
+        note = f"{statistics.median(seconds):.1f} s each; at most {max(busy):.0f} ms; prober late {max(late):.0f} ms"
+        return gap(name, busy, quiet, target, note)
 
 
 async def first_answer_ms(pid: int, ask: Ask) -> float:
@@ -162,18 +163,30 @@ async def first_answer_ms(pid: int, ask: Ask) -> float:
     return (loop.time() - began_s) * 1000
 
 
-async def longest_ms(ask: Ask, until: Any) -> float:
-    """Ask again and again while something else runs; return the longest answer in milliseconds."""
+async def longest_ms(ask: Ask, until: Any) -> tuple[float, float]:
+    """Ask again and again while something else runs; return the longest answer, and how late this very process was.
+
+    Both in milliseconds. A process that is itself late (a busy machine) cannot tell how late others are.
+    """
     loop = asyncio.get_running_loop()
     ending = asyncio.ensure_future(until)
-    longest_s = 0.0
+    longest_s = late_s = 0.0
+
+    async def metronome() -> None:
+        nonlocal late_s
+        while not ending.done():
+            due_s = loop.time() + PROBE_PAUSE_S
+            await asyncio.sleep(PROBE_PAUSE_S)
+            late_s = max(late_s, loop.time() - due_s)
+
+    beating = asyncio.ensure_future(metronome())
     while not ending.done():
         began_s = loop.time()
         assert await ask(), "the shard does not answer"
         longest_s = max(longest_s, loop.time() - began_s)
         await asyncio.sleep(PROBE_PAUSE_S)
-    await ending
-    return longest_s * 1000
+    await asyncio.gather(ending, beating)
+    return longest_s * 1000, late_s * 1000
 
 
 def measure(say: Callable[[str], None], parts: Sequence[str] = PARTS, *, quick: bool = False) -> list[Gap]:
