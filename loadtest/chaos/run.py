@@ -42,7 +42,7 @@ from loadtest.chaos.site import LIFETIME_MS, Site
 FAULTS = 66
 SECONDS = 600
 SECONDS_MIN, SECONDS_MAX = 240, 86_400
-END_S = 150.0
+END_S = 120.0
 DOWN_S = 15.0
 TOKEN_S = 7_200
 BETWEEN_S = 0.5
