@@ -17,8 +17,9 @@ which an entry and what caused it are both part or the entry is not; so what a b
 import asyncio
 import hashlib
 import json
+import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import pyarrow as pa
@@ -220,11 +221,17 @@ async def audit(settings: Settings) -> tuple[OfflineAudit, pa.Table]:
     async with sources_of(settings) as sources:
         cut = await sources.journals.cut(0)
     task = ray.remote(num_cpus=1, max_retries=0)(_sum_task)
-    tasks = [task.remote(stream, stood, settings) for stream, stood in sorted(cut.streams.items())]
+    # A task more than there are cores only costs another process.
+    room = asyncio.Semaphore((os.cpu_count() or 1) * len(ray.nodes()))
+
+    async def summed(stream: str, stood: StreamCut) -> Summed:
+        async with room:
+            return cast(Summed, await task.remote(stream, stood, settings))
+
     try:
-        found = await asyncio.gather(*tasks)
+        found = await asyncio.gather(*(summed(stream, stood) for stream, stood in sorted(cut.streams.items())))
     except RayTaskError as failure:
         raise failure.cause from None
     except RayError as failure:
         raise LedgerUnavailable(f"a task of the audit died ({type(failure).__name__}); try again") from failure
-    return audit_of(list(found))
+    return audit_of(found)

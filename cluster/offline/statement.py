@@ -11,10 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.ids import wallet_index_of, wallet_stream
-from actors.wallet.messages import StatementLine
 from cluster.offline.reading import Sources, read_lines
 
 COLUMNS = ["at_ms", "kind", "account", "tenant", "name", "amount_fen", "reference"]
+
+
+class StatementEntry(msgspec.Struct, frozen=True):
+    """One line, as the HTTP contract has it: what moved, and the available balance after it."""
+
+    at_ms: int
+    kind: str
+    amount_fen: int
+    balance_fen: int
+    reference: str
 
 
 class WholeStatement(msgspec.Struct, frozen=True):
@@ -25,7 +34,7 @@ class WholeStatement(msgspec.Struct, frozen=True):
     stream: str
     available_fen: int
     held_fen: int
-    entries: list[StatementLine]
+    entries: list[StatementEntry]
 
 
 async def statement(sources: Sources, tenant: str, user: str, wallet_streams: int) -> WholeStatement:
@@ -34,7 +43,7 @@ async def statement(sources: Sources, tenant: str, user: str, wallet_streams: in
     Raises JournalUnavailable, JournalCorrupt.
     """
     stream = wallet_stream(wallet_index_of(tenant, user, wallet_streams))
-    lines: list[StatementLine] = []
+    lines: list[StatementEntry] = []
     available_fen = held_fen = 0
     async for table in read_lines(sources, stream, COLUMNS, name=user):
         own = table.filter(pc.and_kleene(pc.equal(table["name"], user), pc.equal(table["tenant"], tenant)))
@@ -43,7 +52,7 @@ async def statement(sources: Sources, tenant: str, user: str, wallet_streams: in
         columns = [own[name].to_pylist() for name in ("at_ms", "kind", "amount_fen", "reference")]
         for at_ms, kind, amount_fen, reference in zip(*columns, strict=True):
             available_fen += amount_fen
-            lines.append(StatementLine(at_ms, kind, amount_fen, available_fen, reference or ""))
+            lines.append(StatementEntry(at_ms, kind, amount_fen, available_fen, reference or ""))
     return WholeStatement(tenant, user, stream, available_fen, held_fen, lines[::-1])
 
 
