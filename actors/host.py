@@ -300,7 +300,8 @@ class Host(ABC, Generic[M]):
         """
         if not audit:
             return [self._figures(shell) for shell in self._live()]
-        return list(await asyncio.gather(*(self._audit(stream) for stream in self._streams)))
+        # One after another: adding up one stream is as long as this actor may be busy at a stretch.
+        return [await self._audit(stream) for stream in self._streams]
 
     async def _audit(self, stream: str) -> StreamFigures:
         shell = await self.shell(stream)
