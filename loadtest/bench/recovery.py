@@ -48,6 +48,7 @@ NEVER_EVENTS = 1_000_000_000
 """The supervisor takes no snapshots here, the bench does."""
 
 Ask = Callable[[], Awaitable[bool]]
+Pid = Callable[[], Awaitable[int]]
 
 
 class Gap(NamedTuple):
@@ -100,22 +101,21 @@ class Bench:
         if events > tail:
             await traffic.snapshot()
         await traffic.journal(events)
-        bare = traffic.bare_actor()
-        shard: tuple[list[float], Any, Ask] = ([], traffic.pid, traffic.grab)
-        peer: tuple[list[float], Any, Ask] = ([], bare.pid, bare.ask)
-        for turn in range(RECOVERY_ROUNDS):
-            for found, pid, ask in (shard, peer) if turn % 2 else (peer, shard):
-                await asyncio.sleep(CALM_S)  # Ray holds a few processes ready; each side finds as many
-                found.append(await first_answer_ms(await pid(), ask))
-        bare.end()
         target = RECOVERY_MS_MAX if (events, tail) == TARGET_STEP else 0.0
-        return gap(
-            f"first answer, {events:,} events behind / bare actor",
-            shard[0],
-            peer[0],
-            target,
-            f"{tail:,} not in snapshots",
-        )
+        name = f"first answer, {events:,} events behind / bare actor"
+        return await self._away(name, traffic.pid, traffic.grab, target, f"{tail:,} not in snapshots")
+
+    async def _away(self, name: str, pid: Pid, ask: Ask, target: float, note: str) -> Gap:
+        """Kill a shard and a bare actor by turns, and compare how long they are away."""
+        bare = self._traffic.bare_actor()
+        shard: tuple[list[float], Pid, Ask] = ([], pid, ask)
+        peer: tuple[list[float], Pid, Ask] = ([], bare.pid, bare.ask)
+        for turn in range(RECOVERY_ROUNDS):
+            for found, present, question in (shard, peer) if turn % 2 else (peer, shard):
+                await asyncio.sleep(CALM_S)  # Ray holds a few processes ready; each side finds as many
+                found.append(await first_answer_ms(await present(), question))
+        bare.end()
+        return gap(name, shard[0], peer[0], target, note)
 
     async def _stalls(self) -> list[Gap]:
         traffic, accounts, packets = self._traffic, ACCOUNTS // self._scale, LIVE_PACKETS // self._scale
@@ -126,6 +126,8 @@ class Bench:
             await self._stall(name + "snapshot / none", traffic.read, traffic.snapshot_of_accounts, STALL_MS_MAX),
             await self._stall(name + "audit / none", traffic.read, traffic.audit_once, 0.0),
         ]
+        name = f"first answer, {accounts:,} accounts in the snapshot / bare actor"
+        rows.append(await self._away(name, traffic.pid_of_accounts, traffic.read, RECOVERY_MS_MAX, ""))
         self._say(f"{packets:,} live packets")
         await traffic.live_packets(packets, LIVE_SHARES, LIVE_TAKEN)
         name = f"longest answer of a shard, {packets:,} live packets, "

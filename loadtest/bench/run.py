@@ -254,12 +254,12 @@ def main() -> None:
         if arguments.json:
             sys.stdout.write(msgspec.json.encode(row._asdict()).decode() + "\n")
     Console(width=None if sys.stdout.isatty() else 150, stderr=arguments.json).print(table)
-    met = all(row.met for row in rows)
+    all_met = all(row.met for row in rows)
     if arguments.recovery:
         sys.stdout.flush()
         command = [sys.executable, "-m", "loadtest.bench.recovery", *(["--json"] if arguments.json else [])]
-        met = subprocess.run(command, check=False).returncode == 0 and met
-    sys.exit(0 if met else 1)
+        all_met = subprocess.run(command, check=False).returncode == 0 and all_met
+    sys.exit(0 if all_met else 1)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Ta
 from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send, WalletView
 from cluster.audit import audit
 from cluster.config import Keys, Settings
-from cluster.directory import Directory, ShardUnavailable
+from cluster.directory import Directory
 from cluster.placement import NAMESPACE, host_of, hosts
 from cluster.shards import CALLS_MAX
 from cluster.tending import start_tending
@@ -34,6 +34,7 @@ COMMANDS_A_CALL = 1_000
 CALLS_AT_ONCE = 8
 SETTLE_S_MAX = 300.0
 POLL_S = 0.2
+ACCOUNTS_STREAM = "wallet-000"
 UNAVAILABLE = Refused(Refusal.SHARD_UNAVAILABLE)
 
 
@@ -91,17 +92,17 @@ class Traffic:
 
     async def grab(self) -> bool:
         """Take one more share of the same packet; tell whether it was answered."""
-        try:
-            grab = Grab(self._probe.packet_id, TENANT, self._name())
-            [[reply]] = await self._directory.ask_host(self.host, [(self._probe.packet_stream, [grab])])
-        except ShardUnavailable:
-            return False
-        return isinstance(reply, Won)
+        grab = Grab(self._probe.packet_id, TENANT, self._name())
+        return isinstance(await self._reply(self._probe.packet_stream, grab), Won)
 
     async def look(self) -> bool:
         """Look at the packet that `grab` asks; tell whether it was answered."""
-        [reply] = await self._ask(self._probe.packet_stream, [View(self._probe.packet_id, TENANT)])
-        return isinstance(reply, PacketView)
+        view = View(self._probe.packet_id, TENANT)
+        return isinstance(await self._reply(self._probe.packet_stream, view), PacketView)
+
+    async def read(self) -> bool:
+        """Read one of `accounts`; tell whether it was answered."""
+        return isinstance(await self._reply(ACCOUNTS_STREAM, ReadWallet(TENANT, "account00000001")), WalletView)
 
     async def journal(self, events: int) -> None:
         """Let packets be sent and drained until so many grabs are journaled; wait until they are settled and gone."""
@@ -119,7 +120,14 @@ class Traffic:
 
     async def pid(self) -> int:
         """Return the process of the packets' host."""
-        handle: Any = await asyncio.to_thread(ray.get_actor, self.host, namespace=NAMESPACE)
+        return await self._pid_of(self.host)
+
+    async def pid_of_accounts(self) -> int:
+        """Return the process that hosts `accounts`."""
+        return await self._pid_of(host_of(ACCOUNTS_STREAM, self._settings))
+
+    async def _pid_of(self, host: str) -> int:
+        handle: Any = await asyncio.to_thread(ray.get_actor, host, namespace=NAMESPACE)
         return int(await handle.__ray_call__.remote(lambda actor: os.getpid()))
 
     def bare_actor(self) -> BareActor:
@@ -138,17 +146,12 @@ class Traffic:
     async def accounts(self, count: int) -> None:
         """Open that many accounts in the first wallet stream."""
         commands = (CreditSandbox(TENANT, f"account{n:08d}", 1_000 + n * 7_919 % 99_991) for n in range(count))
-        await self._all("wallet-000", commands)
-
-    async def read(self) -> bool:
-        """Read one of those accounts; tell whether it was answered."""
-        [reply] = await self._ask("wallet-000", [ReadWallet(TENANT, "account00000001")])
-        return isinstance(reply, WalletView)
+        await self._all(ACCOUNTS_STREAM, commands)
 
     async def snapshot_of_accounts(self) -> None:
         """Tend the stream of `accounts`, with something new in it."""
-        await self._ask("wallet-000", [CreditSandbox(TENANT, self._name(), 1)])
-        assert not await start_tending(["wallet-000"], self._settings, self._keys), "a snapshot was taken"
+        await self._ask(ACCOUNTS_STREAM, [CreditSandbox(TENANT, self._name(), 1)])
+        assert not await start_tending([ACCOUNTS_STREAM], self._settings, self._keys), "a snapshot was taken"
 
     async def live_packets(self, count: int, shares: int, taken: int) -> None:
         """Open that many packets and take some shares of each."""
@@ -201,6 +204,11 @@ class Traffic:
                 await self._ask(stream, chunk)
 
         await asyncio.gather(*(one() for _ in range(CALLS_AT_ONCE)))
+
+    async def _reply(self, stream: str, command: Any) -> Any:
+        """Ask one thing once; a refusal if nobody answers."""
+        [[reply]] = await self._directory.ask([(stream, [command])])
+        return reply
 
     async def _ask(self, stream: str, commands: list[Any]) -> list[Any]:
         [replies] = await self._directory.ask([(stream, commands)])
