@@ -8,11 +8,12 @@ from typing import Any
 import aiohttp
 import msgspec
 import psutil
+import pyarrow.compute as pc
 
 from actors.ledger.accounts import Account
-from cluster.audit import balances, book_sum
 from cluster.config import Keys, load
-from cluster.journal.codec import platform_codec
+from cluster.offline.audit import audit_of, sum_stream
+from cluster.offline.ledger import sources_of
 from cluster.shards import open_journals
 from cluster.system import SystemRecord, processes_of
 from cluster.tokens import mint
@@ -95,21 +96,18 @@ async def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
 
 
 async def replayed(record: SystemRecord) -> dict[Account, int]:
-    """Replay every journal from its first entry by the auditor's own code; return the change of every user.
+    """Add up every line of every journal, sealed or live, by the auditor's own code; return the change of every user.
 
     Checks that every book sums to 0.
     """
-    settings = load(record.config, store_url=record.store_url)
-    journals = open_journals(settings)
-    found: dict[Account, int] = {}
-    try:
-        for stream in settings.layout.streams():
-            balance = await balances(journals, platform_codec(), stream)
-            assert book_sum(balance) == 0, f"the book of {stream} does not sum to 0"
-            found |= {account: fen for account, fen in balance.items() if account[0] == "change"}
-    finally:
-        await journals.close()
-    return found
+    settings = load(record.config, store_url=record.store_url, archive_url=str(record.data / "archive"))
+    async with sources_of(settings) as sources:
+        cut = await sources.journals.cut(0)
+        found = [await sum_stream(sources, stream, stood) for stream, stood in sorted(cut.streams.items())]
+    report, table = audit_of(found)
+    assert all(book.sum_fen == 0 for book in report.books), "a book does not sum to 0"
+    users = table.filter(pc.equal(table["account"], "change")).to_pylist()
+    return {("change", row["tenant"], row["name"]): row["amount_fen"] for row in users}
 
 
 async def last_positions(record: SystemRecord) -> dict[str, Any]:

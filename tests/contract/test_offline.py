@@ -4,8 +4,10 @@ import itertools
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
@@ -13,10 +15,12 @@ import pytest_asyncio
 from actors.errors import JournalCorrupt
 from actors.ledger.transfer import Payout, PayoutsReceived
 from actors.packet.messages import Opened
+from actors.ports import Position
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import Held, HoldPosted, HoldVoided
 from cluster.audit import balances
 from cluster.journal.archive import Archive, manifest_of
+from cluster.offline import reading
 from cluster.offline.audit import OfflineAudit, audit_of, sum_stream, write_balances
 from cluster.offline.reading import read_everything, read_lines
 from cluster.offline.statement import newest, statement
@@ -200,12 +204,43 @@ async def test_lines_are_read_once_each_while_their_elements_move_to_the_archive
     await adopt(ledger, records[3], records[-1])
     sealer = Sealer(ledger.journals, ledger.journals.codec, archive, PartBounds(3, 1_000_000))
     await sealer.run(PACKET, records[3])
-    reading = read_lines(sources(ledger, archive), PACKET, ["version"])
-    found = Counter[int]((await anext(reading))["version"].to_pylist())
+    lines = read_lines(sources(ledger, archive), PACKET, ["version"])
+    found = Counter[int]((await anext(lines))["version"].to_pylist())
     assert (await sealer.run(PACKET, records[8])).trimmed == 5
-    async for table in reading:
+    async for table in lines:
         found.update(table["version"].to_pylist())
     assert found == whole
+
+
+async def test_what_was_read_live_and_then_sealed_and_trimmed_is_not_read_twice(
+    ledger: Store, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "LIVE_ELEMENTS_MAX", 2)
+    await write(ledger, PACKET, of_the_packets(DAYS))
+    records = await stands(ledger.journals, PACKET)
+    await adopt(ledger, records[8], records[-1])
+    journals: Any = ledger.journals
+
+    class OneByOne:
+        """Hands out one element a round trip, so that a trim comes between two of them."""
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(journals, name)
+
+        def read(self, stream: str, after: Position | None, through: Position | None) -> Any:
+            return journals.read(stream, after, through, 1)
+
+    distant = sources(ledger, archive)._replace(journals=OneByOne())  # type: ignore[arg-type]
+    for read in (read_lines(distant, PACKET, ["version"]), read_everything(distant, PACKET)):
+        found = [await anext(read)]
+        sealer = Sealer(journals, journals.codec, archive, PartBounds(100, 1_000_000))
+        await sealer.run(PACKET, records[8])
+        found += [piece async for piece in read]
+        if isinstance(found[0], pa.Table):
+            versions = [version for table in found for version in table["version"].to_pylist()]
+            assert Counter(versions).most_common(1)[0][1] == 2, "the two lines of an event, each once"
+        else:
+            assert [element.position for element in found] == [record.position for record in records]
 
 
 async def test_a_start_stops_at_a_damaged_tail_and_leaves_the_store_as_it_was(ledger: Store) -> None:
