@@ -58,7 +58,7 @@ cluster: $(READY)
 	$(BIN)/pytest tests/cluster
 
 mutants: $(READY)
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python -m tests.mutants
 
 # pytest last: its closing line says what ran.
 test: lint mutants

@@ -26,6 +26,9 @@ T = TypeVar("T")
 ROUNDS_MAX = 10
 """How often tasks that others start while they end are cancelled too."""
 
+END_US = 1_000_000
+"""So long a round of ending lasts at most."""
+
 TASKS_KEPT_MIN = 64
 """Tasks of a process that are held before those that have ended are let go."""
 
@@ -273,7 +276,8 @@ class InstantLoop(asyncio.AbstractEventLoop):
                 break
             for task in tasks:
                 task.cancel()
-            with suppress(Stuck):  # one that waits for others while it ends is met again in the next round
+            self.ends_at_us = self.now_us + END_US
+            with suppress(Stuck):  # one that waits for others, or goes on, while it ends is met again in the next round
                 self.run_until_complete(_ended(tasks))
         self._timers.clear()
         self._closed = True

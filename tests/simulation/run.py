@@ -93,6 +93,5 @@ def quietly_end(world: World) -> None:
     """End a world; what its ending brings about is no part of the run."""
     world.trace, trace = [], world.trace
     violations = list(world.violations)
-    world.loop.ends_at_us = 0
     world.end()
     world.trace, world.violations = trace, violations

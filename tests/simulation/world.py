@@ -42,7 +42,7 @@ START_MS = 1_451_577_900_000
 RESTART_US = (50_000, 1_500_000)
 """So long Ray takes to start an actor or a replica anew."""
 
-SNAPSHOT_CHANCE = 0.3
+SNAPSHOT_CHANCE = 0.2
 """Of a snapshot of some stream, at every look of the supervisor."""
 
 SEALING_CHANCE = 0.15

@@ -1,0 +1,24 @@
+"""Bugs: deliberate ones, each with the tests that must catch it. `tests.mutants` tries them."""
+
+from typing import NamedTuple
+
+PACKET_MACHINE, PACKET_SHARD = "actors/packet/machine.py", "actors/packet/shard.py"
+WALLET_MACHINE = "actors/wallet/machine.py"
+BOOK = "actors/ledger/book.py"
+CORE_SHELL, CORE_HOST = "actors/shell.py", "actors/host.py"
+MEMORY = "cluster/journal/memory.py"
+SERVICE, BATCHING = "cluster/gateway/service.py", "cluster/gateway/batching.py"
+OWNER, TENDING = "cluster/journal/owner.py", "cluster/tending.py"
+
+HUNT = ("simulation",)
+"""In the place of tests: the simulator must find it by itself."""
+
+
+class Mutant(NamedTuple):
+    """One bug: in `file`, `old` becomes `new`; `tests` must fail. `promise` is what it breaks."""
+
+    promise: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
