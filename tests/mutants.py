@@ -13,8 +13,10 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from queue import Queue
+from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
 from tests.bugs.simulation import SIMULATION
@@ -24,7 +26,6 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("actors", "cluster", "configs", "tests", "pyproject.toml")
 WORKERS = 2
 TIMEOUT_S = 90
-HUNT_TIMEOUT_S = 240
 HUNT_RUNS = 250
 """Simulations in which a bug must show."""
 
@@ -57,24 +58,55 @@ def copy_tree(target: Path) -> None:
             shutil.copy(source, target / name)
 
 
-def run_tests(tree: Path, tests: tuple[str, ...], hunt_runs: int = HUNT_RUNS) -> tuple[int, str]:
-    """Run tests in a tree, or hunt for a violation; return the exit code (1: one was found) and the output."""
+class Hunter:
+    """A process that hunts in trees, `tests.simulation.hunt`."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-m", "tests.simulation.hunt"]
+        self._process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+
+    def hunt(self, tree: Path, runs: int) -> tuple[int, str]:
+        """Return the exit code (1: a violation was found) and the output."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{tree} {runs}\n")
+        self._process.stdin.flush()
+        output = ""
+        for line in self._process.stdout:
+            if line.startswith("exit "):
+                return int(line.split()[1]), output
+            output += line
+        return -1, output + "the hunter died"
+
+    def end(self) -> None:
+        """End the process."""
+        self._process.kill()
+        self._process.wait()
+
+
+class Ground(NamedTuple):
+    """What one worker tries its mutants with."""
+
+    tree: Path
+    hunter: Hunter
+
+
+def run_tests(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+    """Run tests in a tree; return pytest's exit code (1: a test failed) and its output."""
     environment = os.environ | {
         "PYTHONPATH": str(tree),
         "PYTHONDONTWRITEBYTECODE": "1",
         "HYPOTHESIS_PROFILE": "mutants",
     }
-    limit_s = HUNT_TIMEOUT_S if tests == HUNT else TIMEOUT_S
-    if tests == HUNT:
-        command = [sys.executable, "-m", "tests.simulation.hunt", str(hunt_runs)]
-    else:
-        command = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, *tests]
+    command = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, *tests]
     try:
         done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=limit_s, check=False
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return -1, f"no end within {limit_s} s"
+        return -1, f"no end within {TIMEOUT_S} s"
     return done.returncode, done.stdout + done.stderr
 
 
@@ -87,18 +119,21 @@ def check_import(tree: Path) -> None:
         raise SystemExit(f"mutants: {found} is imported instead of the copy")
 
 
-def try_mutant(mutant: Mutant, trees: "Queue[Path]") -> tuple[str, str, float]:
+def try_mutant(mutant: Mutant, grounds: "Queue[Ground]") -> tuple[str, str, float]:
     """Put one bug in, run its tests, take it out; return what became of it, its first failure, and seconds."""
-    tree = trees.get()
-    file = tree / mutant.file
+    ground = grounds.get()
+    file = ground.tree / mutant.file
     sound = file.read_text()
     began_s = time.monotonic()
     try:
         file.write_text(sound.replace(mutant.old, mutant.new))
-        code, output = run_tests(tree, mutant.tests)
+        if mutant.tests == HUNT:
+            code, output = ground.hunter.hunt(ground.tree, HUNT_RUNS)
+        else:
+            code, output = run_tests(ground.tree, mutant.tests)
     finally:
         file.write_text(sound)
-        trees.put(tree)
+        grounds.put(ground)
     seconds = time.monotonic() - began_s
     if code == 1:
         failed = [line for line in output.splitlines() if line.startswith("FAILED")]
@@ -116,18 +151,21 @@ def main(words: list[str]) -> int:
     if wrong:
         return 1
     chosen = [mutant for mutant in MUTANTS if not words or any(word in mutant.promise for word in words)]
-    with tempfile.TemporaryDirectory(prefix="hongbao-mutants-") as folder:
-        trees: Queue[Path] = Queue()
+    hunted = [mutant for mutant in chosen if mutant.tests == HUNT]
+    tested = [mutant for mutant in chosen if mutant.tests != HUNT]
+    grounds: Queue[Ground] = Queue()
+    with tempfile.TemporaryDirectory(prefix="hongbao-mutants-") as folder, ExitStack() as hunters:
         for number in range(WORKERS):
-            tree = Path(folder).resolve() / str(number)
-            tree.mkdir()
-            copy_tree(tree)
-            trees.put(tree)
-        check_import(tree)
-        asked = sorted({test for mutant in chosen for test in mutant.tests if mutant.tests != HUNT})
-        code, output = run_tests(tree, tuple(asked)) if asked else (0, "")
-        if code == 0 and any(mutant.tests == HUNT for mutant in chosen):
-            code, output = run_tests(tree, HUNT, SOUND_RUNS)
+            ground = Ground(Path(folder).resolve() / str(number), Hunter())
+            hunters.callback(ground.hunter.end)
+            ground.tree.mkdir()
+            copy_tree(ground.tree)
+            grounds.put(ground)
+        check_import(ground.tree)
+        asked = sorted({test for mutant in tested for test in mutant.tests})
+        code, output = run_tests(ground.tree, tuple(asked)) if asked else (0, "")
+        if code == 0 and hunted:
+            code, output = ground.hunter.hunt(ground.tree, SOUND_RUNS)
         if code != 0:
             print(output)
             print("mutants: the tests fail without any bug")
@@ -135,7 +173,7 @@ def main(words: list[str]) -> int:
         survived = 0
         with ThreadPoolExecutor(WORKERS) as pool:
             for mutant, (outcome, by, seconds) in zip(
-                chosen, pool.map(lambda one: try_mutant(one, trees), chosen), strict=True
+                chosen, pool.map(lambda one: try_mutant(one, grounds), chosen), strict=True
             ):
                 survived += outcome != "caught"
                 print(f"{outcome:8} {seconds:5.1f} s  {mutant.promise:58} {by}", flush=True)

@@ -8,7 +8,7 @@ BOOK = "actors/ledger/book.py"
 CORE_SHELL, CORE_HOST = "actors/shell.py", "actors/host.py"
 MEMORY = "cluster/journal/memory.py"
 SERVICE, BATCHING = "cluster/gateway/service.py", "cluster/gateway/batching.py"
-OWNER, TENDING = "cluster/journal/owner.py", "cluster/tending.py"
+OWNER = "cluster/journal/owner.py"
 
 HUNT = ("simulation",)
 """In the place of tests: the simulator must find it by itself."""

@@ -10,7 +10,6 @@ from tests.bugs import (
     PACKET_MACHINE,
     PACKET_SHARD,
     SERVICE,
-    TENDING,
     WALLET_MACHINE,
     Mutant,
 )
@@ -121,12 +120,6 @@ SIMULATION = [
         PACKET_MACHINE,
         'for packet_id, p in packets if p.ended == "open"',
         'for packet_id, p in packets if p.ended != "open"',
-    ),
-    bug(
-        "a snapshot is adopted by an event before it is used",
-        TENDING,
-        "    if not isinstance(reply, Done):\n        return None\n",
-        "    assert isinstance(reply, Done), reply\n",
     ),
     bug(
         "the pointer to the newest snapshot never goes back",
