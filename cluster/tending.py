@@ -23,7 +23,7 @@ from cluster.journal.archive import Archive
 from cluster.journal.memory import MemoryJournals
 from cluster.journal.redis import RedisJournals
 from cluster.sealing import PartBounds, Sealer, Sealing
-from cluster.shards import open_journals
+from cluster.shards import calm_collector, open_journals
 from cluster.snapshots import empty_machine, fold_behind
 
 PAUSE_S_MIN = 1
@@ -79,6 +79,8 @@ async def tend(
 @ray.remote(num_cpus=0, max_retries=0)
 def tend_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str]:
     """Tend streams one after another; return what failed, a line each."""
+
+    calm_collector()
 
     async def tend_all() -> list[str]:
         failures = []
