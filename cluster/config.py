@@ -95,6 +95,7 @@ class Timing(_Section):
 
     request_deadline_ms: PositiveInt
     ready_ms: PositiveInt
+    health_check_ms: PositiveInt
     drain_ms: NonNegativeInt
     shard_call_ms: PositiveInt
     tick_ms: PositiveInt

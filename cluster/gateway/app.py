@@ -129,6 +129,7 @@ def app(args: AppArgs) -> serve.Application:
         max_ongoing_requests=bounds.ongoing_requests_max,
         max_queued_requests=bounds.queued_requests_max,
         ray_actor_options={"num_cpus": placement.gateway_cpus},
+        health_check_period_s=settings.timing.health_check_ms / 1000,
         graceful_shutdown_timeout_s=settings.timing.request_deadline_ms / 1000,
     )
     return deployment.bind(settings, keys)
