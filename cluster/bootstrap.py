@@ -183,7 +183,8 @@ def _wait(
                 raise _failure(data, record, "the gateway cannot be deployed", "deploy", report)
         gone = record is None or not record.watchdog.alive() if watchdog is None else watchdog.poll() is not None
         if gone:
-            raise _failure(data, record, "the watchdog ended while the system was starting", "watchdog", report)
+            name = "watchdog-output" if tail_of(log_file(data, "watchdog-output"), 1) else "watchdog"
+            raise _failure(data, record, "the watchdog ended while the system was starting", name, report)
         if time.monotonic() > deadline:
             culprit = "ray" if record is None or "deploy" not in record.pids else "deploy"
             raise _failure(data, record, f"not ready after {UP_SECONDS_MAX:.0f} s ({told})", culprit, report)

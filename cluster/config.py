@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from actors.ids import packet_stream, wallet_stream
@@ -128,6 +128,13 @@ class Settings(BaseSettings):
     limits: Limits
     bounds: Bounds
     timing: Timing
+
+    @field_validator("archive_url")
+    @classmethod
+    def _whole_address(cls, url: str) -> str:
+        if url and "://" not in url and not Path(url).is_absolute():
+            raise ValueError("an archive is an absolute folder or a URL: every process has a working folder of its own")
+        return url
 
     @classmethod
     def settings_customise_sources(

@@ -431,7 +431,7 @@ def main() -> None:
         with FileLock(data / "watchdog.lock", timeout=0, mode=0o600):
             watch(data, Lifeline(sys.stdin.fileno()))
     except Timeout:
-        sys.exit("hongbao: another watchdog already keeps this data folder")
+        sys.exit("hongbao: this data folder is in use: by another watchdog, or by a command that reads its journals")
     except Exception:
         log.exception("the watchdog ends")
         raise

@@ -49,6 +49,8 @@ def ledger_of(
 
     Raises LedgerUnavailable, cluster.store.StoreUnusable: one line each.
     """
+    if archive_url and "://" not in archive_url:
+        archive_url = str(Path(archive_url).absolute())
     named = {"archive_url": archive_url} if archive_url else {}
     if store_url:
         check_store(store_url, report)
@@ -82,7 +84,8 @@ def _embedded_store(data: Path, report: Callable[[str], None]) -> Iterator[str]:
     try:
         lock = FileLock(data / "watchdog.lock", timeout=0, mode=0o600).acquire()
     except Timeout:
-        raise LedgerUnavailable(f"the system of {data} is just starting or ending; try again in a minute") from None
+        why = "the system is just starting or ending, or another command reads it"
+        raise LedgerUnavailable(f"{data} is in use: {why}; try again in a minute") from None
     run_folder = new_run_folder()
     try:
         socket = run_folder / "store.sock"

@@ -15,6 +15,7 @@ from actors.ledger.transfer import Payout, PayoutsReceived, Refusal, Refused, Se
 from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
 from actors.ports import Position
 from actors.wallet.messages import CreditSandbox, Held, HoldPosted, HoldVoided, ReadWallet, SandboxCredited, Send
+from cluster.config import load
 from cluster.journal.archive import Archive, day_of, first_of, manifest_of, struct_of
 from cluster.journal.lines import lines_of, lines_of_all
 from cluster.offline.reading import Sources
@@ -207,3 +208,10 @@ def test_an_unavailable_archive_is_an_operating_failure(tmp_path: Path) -> None:
     archive = Archive(str(tmp_path / "f"))
     with pytest.raises(JournalUnavailable):
         archive.write("journal/x", b"")
+
+
+def test_an_archive_is_named_so_that_every_process_finds_the_same() -> None:
+    with pytest.raises(ValueError, match="an absolute folder or a URL"):
+        load(archive_url="archive")
+    assert load(archive_url="/a").archive_url == "/a"
+    assert load(archive_url="s3://bucket/hongbao").archive_url == "s3://bucket/hongbao"
