@@ -7,6 +7,7 @@
 | `settlement`, `supervisor` | kill -9 | (a new supervisor, and) a grab's money is in its taker's wallet |
 | `controller`, `haproxy` | kill -9 of Serve's controller, of HAProxy | a new one, and a grab |
 | `store`, `store_disk_full` | kill -9 of Valkey; its disk ends in the middle of a write | a grab |
+| `store_and_shards` | SIGSTOP of Valkey, kill -9 of both shards, SIGCONT after a second | a send, from SIGCONT |
 | `store_slow`, `store_full` | SIGSTOP for seconds; `maxmemory` below use | a grab, counted from the end of it |
 | `gcs`, `watchdog` | kill -9: Ray starts again; `up` mends it | Ray is new, and a grab |
 | `packet_zombie`, `wallet_zombie` | SIGSTOP, a rival takes over and answers, SIGCONT | a grab, a send, from SIGCONT |
@@ -44,6 +45,7 @@ DECK = {
     "store": 5,
     "store_disk_full": 2,
     "store_slow": 3,
+    "store_and_shards": 2,
     "store_full": 3,
     "packet_zombie": 4,
     "wallet_zombie": 2,
@@ -58,6 +60,7 @@ SLOW_S = (1.0, 4.0)
 TORN_BYTES = 300
 RIVAL_GRABS = 12
 ON_THE_WAY_S = 0.2
+"""Until a request has arrived where it will hang."""
 
 
 class Broken(NamedTuple):
@@ -106,6 +109,7 @@ class Faults:
             "store": self._store,
             "store_disk_full": self._store_disk_full,
             "store_slow": self._store_slow,
+            "store_and_shards": self._store_and_shards,
             "store_full": self._store_full,
             "packet_zombie": lambda: self._zombie("packet"),
             "wallet_zombie": lambda: self._zombie("wallet"),
@@ -226,6 +230,19 @@ class Faults:
         finally:
             store.send_signal(signal.SIGCONT)
         return Broken(self._clients.history.now_us(), lambda: self._prober.grab(RECOVERY_S), f"{seconds:.1f} s")
+
+    async def _store_and_shards(self) -> Broken:
+        """Let both shards die while what they sent to the store is neither refused nor answered."""
+        store = self._site.part("store")
+        shards = [await self._shard_process(kind) for kind in ("packet", "wallet")]
+        store.send_signal(signal.SIGSTOP)
+        try:
+            await asyncio.sleep(ON_THE_WAY_S)
+            await self._kill(shards)
+            await asyncio.sleep(1.0)
+        finally:
+            store.send_signal(signal.SIGCONT)
+        return Broken(self._clients.history.now_us(), self._probe_of("wallet"))
 
     async def _store_full(self) -> Broken:
         """Take the store's room away; meanwhile new money must be refused, and said to be worth a repeat."""

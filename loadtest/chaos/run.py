@@ -24,6 +24,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import msgspec
+import psutil
 from rich.console import Console
 from rich.table import Table
 
@@ -39,7 +40,7 @@ from loadtest.chaos.probes import NotServed, Prober
 from loadtest.chaos.rival import DriverFailed
 from loadtest.chaos.site import LIFETIME_MS, Site
 
-FAULTS = 66
+FAULTS = 68
 SECONDS = 600
 SECONDS_MIN, SECONDS_MAX = 240, 86_400
 END_S = 120.0
@@ -122,7 +123,8 @@ class Chaos:
         try:
             for number, kind in enumerate(kinds, 1):
                 if time.monotonic() >= end_s or load.done():
-                    self._say(f"the time is over after {number - 1} faults")
+                    why = "the crowd has stopped" if load.done() else "the time is over"
+                    self._say(f"{why} after {number - 1} faults")
                     break
                 await self._one(faults, number, kind)
                 await asyncio.sleep(BETWEEN_S)
@@ -137,7 +139,7 @@ class Chaos:
     async def _one(self, faults: Faults, number: int, kind: str) -> None:
         try:
             line = await faults.inject(kind)
-        except (NotServed, DriverFailed) as failure:
+        except (NotServed, DriverFailed, psutil.Error) as failure:
             line = FaultLine(kind=kind, at_us=self._history.now_us(), recovery_ms=None, note=f"not done: {failure}")
         self.lines.append(line)
         after = "not recovered" if line.recovery_ms is None else f"served again after {line.recovery_ms / 1_000:.1f} s"
