@@ -19,6 +19,7 @@ from queue import Queue
 from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
+from tests.bugs.journals import JOURNALS
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.unit import UNIT
 
@@ -33,7 +34,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *SIMULATION]
+MUTANTS = [*UNIT, *JOURNALS, *SIMULATION]
 
 
 def check_texts() -> list[str]:

@@ -14,8 +14,7 @@ from tests.bugs import (
     Mutant,
 )
 
-LEDGER_MACHINE, DIRECTORY, SHELF = "actors/ledger/machine.py", "cluster/directory.py", "cluster/journal/shelf.py"
-SNAPSHOTS = "cluster/snapshots.py"
+DIRECTORY, SNAPSHOTS = "cluster/directory.py", "cluster/snapshots.py"
 
 
 def bug(rule: str, file: str, old: str, new: str) -> Mutant:
@@ -120,12 +119,6 @@ SIMULATION = [
         PACKET_MACHINE,
         'for packet_id, p in packets if p.ended == "open"',
         'for packet_id, p in packets if p.ended != "open"',
-    ),
-    bug(
-        "the pointer to the newest snapshot never goes back",
-        SHELF,
-        "if present is not None and position <= position_of(present):",
-        "if False:",
     ),
     bug(
         "a trim stops at the snapshot",

@@ -94,7 +94,7 @@ UNIT = [
         "a full store gets the very same entry again",
         CORE_SHELL,
         "                self.full = True\n",
-        "                self.full = True\n                sealed = self._journal.seal(events)\n",
+        "                self.full = True\n                sealed = self._journal.seal(commit.events)\n",
         (SHELL,),
     ),
     Mutant(
@@ -360,8 +360,8 @@ UNIT = [
     Mutant(
         "a restored stream still keeps the time of its packets",
         PACKET_MACHINE,
-        'for packet_id, p in packets if p.ended == "open"',
-        'for packet_id, p in packets if p.ended != "open"',
+        "        self._shares = {}\n        self._expiries = self._open_expiries()\n",
+        "        self._shares = {}\n",
         (PACKET,),
     ),
 ]

@@ -24,6 +24,7 @@ GAP_S = {
     "zombie": 4.0,
     "rival": 5.0,
     "second_settlement": 3.0,
+    "second_tending": 3.0,
     "store_loses": 3.0,
     "store_repeats": 4.0,
     "store_is_slow": 5.0,
@@ -151,6 +152,12 @@ class Faults:
         """Settlement of all hosts runs twice."""
         world = self.world
         world.start_task("settlement", lambda process: world.settle(process, list(world.members)))
+
+    async def second_tending(self, random: Random) -> None:
+        """A stream is tended twice at once."""
+        stream = random.choice(self.world.settings.layout.streams())
+        for _ in range(2):
+            self.world.start_task("tending", lambda process: self.world.tend(process, stream))
 
     # The store.
 
