@@ -1,7 +1,8 @@
 """Offline audit: every balance again, from sealed files and journals alone, by other code than the shards'.
 
 A Ray task for each stream adds up its lines with Arrow. Of a running system everything is read up to one atomic cut, of
-which an entry and what caused it are both part or the entry is not; so what a book received was sent by the other.
+which an entry and what caused it are both part or the entry is not. Between two books, what was sent and did not arrive
+must be exactly the transfers that the sender numbered beyond the receiver's watermark (and those it took ahead of it).
 
 `balances` is one row for each account that is not zero, in order:
 
@@ -38,7 +39,10 @@ ORDER = [(name, "ascending") for name in ("stream", *KEYS)]
 PARTIAL_ROWS_MAX = 1_000_000
 """Sums of parts that wait to be added up."""
 DIGEST_ROWS = 100_000
+SENT_KEPT_MIN = 2_000_000
+"""Newest transfers of a book that are kept: more than it may ever have unsettled (`bounds.unsettled_max`)."""
 NEGATIVE_SHOWN = 20
+_TRANSFERS = pa.schema([("name", pa.string()), ("number", pa.int64()), ("amount_fen", pa.int64())])
 NEVER_NEGATIVE = ("change", "held", "escrow", "bank", "sent")
 
 
@@ -55,13 +59,16 @@ class BookSum(msgspec.Struct, frozen=True):
 
 
 class Transit(msgspec.Struct, frozen=True):
-    """What is between two books. In flight is never negative: nothing arrives that was not sent."""
+    """What is between two books. `mismatch_fen`: what is in flight beyond (or short of) what was sent and not taken."""
 
     source: str
     destination: str
     sent_fen: int
     received_fen: int
     in_flight_fen: int
+    watermark: int
+    """Every transfer up to this number has arrived."""
+    mismatch_fen: int
 
 
 class NegativeBalance(msgspec.Struct, frozen=True):
@@ -75,7 +82,7 @@ class NegativeBalance(msgspec.Struct, frozen=True):
 
 
 class OfflineAudit(msgspec.Struct, frozen=True):
-    """The report. `difference_fen` adds up books that do not sum to 0 and transits that arrived without being sent."""
+    """The report. `difference_fen` adds up the books that do not sum to 0 and the mismatches between books."""
 
     books: list[BookSum]
     totals_fen: dict[str, int]
@@ -92,6 +99,24 @@ class OfflineAudit(msgspec.Struct, frozen=True):
     clean: bool
 
 
+class Arrived:
+    """Which transfers of one source a book has taken: all up to `number`, and those in `ahead`."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.ahead: set[int] = set()
+
+    def take(self, number: int) -> None:
+        """Note one more."""
+        if number == self.number + 1:
+            self.number = number
+            while self.number + 1 in self.ahead:
+                self.number += 1
+                self.ahead.remove(self.number)
+        elif number > self.number:
+            self.ahead.add(number)
+
+
 class Summed(NamedTuple):
     """What one task found in one stream."""
 
@@ -100,6 +125,10 @@ class Summed(NamedTuple):
     lines: int
     balances: Any
     """A table of KEYS and amount_fen, without zeros."""
+    arrived: dict[str, Arrived]
+    """By source, what this book has taken."""
+    sent: Any
+    """The newest transfers that this book has sent: a table of name (the destination), number, amount_fen."""
 
 
 async def sum_stream(sources: Sources, stream: str, cut: StreamCut) -> Summed:
@@ -109,16 +138,25 @@ async def sum_stream(sources: Sources, stream: str, cut: StreamCut) -> Summed:
     """
     partial = [_no_balances()]
     waiting = lines = 0
+    arrived: dict[str, Arrived] = {}
+    sent = [_TRANSFERS.empty_table()]
     if cut.last is not None:
-        async for table in read_lines(sources, stream, [*KEYS, "amount_fen"], cut.last):
+        async for table in read_lines(sources, stream, [*KEYS, "amount_fen", "number"], cut.last):
             lines += table.num_rows
             partial.append(_sum(table))
             waiting += partial[-1].num_rows
             if waiting > PARTIAL_ROWS_MAX:
                 partial = [_sum(pa.concat_tables(partial))]
                 waiting = 0
+            taken = table.filter(pc.equal(table["account"], "received"))
+            for source, number in zip(taken["name"].to_pylist(), taken["number"].to_pylist(), strict=True):
+                arrived.setdefault(source, Arrived()).take(number)
+            sent.append(table.filter(pc.equal(table["account"], "sent")).select(_TRANSFERS.names))
+            while sum(map(len, sent[1:])) >= SENT_KEPT_MIN:
+                del sent[0]
     balances = _sum(pa.concat_tables(partial))
-    return Summed(stream, cut, lines, balances.filter(pc.not_equal(balances["amount_fen"], 0)))
+    balances = balances.filter(pc.not_equal(balances["amount_fen"], 0))
+    return Summed(stream, cut, lines, balances, arrived, pa.concat_tables(sent))
 
 
 def _no_balances() -> pa.Table:
@@ -146,15 +184,14 @@ def audit_of(found: list[Summed]) -> tuple[OfflineAudit, pa.Table]:
         for one in found
     ]
     totals = balances.group_by("account").aggregate([("amount_fen", "sum")]).sort_by("account")
-    transits = _transits(balances)
+    transits = _transits(found)
     below = balances.filter(
         pc.and_(
             pc.less(balances["amount_fen"], 0),
             pc.is_in(balances["account"], value_set=pa.array(NEVER_NEGATIVE)),
         )
     )
-    unsent_fen = sum(max(0, -one.in_flight_fen) for one in transits)
-    difference_fen = sum(abs(book.sum_fen) for book in books) + unsent_fen
+    difference_fen = sum(abs(book.sum_fen) for book in books) + sum(one.mismatch_fen for one in transits)
     report = OfflineAudit(
         books=books,
         totals_fen=dict(zip(totals["account"].to_pylist(), totals["amount_fen_sum"].to_pylist(), strict=True)),
@@ -174,18 +211,36 @@ def _with_stream(one: Summed) -> pa.Table:
     return one.balances.add_column(0, "stream", pa.array([one.stream] * one.balances.num_rows, pa.string()))
 
 
-def _transits(balances: pa.Table) -> list[Transit]:
-    """Join what each book sent with what the other received of it."""
-    ends: dict[tuple[str, str], list[int]] = {}
+def _transits(found: list[Summed]) -> list[Transit]:
+    """Compare what each book sent with what the other took of it."""
+    books = {one.stream: one for one in found}
+    ends = {one.stream: _ends(one.balances) for one in found}
+    pairs = {(one.stream, other) for one in found for account, other in ends[one.stream] if account == "sent"}
+    pairs |= {(other, one.stream) for one in found for account, other in ends[one.stream] if account == "received"}
+    transits = []
+    for source, destination in sorted(pairs):
+        sent_fen = ends.get(source, {}).get(("sent", destination), 0)
+        received_fen = -ends.get(destination, {}).get(("received", source), 0)
+        arrived = books[destination].arrived.get(source, Arrived()) if destination in books else Arrived()
+        on_its_way_fen = _beyond(books[source].sent, destination, arrived) if source in books else 0
+        in_flight_fen = sent_fen - received_fen
+        mismatch_fen = abs(in_flight_fen - on_its_way_fen)
+        figures = sent_fen, received_fen, in_flight_fen, arrived.number, mismatch_fen
+        transits.append(Transit(source, destination, *figures))
+    return transits
+
+
+def _ends(balances: pa.Table) -> dict[tuple[str, str], int]:
+    """Return the transit accounts of a book: (account, other book) -> fen."""
     transit = balances.filter(pc.is_in(balances["account"], value_set=pa.array(["sent", "received"])))
-    for row in transit.to_pylist():
-        sent = row["account"] == "sent"
-        pair = (row["stream"], row["name"]) if sent else (row["name"], row["stream"])
-        ends.setdefault(pair, [0, 0])[0 if sent else 1] += row["amount_fen"] if sent else -row["amount_fen"]
-    return [
-        Transit(source, destination, sent_fen, received_fen, sent_fen - received_fen)
-        for (source, destination), (sent_fen, received_fen) in sorted(ends.items())
-    ]
+    return {(row["account"], row["name"]): row["amount_fen"] for row in transit.to_pylist()}
+
+
+def _beyond(sent: pa.Table, destination: str, arrived: Arrived) -> int:
+    """Add up the transfers to a book that it has not taken."""
+    own = sent.filter(pc.and_(pc.equal(sent["name"], destination), pc.greater(sent["number"], arrived.number)))
+    own = own.filter(pc.invert(pc.is_in(own["number"], value_set=pa.array(sorted(arrived.ahead), pa.int64()))))
+    return pc.sum(own["amount_fen"]).as_py() or 0
 
 
 def digest_of(balances: pa.Table) -> str:

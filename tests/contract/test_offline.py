@@ -108,6 +108,31 @@ async def test_money_that_is_on_its_way_is_no_difference(ledger: Store, archive:
     assert (found.in_flight_fen, found.difference_fen, found.clean) == (PACKET_FEN, 0, True)
 
 
+async def test_a_wrong_amount_does_not_hide_among_what_is_in_flight(ledger: Store, archive: Archive) -> None:
+    """The wallet took the first transfer short by a fen; the second is still on its way, so the sums alone agree."""
+    await write(ledger, WALLET, of_the_wallet(1)[:-1])
+    await write(ledger, PACKET, of_the_packets(1))
+    short = Payout(1, "share", TENANT, "taker", SHARE_FEN - 1, "p0")
+    await write(ledger, WALLET, [[PayoutsReceived(PACKET, [short], NOW_MS + 2)]])
+    found = await audited(ledger, archive)
+    [transit] = [one for one in found.transits if one.source == PACKET]
+    assert (transit.watermark, transit.in_flight_fen, transit.mismatch_fen) == (1, PACKET_FEN - SHARE_FEN + 1, 1)
+    assert (found.difference_fen, found.clean) == (1, False)
+
+
+async def test_a_packet_that_was_opened_ahead_of_its_predecessor_is_no_difference(
+    ledger: Store, archive: Archive
+) -> None:
+    await write(ledger, WALLET, of_the_wallet(3)[:-1])
+    opened = of_the_packets(3)
+    await write(ledger, PACKET, [opened[3], opened[6]])
+    [transit] = [one for one in (await audited(ledger, archive)).transits if one.source == WALLET]
+    assert (transit.watermark, transit.in_flight_fen, transit.mismatch_fen) == (0, PACKET_FEN, 0)
+    await write(ledger, PACKET, [opened[0]])
+    [transit] = [one for one in (await audited(ledger, archive)).transits if one.source == WALLET]
+    assert (transit.watermark, transit.in_flight_fen, transit.mismatch_fen) == (3, 0, 0)
+
+
 async def test_a_negative_balance_is_not_clean(ledger: Store, archive: Archive) -> None:
     await write(ledger, WALLET, [[funding("p0", 1, total_fen=1, at_ms=NOW_MS, sender="poor")]])
     found = await audited(ledger, archive)
