@@ -115,7 +115,7 @@ class Bench:
                 await asyncio.sleep(CALM_S)  # Ray holds a few processes ready; each side finds as many
                 found.append(await first_answer_ms(await present(), question))
         bare.end()
-        return gap(name, shard[0], peer[0], target, note)
+        return gap(name, shard[0], peer[0], target, f"{note}; {min(shard[0]):,.0f} to {max(shard[0]):,.0f} ms")
 
     async def _stalls(self) -> list[Gap]:
         traffic, accounts, packets = self._traffic, ACCOUNTS // self._scale, LIVE_PACKETS // self._scale
@@ -127,7 +127,7 @@ class Bench:
             await self._stall(name + "audit / none", traffic.read, traffic.audit_once, 0.0),
         ]
         name = f"first answer, {accounts:,} accounts in the snapshot / bare actor"
-        rows.append(await self._away(name, traffic.pid_of_accounts, traffic.read, RECOVERY_MS_MAX, ""))
+        rows.append(await self._away(name, traffic.pid_of_accounts, traffic.read, RECOVERY_MS_MAX, "nothing behind it"))
         self._say(f"{packets:,} live packets")
         await traffic.live_packets(packets, LIVE_SHARES, LIVE_TAKEN)
         name = f"longest answer of a shard, {packets:,} live packets, "
