@@ -182,7 +182,7 @@ JOURNALS = [
     Mutant(
         "money that arrived without being sent is a difference",
         OFFLINE_AUDIT,
-        "difference_fen = sum(abs(book.sum_fen) for book in books) + unsent_fen",
+        "difference_fen = sum(abs(book.sum_fen) for book in books) + sum(one.mismatch_fen for one in transits)",
         "difference_fen = sum(abs(book.sum_fen) for book in books)",
         (OFFLINE_TESTS,),
     ),
