@@ -214,4 +214,18 @@ JOURNALS = [
         "if False:",
         (VERIFY_TESTS,),
     ),
+    Mutant(
+        "offline, two books are compared at the receiver's watermark",
+        OFFLINE_AUDIT,
+        'pc.greater(sent["number"], arrived.number)',
+        'pc.greater(sent["number"], 0)',
+        (OFFLINE_TESTS,),
+    ),
+    Mutant(
+        "offline, what came ahead of its predecessors has come",
+        OFFLINE_AUDIT,
+        "            self.ahead.add(number)\n",
+        "            pass\n",
+        (OFFLINE_TESTS,),
+    ),
 ]
