@@ -18,10 +18,10 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import msgspec
 import psutil
@@ -50,6 +50,8 @@ BETWEEN_S = 0.5
 STOP_S = 60.0
 SHOWN_MAX = 20
 COULD_NOT, INTERRUPTED = 2, 130
+
+T = TypeVar("T")
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -247,20 +249,20 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
         os.environ.update(system_environment(site.record))
         run = Chaos(site, folder, arguments.seed, say)
         end_s = began_s + arguments.seconds - DOWN_S
-        final, violations = asyncio.run(run.run(deal(arguments.seed, arguments.faults, arguments.only), end_s))
+        kinds = deal(arguments.seed, arguments.faults, arguments.only)
+        final, violations = asyncio.run(_cancelled_by_signals(run.run(kinds, end_s)))
         figures = run.figures(final, violations, time.monotonic() - began_s)
         sentences = [f"{violation.kind}: {violation.sentence}" for violation in violations] + run.unclear
         show(figures, sentences, console)
         clean = is_clean(figures)
         keep = arguments.keep or not clean
         (folder / "violations.txt").write_text("".join(f"{sentence}\n" for sentence in sentences))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         keep = arguments.keep
         raise
     finally:
         # From here nothing interrupts: a half-ended system would stay for ever. `down` is bounded itself.
-        for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(ending, _unmoved)
+        _on_signals(_unmoved)
         site.down()
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -280,6 +282,25 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, handler)
+
+
+async def _cancelled_by_signals(run: Coroutine[Any, Any, T]) -> T:
+    """Await a run that a signal cancels: raised in the middle of a callback, an interrupt could be swallowed there."""
+    loop, running = asyncio.get_running_loop(), asyncio.ensure_future(run)
+    _on_signals(lambda number, frame: _end(loop, running))
+    try:
+        return await running
+    finally:
+        _on_signals(_interrupt)
+
+
+def _end(loop: asyncio.AbstractEventLoop, running: "asyncio.Future[Any]") -> None:
+    loop.call_soon_threadsafe(running.cancel)
+
+
 def main() -> None:
     """Read the options, run, and end with 0 (clean), 1 (not clean), 2 (could not be carried out) or 130."""
     parser = argparse.ArgumentParser(description="Break a system of its own under load and hold it to its answers.")
@@ -293,12 +314,11 @@ def main() -> None:
         parser.error(f"--faults is at least 1, --seconds {SECONDS_MIN} to {SECONDS_MAX}")
     if arguments.seed is None:
         arguments.seed = secrets.randbelow(1_000_000)
-    for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _interrupt)
+    _on_signals(_interrupt)
     console: Any = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
     try:
         sys.exit(chaos(arguments, console))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         console.print("chaos: interrupted; everything of it has ended")
         sys.exit(INTERRUPTED)
     except TimeoutError as failure:
