@@ -126,12 +126,6 @@ SIMULATION = [
         "count = 0 if self.held else bisect_right(stored.elements, through, key=_position)",
         "count = len(stored.elements)",
     ),
-    bug(
-        "the manifest is added to only where it ends",
-        MEMORY,
-        "            if found.get(field) != old:\n                return False\n",
-        "",
-    ),
     # Actors: a quiet packet, an end, a key, a packet that left memory.
     bug(
         "a quiet stream has a host that keeps its time",
@@ -174,12 +168,6 @@ SIMULATION = [
         PACKET_MACHINE,
         "        packet = self._find(funding.packet_id)\n",
         "        packet = self._state.packets.get(funding.packet_id)\n",
-    ),
-    bug(
-        "a record tells only what is durable",
-        PACKET_SHARD,
-        "        await shell.commit().durable()\n        await self._journals.keep_packets(",
-        "        await self._journals.keep_packets(",
     ),
     # Money: transfers between books.
     bug("an opening delivered late opens nothing", PACKET_MACHINE, "if received.has(funding.number):", "if False:"),

@@ -24,6 +24,8 @@ from tests.simulation.world import KEYS, TENANT, World
 
 USERS = [f"u{number}" for number in range(9)]
 BALANCE_FEN = 8_000
+POOR_FEN = 700
+"""What every third user has: soon too little."""
 STRANGERS = "qq"
 """A tenant to whom no packet belongs."""
 
@@ -75,8 +77,10 @@ class Clients:
 
     async def begin(self) -> None:
         """Give everybody money."""
-        for user in USERS:
-            reply = await self.ask("credit", lambda s, user=user: s.wallet(CreditSandbox(TENANT, user, BALANCE_FEN)))
+        for number, user in enumerate(USERS):
+            amount_fen = POOR_FEN if number % 3 == 2 else BALANCE_FEN
+            credit = CreditSandbox(TENANT, user, amount_fen)
+            reply = await self.ask("credit", lambda service, credit=credit: service.wallet(credit))
             assert isinstance(reply, WalletView), reply
 
     async def act(self, steps: int) -> None:

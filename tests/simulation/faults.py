@@ -154,10 +154,11 @@ class Faults:
         world.start_task("settlement", lambda process: world.settle(process, list(world.members)))
 
     async def second_tending(self, random: Random) -> None:
-        """A stream is tended twice at once."""
+        """A stream is tended by several at once."""
         stream = random.choice(self.world.settings.layout.streams())
-        for _ in range(2):
+        for _ in range(3):
             self.world.start_task("tending", lambda process: self.world.tend(process, stream))
+            await asyncio.sleep(random.random() * 0.02)
 
     # The store.
 

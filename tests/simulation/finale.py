@@ -29,7 +29,7 @@ async def everything_ends_well(world: World, clients: Clients) -> None:
     """Ask for everything. Raises AssertionError."""
     await asyncio.sleep(RESTART_US[1] / 1e6)  # what died last is there again
     if world.random("finale").random() < QUIET_CHANCE:
-        await all_over(world, clients)  # nobody asks: packets end and money moves by themselves
+        await all_over(world, clients, blackout=True)  # nobody asks: packets end and money moves by themselves
         await all_served(world, clients)
         await told_again(clients)
         await open_or_ended(world, clients)
@@ -108,14 +108,19 @@ async def send_the_last(clients: Clients) -> None:
         assert sent, "somebody with money cannot send"
 
 
-async def all_over(world: World, clients: Clients) -> None:
+async def all_over(world: World, clients: Clients, *, blackout: bool = False) -> None:
     """After its time every packet has ended, and all money has arrived."""
     auditor = world.auditor
-    await all_opened(world)
+    if not blackout:
+        await all_opened(world)
     last_ms = max((life.funding.expires_at_ms for life in auditor.packets.values()), default=0)
     while world.now_ms() <= last_ms:
         await clients.move_clock(last_ms - world.now_ms() + 1)
         await asyncio.sleep(0.1)
+    if blackout:
+        for member in list(world.members.values()):
+            world.loop.kill(member.process)  # who comes back must learn by himself what there is to do, and the time
+        await all_opened(world)
     await until(lambda: all(life.state != "open" for life in auditor.packets.values()), "every packet ends at its time")
     await until(lambda: auditor.in_flight_fen() == 0, "all money arrives")
     assert sum(history[-1] for history in auditor.balances.values()) == auditor.credited_fen

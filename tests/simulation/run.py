@@ -54,7 +54,7 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
     gc.disable()  # a collection would run the `finally` of tasks at moments that no seed decides
     try:
         world.loop.run_until_complete(_play(world, clients, faults, steps))
-    except AssertionError as violation:
+    except Exception as violation:  # whatever stops a run is told with its seed
         world.found_bug(violation)
     finally:
         quietly_end(world)

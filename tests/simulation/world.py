@@ -184,7 +184,7 @@ class World:
     def _audit(self) -> None:
         try:
             self.auditor.advance()
-        except AssertionError as violation:
+        except Exception as violation:
             self.found_bug(violation)
 
     def _died(self, process: Process) -> None:
