@@ -19,6 +19,9 @@ from tests.simulation.world import RESTART_US, TENANT, World
 
 SOON_S = 30.0
 
+FAR_MS = 60_000
+"""Farther than anybody waits: whoever did not learn that so much time passed is found out."""
+
 BATCH = 20
 
 QUIET_CHANCE = 0.4
@@ -108,19 +111,26 @@ async def send_the_last(clients: Clients) -> None:
         assert sent, "somebody with money cannot send"
 
 
+async def pass_time(world: World, clients: Clients, until_ms: int) -> None:
+    """Move the sandbox clock beyond a moment."""
+    while world.now_ms() <= until_ms:
+        await clients.move_clock(until_ms - world.now_ms() + 1)
+        await asyncio.sleep(0.1)
+
+
 async def all_over(world: World, clients: Clients, *, blackout: bool = False) -> None:
     """After its time every packet has ended, and all money has arrived."""
     auditor = world.auditor
-    if not blackout:
-        await all_opened(world)
-    last_ms = max((life.funding.expires_at_ms for life in auditor.packets.values()), default=0)
-    while world.now_ms() <= last_ms:
-        await clients.move_clock(last_ms - world.now_ms() + 1)
-        await asyncio.sleep(0.1)
     if blackout:
+        await pass_time(world, clients, world.now_ms() + FAR_MS)
+        await send_the_last(clients)
         for member in list(world.members.values()):
             world.loop.kill(member.process)  # who comes back must learn by himself what there is to do, and the time
-        await all_opened(world)
+    await all_opened(world)
+    if not blackout:
+        await pass_time(
+            world, clients, max((life.funding.expires_at_ms for life in auditor.packets.values()), default=0)
+        )
     await until(lambda: all(life.state != "open" for life in auditor.packets.values()), "every packet ends at its time")
     await until(lambda: auditor.in_flight_fen() == 0, "all money arrives")
     assert sum(history[-1] for history in auditor.balances.values()) == auditor.credited_fen

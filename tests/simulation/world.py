@@ -159,6 +159,7 @@ class World:
         self.zombies: list[Process] = []
         """Hosts that live on although another has their name."""
         self.offset_ms = 0
+        self.calm = False
         self._restarts = self.random("restarts")
         self._ears = Ears(self.found_bug)
 
@@ -279,12 +280,13 @@ class World:
             await asyncio.sleep(self.settings.timing.supervise_ms / 1_000)
             if not any(task.name == "settlement" for task in self.running_tasks()):
                 self.start_task("settlement", lambda process: self.settle(process, names))
-            if random.random() < SNAPSHOT_CHANCE:
+            if not self.calm and random.random() < SNAPSHOT_CHANCE:  # in the calm nobody touches a quiet stream
                 stream = random.choice(streams)
                 self.start_task("tending", lambda process, stream=stream: self.tend(process, stream))
 
     def heal(self) -> None:
         """End every fault that is still on."""
+        self.calm = True
         self.store.weather = Weather()
         if self.archive is not None:
             self.archive.failing = 0.0
