@@ -34,7 +34,7 @@ PATIENCE_S = 4.0
 NO_ANSWER = "no answer"
 
 ACTIONS = {
-    "send": 18,
+    "send": 30,
     "send_twice": 2,
     "send_again": 4,
     "send_other": 2,

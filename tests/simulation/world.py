@@ -68,7 +68,7 @@ SMALL: dict[str, Any] = {
     "timing": {
         "request_deadline_ms": 3_000,
         "shard_call_ms": 1_000,
-        "tick_ms": 400,
+        "tick_ms": 500,
         "settle_ms": 400,
         "settle_linger_ms": 1_000,
         "settle_task_ms": 4_000,
