@@ -8,7 +8,6 @@ the same ports. One seed makes everything: the same seed gives the same trace, w
 import asyncio
 import functools
 import logging
-from collections import Counter
 from collections.abc import Sequence
 from random import Random
 from typing import Any
@@ -136,7 +135,6 @@ class World:
         self.settings = small()
         self.trace: list[tuple[Any, ...]] = []
         self.violations: list[BaseException] = []
-        self.deaths: Counter[str] = Counter()
         self.loop = InstantLoop(self.random("scheduler"))
         self.loop.on_death = self._died
         timeout_us = self.settings.timing.store_timeout_ms * 1_000
@@ -190,7 +188,6 @@ class World:
 
     def _died(self, process: Process) -> None:
         self.note("dead", process.name)
-        self.deaths[process.name] += 1
         self.network.tell_of_death(process)
         delay_us = self._restarts.randrange(*RESTART_US)
         for name, member in self.members.items():
