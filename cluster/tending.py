@@ -8,7 +8,10 @@ any two steps leaves a record or a file that nobody uses, nothing else, and the 
 
 import asyncio
 import logging
+import os
+import threading
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import ray
@@ -31,6 +34,9 @@ PAUSE_S_MAX = 60
 """Between two tasks of a host after one that failed, doubling."""
 
 TROUBLE_CHARS_MAX = 500
+
+NICENESS = 15
+"""Of a thread that tends: nobody waits for it."""
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +102,13 @@ def tend_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str
             await journals.close()
         return failures
 
-    return asyncio.run(tend_all())
+    # In a thread that gives way to shards and store; the process may serve somebody urgent next.
+    with ThreadPoolExecutor(1, initializer=_give_way) as thread:
+        return thread.submit(asyncio.run, tend_all()).result()
+
+
+def _give_way() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def start_tending(streams: list[str], settings: Settings, keys: Keys) -> Any:
