@@ -1,23 +1,19 @@
-"""Audit: does every fen have one place? Live over the shards, and from the journals alone.
+"""Audit: does every fen have one place? Live, over the shards.
 
 Live, no global instant is needed: receivers are read first, each at one durable version, then their senders. Per pair
 of books the sender's cumulative amount at the receiver's watermark must be the receiver's.
 `difference_fen` is the sum of the absolute mismatches plus every book that does not sum to 0.
-From journals, every balance is the sum of its postings: separate code from the machines.
+Past the shards, from sealed files and journals alone, `cluster.offline.audit` adds everything up by other code.
 """
 
 import asyncio
 from collections import Counter
-from typing import Any
 
 import msgspec
 
 from actors.host import StreamFigures
-from actors.ledger.accounts import Account, postings
 from cluster.config import Settings
 from cluster.directory import Directory, ShardUnavailable
-from cluster.journal.codec import Codec
-from cluster.journal.snapshot import Elements, read_verified
 from cluster.placement import hosts
 from cluster.shards import REPORTS, TOTALS
 
@@ -133,21 +129,3 @@ def _report(reports: list[StreamFigures], in_flight_fen: int, mismatch_fen: int)
         difference_fen=difference_fen,
         clean=difference_fen == 0,
     )
-
-
-async def balances(elements: Elements, codec: Codec, stream: str) -> dict[Account, int]:
-    """Replay one stream from its very first entry into the balance of every account that is not zero, in fen.
-
-    Reads no snapshot. Raises JournalUnavailable, JournalCorrupt.
-    """
-    balance: Counter[Account] = Counter()
-    async for element in read_verified(elements, codec, stream):
-        for event in element.events:
-            for account, amount_fen in postings(event):
-                balance[account] += amount_fen
-    return {account: amount_fen for account, amount_fen in balance.items() if amount_fen}
-
-
-def book_sum(balance: dict[Account, Any]) -> int:
-    """Return the signed sum of a book, 0 unless money was made or lost."""
-    return sum(balance.values())

@@ -17,7 +17,6 @@ from actors.packet.messages import Opened
 from actors.ports import Position
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import Held, HoldPosted, HoldVoided
-from cluster.audit import balances
 from cluster.journal.archive import Archive, manifest_of
 from cluster.offline import reading
 from cluster.offline.audit import OfflineAudit, audit_of, sum_stream, write_balances
@@ -25,6 +24,7 @@ from cluster.offline.reading import read_everything, read_lines
 from cluster.offline.statement import newest, statement
 from cluster.offline.tails import check_tails
 from cluster.sealing import PartBounds, Sealer
+from tests.books import balances
 from tests.contract.history import (
     BALANCE_FEN,
     PACKET,

@@ -9,10 +9,11 @@ from typing import Any
 
 from actors.packet.messages import PacketView, Won
 from actors.wallet.messages import Send, WalletView
-from cluster.audit import audit, balances, book_sum
+from cluster.audit import audit
 from cluster.directory import ShardUnavailable
 from cluster.offline.reading import Sources
 from cluster.offline.verify import verify
+from tests.books import balances, book_sum
 from tests.simulation.clients import USERS, Clients
 from tests.simulation.store import Connection
 from tests.simulation.world import RESTART_US, TENANT, World

@@ -30,10 +30,10 @@ from actors.packet.messages import Grab, View, Won
 from actors.settlement.plan import acknowledgements, deliveries
 from actors.settlement.task import settle
 from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send
-from cluster.audit import balances, book_sum
 from cluster.gateway.problems import Problem
 from cluster.journal.memory import Fault
 from cluster.snapshots import empty_machine, fold
+from tests.books import balances, book_sum
 from tests.simulation.auditor import UNDECIDED, Auditor
 from tests.simulation.loop import InstantLoop
 from tests.simulation.system import KEYS, TENANT, System
