@@ -13,9 +13,9 @@ SECONDS ?= 60
 
 help:
 	@echo "make demo      replay the minute of 00:05 on 2016-01-01 on a system of its own (about 90 s)"
-	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (at most 10 minutes)"
+	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (about 9 minutes)"
 	@echo "make bench     the platform beside its peers, as ratios (about 3 minutes)"
-	@echo "make chaos     kill, freeze and starve every part under load, then check every answer (at most 10 minutes)"
+	@echo "make chaos     kill, freeze and starve every part under load, then check every answer (about 9 minutes)"
 	@echo "make simulate  the whole platform under fresh seeds, on all cores (SECONDS=60)"
 	@echo "make unit      the tests that need no Ray (a minute)"
 
