@@ -47,6 +47,8 @@ class Network:
         """Factor on every delay."""
         self.found_bug: Callable[[BaseException], None] = lambda bug: None
         self._calls: dict[Process, dict[asyncio.Future[Any], Process]] = {}
+        self.last_due_us = 0
+        """When the last of the doubled requests arrives, which nobody waits for."""
 
     def call(self, caller: Process, callee: Process, work: Work) -> "asyncio.Future[Any]":
         """Let a process do some work and return its result; the future raises Broken."""
@@ -61,6 +63,7 @@ class Network:
         self.loop.in_process(callee, self._delay_us(WIRE_US), self._deliver, caller, callee, work, answer)
         if self.doubled and self.random.random() < self.doubled:
             again = self._delay_us(WIRE_US) + self._delay_us(TOLD_US)
+            self.last_due_us = max(self.last_due_us, self.loop.now_us + again)
             self.loop.in_process(callee, again, self._deliver, caller, callee, work, answer)
         return answer
 
