@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from actors.errors import FencedOut
+from actors.errors import FencedOut, JournalCorrupt
 from actors.ports import Activation, Event, Position, Sealed
 from cluster.journal.codec import Chain, Codec
 from cluster.journal.snapshot import Elements, read_tail
@@ -36,7 +36,13 @@ class OwnedJournal(ABC):
     async def activate(self, host: str) -> Activation:
         """Fence every earlier owner out, then read the stream."""
         before, fence = await self._fence(host)
-        tail = await read_tail(self._elements, self._codec, self.stream, before, fence)
+        try:
+            tail = await read_tail(self._elements, self._codec, self.stream, before, fence)
+        except JournalCorrupt as failure:
+            last = await self._last_id()
+            if last is not None and last.epoch > fence.epoch:  # a rival's snapshots are of a later time than this fence
+                raise FencedOut(f"journal {self.stream}: {fence} was overtaken by {last}") from failure
+            raise
         self._chain, self._durable = tail.chain, fence
         snapshot = tail.record.snapshot() if tail.record else None
         return Activation(fence.epoch, snapshot, tail.events, tail.chain.version)
