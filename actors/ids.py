@@ -47,7 +47,12 @@ def packet_stream(index: int) -> str:
 
 def wallet_index_of(tenant: str, user: str, wallet_streams: int) -> int:
     """Return the index of the wallet stream that holds the user's money."""
-    return crc32(user.encode(), _crc_of_tenant(tenant)) % wallet_streams
+    return user_hash(tenant, user) % wallet_streams
+
+
+def user_hash(tenant: str, user: str) -> int:
+    """Return 32 bits that stand for a user where a few strangers may be taken for him: for placement and filters."""
+    return crc32(user.encode(), _crc_of_tenant(tenant))
 
 
 @lru_cache(maxsize=1024)

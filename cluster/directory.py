@@ -15,7 +15,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from actors.errors import OperatingFailure
 from actors.ledger.transfer import Done, Outgoing, Refusal, Refused, Watermark
-from actors.packet.messages import OpenNow, PacketView, Takings, Won
+from actors.packet.messages import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
 from actors.wallet.messages import Funded, Statement, WalletView
 from cluster.config import Settings
 from cluster.placement import NAMESPACE, host_of
@@ -23,7 +23,20 @@ from cluster.shards import OUTGOING
 
 log = logging.getLogger(__name__)
 
-Reply = Refused | Won | Takings | OpenNow | PacketView | Funded | WalletView | Statement | Watermark | Done
+Reply = (
+    Refused
+    | Won
+    | Takings
+    | Shares
+    | OpenNow
+    | PacketView
+    | PacketEnd
+    | Funded
+    | WalletView
+    | Statement
+    | Watermark
+    | Done
+)
 Group = tuple[str, Sequence[Any]]
 """(stream, commands)"""
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import wallet_index_of, wallet_stream
+from actors.ids import user_hash, wallet_index_of, wallet_stream
 from actors.ledger.book import Sent
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, Payout, Receive, Refusal, Refused, Settled, SnapshotTaken
@@ -32,6 +32,7 @@ from actors.packet.messages import (
     Opened,
     OpeningReturned,
     OpenNow,
+    PacketEnd,
     PacketState,
     PacketView,
     Passivated,
@@ -144,6 +145,14 @@ class PacketMachine(BookMachine[State, Leaving]):
             for user, (amount_fen, at_ms) in zip(packet.rank_of, iter_unpack(GRAB.format, packet.grabs), strict=True)
         ]
         return PacketView(packet.funding, packet.ended, packet.grabbed_fen, packet.refunded_fen, packet.seed, lines)
+
+    def end(self, packet_id: str, tenant: str) -> PacketEnd | Refused:
+        """Tell how a packet ended and who may have won; one that has not ended is not to be found: O(winners)."""
+        packet = self._find(packet_id)
+        if packet is None or packet.funding.tenant != tenant or packet.ended == "open":
+            return NOT_FOUND
+        hashes = array("I", sorted(user_hash(tenant, user) for user in packet.rank_of))
+        return PacketEnd(packet.ended, hashes.tobytes())
 
     @property
     def has_room(self) -> bool:

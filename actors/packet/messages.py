@@ -43,6 +43,13 @@ class View(msgspec.Struct, frozen=True, array_like=True, tag="view"):
     tenant: str
 
 
+class ReadEnd(msgspec.Struct, frozen=True, array_like=True, tag="read_end"):
+    """A gateway learnt that a packet has ended, and asks who had won: whoever had not need not be carried here."""
+
+    packet_id: str
+    tenant: str
+
+
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     """The funding arrived: `transit -> escrow`, and the packet can be grabbed."""
 
@@ -107,6 +114,25 @@ class Takings(msgspec.Struct, frozen=True, array_like=True, tag="takings"):
     """Reply to `GrabMany`: a share or a refusal for each user, in order."""
 
     replies: list[Won | Refused]
+
+
+class Shares(msgspec.Struct, frozen=True, array_like=True, tag="shares"):
+    """Reply to `GrabMany` where every user took a fresh share: ranks from `first_rank` on, in order, all at `at_ms`."""
+
+    first_rank: int
+    amounts_fen: list[int]
+    at_ms: int
+
+
+class PacketEnd(msgspec.Struct, frozen=True, array_like=True, tag="packet_end"):
+    """Reply to `ReadEnd`: how the packet ended, for ever, and who may have won.
+
+    `winners`: `actors.ids.user_hash` of every winner, sorted, as native 32-bit integers (`array("I")`). Whoever's hash is
+    not among them has not won; two users may share a hash, so whoever's is among them must be asked for.
+    """
+
+    state: PacketState
+    winners: bytes
 
 
 class OpenNow(msgspec.Struct, frozen=True, array_like=True, tag="open_now"):

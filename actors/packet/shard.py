@@ -19,6 +19,7 @@ from actors.packet.messages import (
     Opened,
     OpeningReturned,
     OpenNow,
+    ReadEnd,
     Takings,
     View,
     Won,
@@ -26,7 +27,7 @@ from actors.packet.messages import (
 from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
 
-PacketCommand = Grab | GrabMany | Open | View | Receive | Acknowledge | AdoptSnapshot
+PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot
 
 
 LOOKUPS_MAX = 8
@@ -37,7 +38,7 @@ def _packets_of(commands: list[Any]) -> Iterator[str]:
     """Yield the ids that commands name."""
     for command in commands:
         kind = type(command)
-        if kind is Grab or kind is GrabMany or kind is View:
+        if kind is Grab or kind is GrabMany or kind is View or kind is ReadEnd:
             yield command.packet_id
         elif kind is Open:
             yield command.funding.packet_id
@@ -167,6 +168,8 @@ class PacketShard(Host[PacketMachine]):
                 if expired is not None:
                     shell.stage(expired)
                 return shell.machine.view(command.packet_id, command.tenant)
+            case ReadEnd():
+                return shell.machine.end(command.packet_id, command.tenant)
             case Receive():
                 for funding in command.fundings:
                     self._open(shell, command.source, funding)
