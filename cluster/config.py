@@ -111,6 +111,13 @@ class Timing(_Section):
     backup_hold_ms: PositiveInt
 
 
+class GatewayCache(_Section):
+    """What a gateway replica remembers of packets that ended, so that losers need no shard."""
+
+    ended_packets_max: PositiveInt
+    ended_bytes_max: PositiveInt
+
+
 class Settings(BaseSettings):
     """One system's configuration. Frozen; pickled to every actor."""
 
@@ -128,6 +135,7 @@ class Settings(BaseSettings):
     limits: Limits
     bounds: Bounds
     timing: Timing
+    gateway_cache: GatewayCache
 
     @field_validator("archive_url")
     @classmethod
