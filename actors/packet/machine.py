@@ -6,7 +6,8 @@ Laws:
 - whoever has won stays the winner: a repeat is answered with the same share, also after the end;
 - an end (`drained`, `expired`) follows from a journaled event, never from the clock alone;
 - a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry;
-- a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that.
+- a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that;
+- while it is paused nobody takes a fresh share; that prolongs no life, and its lever ends with the packet.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
@@ -22,6 +23,7 @@ import msgspec
 
 from actors.ids import user_hash, wallet_index_of, wallet_stream
 from actors.ledger.book import Sent
+from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, Payout, Receive, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.fairness import seed_of
@@ -49,6 +51,7 @@ NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 DRAINED = Refused(Refusal.DRAINED)
 EXPIRED = Refused(Refusal.EXPIRED)
 OVERLOADED = Refused(Refusal.OVERLOADED)
+PAUSED = Refused(Refusal.PAUSED)
 
 
 class PacketRules(msgspec.Struct, frozen=True):
@@ -95,6 +98,8 @@ class PacketMachine(BookMachine[State, Leaving]):
         funding = packet.funding
         if now_ms >= funding.expires_at_ms:
             return self._expired(packet, now_ms)
+        if self._state.levers and self._is_paused(packet_id):
+            return PAUSED
         # From here the grab must succeed.
         shares = self._shares.get(packet_id)
         if shares is None:
@@ -104,6 +109,25 @@ class PacketMachine(BookMachine[State, Leaving]):
         number = self._sent[to_wallet].last_number + 1
         seed = self._seed(funding) if rank == funding.count else b""
         return Grabbed(packet_id, user, rank, shares[rank - 1], now_ms, to_wallet, number, seed)
+
+    def _is_paused(self, packet_id: str) -> bool:
+        """Tell whether nobody may take a fresh share of an open packet now."""
+        levers = self._state.levers
+        return GRABS in levers or packet_lever(packet_id) in levers
+
+    def decide_lever(self, lever: str, paused: bool, by: str, now_ms: int) -> LeverSet | Refused | None:
+        """Pause all grabs or those of a packet, or let them go on; None if it is so already.
+
+        A packet that has ended cannot be paused: the answer is how it ended.
+        """
+        packet_id = packet_of(lever)
+        if packet_id is not None:
+            packet = self._find(packet_id)
+            if packet is None:
+                return NOT_FOUND
+            if paused and packet.ended != "open":
+                return EXPIRED if packet.ended == "expired" else DRAINED
+        return super().decide_lever(lever, paused, by, now_ms)
 
     def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
         """End the packet if its time is over; None if it is not, or has ended already, or does not exist."""
@@ -251,6 +275,9 @@ class PacketMachine(BookMachine[State, Leaving]):
                 self._apply_settled(event)
             case Passivated():
                 self._apply_passivated(event)
+            case LeverSet():
+                self._apply_lever(event)
+                state.stamp_ms = max(state.stamp_ms, event.at_ms)
             case SnapshotTaken():
                 pass
             case _:
@@ -319,6 +346,7 @@ class PacketMachine(BookMachine[State, Leaving]):
         packet.ended_version = self._state.version
         packet.seed = seed
         self._shares.pop(packet.funding.packet_id, None)
+        self._state.levers.pop(packet_lever(packet.funding.packet_id), None)
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.errors import JournalUnavailable
 from actors.host import Host, HostRules, Records
+from actors.ledger.levers import ReadLevers, SetLever, packet_of
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.machine import EXPIRED, OVERLOADED, PacketMachine, PacketRules
 from actors.packet.messages import (
@@ -27,7 +28,7 @@ from actors.packet.messages import (
 from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
 
-PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot
+PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot | SetLever | ReadLevers
 
 
 LOOKUPS_MAX = 8
@@ -45,6 +46,10 @@ def _packets_of(commands: list[Any]) -> Iterator[str]:
         elif kind is Receive:
             for funding in command.fundings:
                 yield funding.packet_id
+        elif kind is SetLever:
+            packet_id = packet_of(command.lever)
+            if packet_id is not None:
+                yield packet_id
 
 
 class PacketShard(Host[PacketMachine]):
@@ -158,6 +163,8 @@ class PacketShard(Host[PacketMachine]):
         return replies, wait
 
     def _decide_other(self, shell: Shell[PacketMachine], command: Any, now_ms: int) -> Any:
+        if isinstance(command, SetLever | ReadLevers):  # also, and most of all, while there is too much to do
+            return self._decide_common(shell, command)
         if shell.refusing:
             return OVERLOADED
         match command:

@@ -8,6 +8,7 @@ from struct import Struct
 import msgspec
 
 from actors.ledger.book import Book
+from actors.ledger.levers import Lever
 from actors.ledger.transfer import PacketFunded
 from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won
 
@@ -73,6 +74,8 @@ class State(msgspec.Struct):
     stamp_ms: int = 0
     version: int = 0
     passed: Passed = msgspec.field(default_factory=Passed)
+    levers: dict[str, Lever] = {}
+    """The levers that are on: `grabs`, and those of open packets."""
 
 
 def decode_record(record: bytes) -> Packet:
