@@ -98,6 +98,11 @@ async def test_a_minted_token_is_one_the_gateway_accepts(scope: str, tmp_path: P
         (("token",), "--user and --tenant"),
         (("audit", "--url", "http://127.0.0.1:9"), "--token"),
         (("demo", "--data", "x"), "go with --url"),
+        (("pause", "packet"), "named by its id"),
+        (("pause", "sends", "a" * 32), "no id"),
+        (("resume", "packet", "p1"), "'p1' is no packet id"),
+        (("pause", "grabs", "--url", "http://127.0.0.1:9"), "--token"),
+        (("pause", "grabs", "--data", "/nowhere/at/all"), "no system runs on"),
         (("audit", "--offline", "--url", "http://127.0.0.1:9"), "not with --url"),
         (("audit", "--balances", "b.parquet"), "go with --offline"),
         (("verify", "--store-url", "redis://127.0.0.1:9"), "cannot be reached"),
@@ -150,6 +155,32 @@ async def test_the_audit_ends_with_the_verdict_as_its_exit_code(fault: tuple[str
     assert (shown[0], printed[0]) == (code, code)
     assert "packet-000" in shown[1]
     assert json.loads(printed[1].splitlines()[-1])["difference_fen"] == code
+
+
+async def test_what_is_paused_is_told_by_whoever_pauses_and_resumes() -> None:
+    gateway = FakeGateway()
+    async with serving(gateway) as url:
+        where = ("--url", url, "--token", OPERATOR_TOKEN)
+        paused = await run("pause", "grabs", *where)
+        again = await run("pause", "sends", *where, "--json")
+        resumed = await run("resume", "grabs", *where)
+        nothing = await run("resume", "sends", *where)
+    assert [one[0] for one in (paused, again, resumed, nothing)] == [0, 0, 0, 0]
+    assert paused[1].startswith("Paused now: grabs since 20")
+    assert " by operator" in paused[1]
+    assert [lever["lever"] for lever in json.loads(again[1].splitlines()[-1])["paused"]] == ["grabs", "sends"]
+    assert resumed[1].startswith("Paused now: sends since")
+    assert nothing[1] == "Paused now: nothing.\n"
+    assert gateway.levers == {}
+
+
+async def test_a_packet_that_cannot_be_paused_is_one_line() -> None:
+    async with serving(FakeGateway()) as url:
+        code, _, stderr = await run("pause", "packet", "a" * 32, "--url", url, "--token", OPERATOR_TOKEN)
+        forbidden = await run("pause", "grabs", "--url", url, "--token", "somebody")
+    assert code == forbidden[0] == 2
+    assert "packet_not_found (status 404)" in stderr
+    assert "forbidden (status 403)" in forbidden[2]
 
 
 async def test_an_audit_that_is_not_allowed_is_one_line() -> None:
