@@ -40,7 +40,11 @@ def up(data, *, port=0, config="local", store_url=None, report):
 def down(data, report):
     (life / "down").write_text(str(data))
 
-bootstrap.up, bootstrap.down = up, down
+def status(data):
+    facts = {"state": "ready", "url": url, "data": str(data)}
+    return types.SimpleNamespace(model_dump=lambda mode: dict(facts), ready=bool(url), url=url, data=data)
+
+bootstrap.up, bootstrap.down, bootstrap.status = up, down, status
 cluster.bootstrap = sys.modules["cluster.bootstrap"] = bootstrap
 from cluster.cli import main
 main()
@@ -172,6 +176,24 @@ async def test_what_is_paused_is_told_by_whoever_pauses_and_resumes() -> None:
     assert resumed[1].startswith("Paused now: sends since")
     assert nothing[1] == "Paused now: nothing.\n"
     assert gateway.levers == {}
+
+
+async def test_the_status_of_a_ready_system_says_what_is_paused_and_that_of_another_does_not_ask(
+    tmp_path: Path,
+) -> None:
+    keys_at(tmp_path / "keys.json")
+    data = ("--data", str(tmp_path))
+    async with serving(FakeGateway()) as url:
+        fake = (str(tmp_path), url)
+        before = await run(*fake, "status", *data, "--json", python=("-c", WITH_FAKE_BOOTSTRAP))
+        await run(*fake, "pause", "grabs", *data, python=("-c", WITH_FAKE_BOOTSTRAP))
+        shown = await run(*fake, "status", *data, python=("-c", WITH_FAKE_BOOTSTRAP))
+    stopped = await run(str(tmp_path), "", "status", *data, "--json", python=("-c", WITH_FAKE_BOOTSTRAP))
+    assert json.loads(before[1].splitlines()[-1])["paused"] == "nothing"
+    [line] = [line for line in shown[1].splitlines() if "paused" in line]
+    assert "grabs since 20" in line
+    assert stopped[0] == 1
+    assert "paused" not in json.loads(stopped[1].splitlines()[-1])
 
 
 async def test_a_packet_that_cannot_be_paused_is_one_line() -> None:
