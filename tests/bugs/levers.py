@@ -4,15 +4,14 @@ from tests.bugs import CORE_HOST, HUNT, PACKET_MACHINE, PACKET_SHARD, WALLET_MAC
 
 LEVERS, HTTP = ("tests/unit/test_levers.py",), ("tests/unit/test_levers_http.py",)
 FLOW = "cluster/gateway/levers.py"
-PAUSED_GRAB = "        if self._state.levers and self._is_paused(packet_id):\n            return PAUSED\n"
+PAUSED_GRAB = "        if self._state.levers and self._is_paused(packet_id):\n            barred = PAUSED\n"
 
 PAUSES = [
     Mutant(
         "levers: a winner is answered while grabs are paused",
         PACKET_MACHINE,
-        "        rank = packet.rank_of.get(user)\n        if rank is not None:\n",
-        "        if self._is_paused(packet_id):\n            return PAUSED\n"
-        "        rank = packet.rank_of.get(user)\n        if rank is not None:\n",
+        PAUSED_GRAB,
+        "        if self._is_paused(packet_id):\n            return None, PAUSED\n",
         LEVERS,
     ),
     Mutant(
@@ -25,8 +24,8 @@ PAUSES = [
     Mutant(
         "levers: the lever of a packet ends with it",
         PACKET_MACHINE,
-        "        self._state.levers.pop(packet_lever(packet.funding.packet_id), None)\n",
-        "",
+        "        if self._state.levers:\n            self._state.levers.pop(",
+        "        if not self._state.levers:\n            self._state.levers.pop(",
         LEVERS,
     ),
     Mutant(
