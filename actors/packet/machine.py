@@ -227,7 +227,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         return {packet_id for packet_id in packet_ids if packet_id not in self._state.packets}
 
     def unsplit(self, packet_ids: Iterable[str]) -> list[PacketFunded]:
-        """Return the fundings of big open packets whose shares nobody has made yet: their split is no step's business."""
+        """Return the fundings of big open packets whose shares nobody has made yet."""
         found = []
         for packet_id in packet_ids:
             packet = self._state.packets.get(packet_id)
