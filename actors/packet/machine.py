@@ -67,6 +67,7 @@ class PacketRules(msgspec.Struct, frozen=True):
     settle_batch_max: int
     passivate_after_ms: int
     passivate_batch_max: int
+    split_apart_min: int
 
 
 class PacketMachine(BookMachine[State, PayoutRun]):
@@ -98,12 +99,10 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         if self._state.levers and self._is_paused(packet_id):
             barred = PAUSED
         rank_of = packet.rank_of
-        over = now_ms >= packet.expires_at_ms
-        if packet.ended != "open" or over or barred is not None:
-            ends = packet.ended == "open" and over and not rank_of.keys() >= set(users)
-            refusal = DRAINED if packet.ended == "drained" else EXPIRED if packet.ended == "expired" or over else barred
-            assert refusal is not None, "something keeps fresh grabs out"
+        refusal = _refusal(packet, now_ms, barred)
+        if refusal is not None:
             replies = refusal if rank_of.keys().isdisjoint(users) else self._replies(packet, users, {}, refusal, now_ms)
+            ends = refusal is EXPIRED and packet.ended == "open" and not rank_of.keys() >= set(users)
             return self._expired(packet, now_ms) if ends else None, replies
         # From here the grabs of fresh users must succeed while shares are left.
         first = len(rank_of) + 1
@@ -137,7 +136,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def _taken(self, packet: Packet, packet_id: str, users: list[str], now_ms: int) -> GrabbedMany:
         """Give the next shares to these users, as many of them as there are."""
         if not packet.shares:
-            packet.shares = self._split(packet.terms)
+            packet.shares = self.split(packet.terms)
         first = len(packet.rank_of) + 1
         last = first + len(users) - 1
         amounts = array("I")
@@ -250,6 +249,21 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def strangers(self, packet_ids: Iterable[str]) -> set[str]:
         """Return those of the ids that name no packet in memory: unknown, or passivated."""
         return {packet_id for packet_id in packet_ids if packet_id not in self._state.packets}
+
+    def unsplit(self, packet_ids: Iterable[str]) -> list[PacketFunded]:
+        """Return the fundings of big open packets whose shares nobody has made yet."""
+        found = []
+        for packet_id in packet_ids:
+            packet = self._state.packets.get(packet_id)
+            if packet and packet.count >= self._rules.split_apart_min and not packet.shares and packet.ended == "open":
+                found.append(packet.terms)
+        return found
+
+    def keep_shares(self, packet_id: str, shares: bytes) -> None:
+        """Keep what `split` made of a packet, if it is still open."""
+        packet = self._state.packets.get(packet_id)
+        if packet is not None and packet.ended == "open":
+            packet.shares = shares
 
     @property
     def passivated(self) -> int:
@@ -417,8 +431,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def _seed(self, funding: PacketFunded) -> bytes:
         return seed_of(self._keys.key(funding.key_id), funding.packet_id)
 
-    def _split(self, funding: PacketFunded) -> bytes:
-        """Return the shares of a packet, as `Packet.shares` keeps them."""
+    def split(self, funding: PacketFunded) -> bytes:
+        """Return the shares of a packet, as `Packet.shares` keeps them. Touches no state: any thread may make them."""
         shares = split(
             funding.algorithm,
             self._seed(funding),
@@ -428,6 +442,15 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             funding.share_fen_max,
         )
         return array("I", shares).tobytes()
+
+
+def _refusal(packet: Packet, now_ms: int, barred: Refused | None) -> Refused | None:
+    """Return why a user who has not won yet gets no share whatever is left; None if he may get one."""
+    if packet.ended == "drained":
+        return DRAINED
+    if packet.ended == "expired" or now_ms >= packet.expires_at_ms:
+        return EXPIRED
+    return barred
 
 
 def _are_distinct(users: list[str]) -> bool:

@@ -3,6 +3,7 @@
 What Ray runs, and nothing of Ray: the cluster wraps it. The order of arrival at this actor is the order of ranks.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -83,6 +84,7 @@ class PacketShard(Host[PacketMachine]):
         super().__init__(name, streams, journals, clock, rules, PacketCommand)
         self._keys = keys
         self._packet_rules = packet_rules
+        self._splitting: dict[str, asyncio.Future[bytes]] = {}
 
     def _machine(self, stream: str) -> PacketMachine:
         return PacketMachine(stream, self._packet_rules, self._keys)
@@ -102,6 +104,8 @@ class PacketShard(Host[PacketMachine]):
         A second funding of such a packet must find it, too, or it would open again.
         """
         machine = shell.machine
+        for funding in machine.unsplit(_packets_of(commands)):
+            await self._split_apart(machine, funding)
         for _ in range(LOOKUPS_MAX):
             names = sorted(machine.strangers(_packets_of(commands)))
             if not names:
@@ -111,6 +115,15 @@ class PacketShard(Host[PacketMachine]):
             if machine.passivated == passivated:  # else one of them may have left since it was looked up
                 return {name: record for name, record in zip(names, found, strict=True) if record is not None}
         raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
+
+    async def _split_apart(self, machine: PacketMachine, funding: PacketFunded) -> None:
+        """Make a big packet's shares in a thread, once however many ask: seconds for a million, others go on."""
+        splitting = self._splitting.get(funding.packet_id)
+        if splitting is None:
+            splitting = asyncio.ensure_future(asyncio.to_thread(machine.split, funding))
+            self._splitting[funding.packet_id] = splitting
+            splitting.add_done_callback(lambda _: self._splitting.pop(funding.packet_id, None))
+        machine.keep_shares(funding.packet_id, await asyncio.shield(splitting))
 
     async def _passivate(self, shell: Shell[PacketMachine]) -> None:
         """Keep the records first, durably; only then let the packets go, by an event.
