@@ -15,6 +15,7 @@ import msgspec
 
 from actors.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure
 from actors.ledger.book import Sent
+from actors.ledger.levers import Levers, ReadLevers, SetLever
 from actors.ledger.transfer import (
     Acknowledge,
     AdoptSnapshot,
@@ -74,6 +75,8 @@ class StreamFigures(msgspec.Struct, frozen=True):
     figures: dict[str, int] = {}
     received: dict[str, tuple[int, int, dict[int, int]]] = {}
     """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
+    work_behind: int = 0
+    """What a replay behind the newest snapshot costs: events and the transfers in them."""
 
 
 class SentTotals(msgspec.Struct, frozen=True, array_like=True):
@@ -174,9 +177,26 @@ class Host(ABC, Generic[M]):
                 return Done()
             case AdoptSnapshot():
                 shell.stage(SnapshotTaken(command.epoch, command.seq))
-                shell.snapshot_version = command.version
+                shell.snapshot_version, shell.snapshot_work = command.version, command.work
                 return Done()
+            case ReadLevers():
+                return Levers(shell.epoch, shell.levers_asked, dict(machine.levers))
+            case SetLever():
+                return self._set_lever(shell, command)
         raise AssertionError(f"{type(command).__name__} is no command of {shell.stream}")
+
+    def _set_lever(self, shell: Shell[M], command: SetLever) -> Done | Refused:
+        """Set a lever, unless this activation has heard of another since the caller asked for the order."""
+        if (command.epoch, command.asked) != (shell.epoch, shell.levers_asked):
+            return Refused(Refusal.OUT_OF_ORDER)
+        shell.levers_asked += 1
+        machine: Any = shell.machine
+        event = machine.decide_lever(command.lever, command.paused, command.by, shell.now_ms())
+        if isinstance(event, Refused):
+            return event
+        if event is not None:
+            shell.stage(event)
+        return Done()
 
     def _watermark(self, shell: Shell[M], source: str) -> Watermark:
         received = shell.machine.received_from(source)  # type: ignore[attr-defined]
@@ -343,6 +363,7 @@ class Host(ABC, Generic[M]):
             shell.snapshot_version,
             machine.book.unsettled_count,
             shell.now_ms() - oldest_ms,
+            work_behind=machine.work - shell.snapshot_work,
         )
 
     def _live(self) -> list[Shell[M]]:

@@ -1,12 +1,12 @@
 """Service: what the routes do, over the batchers. One flow per operation; every answer comes durable from a shard."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from actors.ids import User, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Shares, Takings, View, Won
+from actors.packet.shard import one_by_one
 from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadStatement, ReadWallet, Send
 from cluster.audit import AuditReport, audit
 from cluster.config import Settings
@@ -216,15 +216,6 @@ class Service:
         if place is None or place.packet_index >= layout.packet_streams or place.wallet_index >= layout.wallet_streams:
             return None
         return self._packet_streams[place.packet_index]
-
-
-def one_by_one(crowd: Crowd, count: int) -> Sequence[Won | Refused]:
-    """Return what became of each of a packet's `count` users."""
-    if isinstance(crowd, Takings):
-        return crowd.replies
-    if isinstance(crowd, Shares):
-        return [Won(rank, fen, crowd.at_ms, False) for rank, fen in enumerate(crowd.amounts_fen, crowd.first_rank)]
-    return [crowd] * count
 
 
 def _among_losers(ended: Ended, users: list[str], reply: Crowd) -> Takings:

@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from zlib import crc32
 
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, Refused, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, PacketView, Passivated, Won
+from actors.ledger.levers import GRABS, SENDS, LeverSet, packet_lever, packet_of
+from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
+from actors.packet.messages import Expired, GrabbedMany, Opened, OpeningReturned, PacketView, Passivated, Won
 from actors.ports import Position
 from actors.wallet.messages import SandboxCredited, Statement, WalletView
 from cluster.journal.codec import Chain
 from cluster.journal.memory import MemoryJournals
+from tests.simulation.pauses import Pauses
 
 BEGIN = Position(0, 0)
 """Before every element."""
@@ -46,19 +48,22 @@ class Life:
         """Return what a reader would see."""
         return self.state, len(self.shares), self.paid_fen, self.refunded_fen
 
-    def grabbed(self, event: Grabbed) -> None:
-        """Take a share in."""
+    def grabbed(self, event: GrabbedMany) -> None:
+        """Take shares in."""
         funding = self.funding
         assert self.state == "open", "nobody wins after the end"
-        assert event.user not in self.shares, "one share a user"
-        assert event.rank == len(self.shares) + 1 <= funding.count, "no more shares than the count, in ranks from one"
-        assert funding.share_fen_min <= event.amount_fen <= funding.share_fen_max
+        assert event.tenant == funding.tenant, "a packet is its tenant's"
         assert event.at_ms < funding.expires_at_ms, "a share was taken in time"
-        equal = event.amount_fen * funding.count == funding.total_fen
-        assert funding.kind != "equal" or equal, "equal shares are equal"
-        self.shares[event.user] = event.rank, event.amount_fen, event.at_ms
-        self.paid_fen += event.amount_fen
-        if event.rank < funding.count:
+        assert len(event.users) == len(event.amounts_fen) == len(event.to_wallets) > 0, "a row is a grab"
+        for rank, (user, amount_fen) in enumerate(zip(event.users, event.amounts_fen, strict=True), event.first_rank):
+            assert user not in self.shares, "one share a user"
+            assert rank == len(self.shares) + 1 <= funding.count, "no more shares than the count, in ranks from one"
+            assert funding.share_fen_min <= amount_fen <= funding.share_fen_max
+            equal = amount_fen * funding.count == funding.total_fen
+            assert funding.kind != "equal" or equal, "equal shares are equal"
+            self.shares[user] = rank, amount_fen, event.at_ms
+            self.paid_fen += amount_fen
+        if len(self.shares) < funding.count:
             assert event.seed == b"", "the seed is published by the end"
         else:
             assert self.paid_fen == funding.total_fen, "the shares sum to the total"
@@ -114,6 +119,7 @@ class Auditor:
         """(source, destination) -> (amount, for whom), by number"""
         self.received: dict[tuple[str, str], dict[int, int]] = {}
         """(source, destination) -> number -> amount"""
+        self.pauses = Pauses()
 
     # Reading.
 
@@ -168,20 +174,32 @@ class Auditor:
             case OpeningReturned():
                 assert event.funding.packet_id in self.packets, "only a second funding goes back"
                 self._receive_funding(stream, event)
-                who = event.funding.tenant, event.funding.sender
-                self._send(stream, event, event.funding.total_fen, who)
-            case Grabbed():
+                funding = event.funding
+                who = funding.tenant, funding.sender
+                self._send(stream, event.to_wallet, event.number, funding.total_fen, who)
+            case GrabbedMany():
                 life = self.packets[event.packet_id]
+                self.pauses.check_grab(stream, event.packet_id)
                 life.grabbed(event)
-                self._send(stream, event, event.amount_fen, (life.funding.tenant, event.user), life)
+                if life.state != "open":
+                    self.pauses.packet_ended(stream, event.packet_id, self.seq)
+                following = dict(event.numbers)
+                for user, amount_fen, to_wallet in zip(event.users, event.amounts_fen, event.to_wallets, strict=True):
+                    who = life.funding.tenant, user
+                    self._send(stream, to_wallet, following[to_wallet], amount_fen, who, life)
+                    following[to_wallet] += 1
+                assert following.keys() == set(event.to_wallets), "a number for each wallet stream"
             case Expired():
                 life = self.packets[event.packet_id]
                 life.expired(event)
-                self._send(stream, event, event.amount_fen, (life.funding.tenant, life.funding.sender), life)
-            case PayoutsReceived():
-                for payout in event.payouts:
-                    self._receive(event.source, stream, payout.number, payout.amount_fen, (payout.tenant, payout.user))
-                    self._change((payout.tenant, payout.user), payout.amount_fen)
+                self.pauses.packet_ended(stream, event.packet_id, self.seq)
+                who = life.funding.tenant, life.funding.sender
+                self._send(stream, event.to_wallet, event.number, event.amount_fen, who, life)
+            case RunsReceived():
+                for run in event.runs:
+                    for at, (user, amount_fen) in enumerate(zip(run.users, run.amounts_fen, strict=True)):
+                        self._receive(event.source, stream, run.number + at, amount_fen, (run.tenant, user))
+                        self._change((run.tenant, user), amount_fen)
             case Settled():
                 self._settled.append((stream, event))
             case Passivated():
@@ -189,12 +207,16 @@ class Auditor:
                     assert packet_id not in self.passivated, "a packet leaves memory once"
                     self.passivated.add(packet_id)
                     self._passivated.append(packet_id)
+            case LeverSet():
+                life = self.packets.get(packet_of(event.lever) or "")
+                self.pauses.take(stream, event, life and (life.state, life.funding.packet_stream), self.seq)
             case SnapshotTaken():
                 pass
             case _:
                 raise AssertionError(f"the model knows no {type(event).__name__}")
 
     def _take_funding(self, stream: str, event: PacketFunded) -> None:
+        assert not self.pauses.is_on(stream, SENDS), "a packet was sent although sends are paused"
         earlier = self.fundings.setdefault(event.packet_id, [])
         for other in earlier:
             assert (other.tenant, other.sender, other.key) == (event.tenant, event.sender, event.key)
@@ -218,15 +240,17 @@ class Auditor:
         history.append(history[-1] + amount_fen)
         assert history[-1] >= 0, f"the balance of {who} is negative"
 
-    def _send(self, stream: str, event: Any, amount_fen: int, who: Who, life: Life | None = None) -> None:
+    def _send(
+        self, stream: str, to_wallet: int, number: int, amount_fen: int, who: Who, life: Life | None = None
+    ) -> None:
         index = crc32("\n".join(who).encode()) % self._wallet_streams
-        assert event.to_wallet == index, "money goes where its owner's wallet is"
+        assert to_wallet == index, "money goes where its owner's wallet is"
         way = stream, f"wallet-{index:03d}"
         sent = self.sent.setdefault(way, [])
         sent.append((amount_fen, who))
-        assert event.number == len(sent), "transfers are numbered without gaps"
+        assert number == len(sent), "transfers are numbered without gaps"
         if life is not None:
-            life.payouts.append((way, event.number))
+            life.payouts.append((way, number))
 
     def _receive(self, source: str, stream: str, number: int, amount_fen: int, who: Who) -> None:
         received = self.received.setdefault((source, stream), {})
@@ -287,8 +311,35 @@ class Auditor:
             paid = [] if self._reads else self.fundings.get(packet_id, [])
             for funding, seq in zip(paid, self.funded_seq.get(packet_id, []), strict=False):
                 assert seq > since[0] or self.forgotten(funding), "a paid packet was not found"
+        elif reply.code == "paused":
+            assert life is not None, "a pause of a packet that never opened"
+            levers = GRABS, packet_lever(packet_id)
+            assert any(self.pauses.was_on(life.funding.packet_stream, lever, since[0]) for lever in levers), "no pause"
+            assert since[1] == 0 or life.history[since[1] - 1][0] == "open", "an end is told, also while it is paused"
+            assert user not in life.shares or life.shares[user][0] >= since[1], "a winner is never refused"
         else:
             assert reply.code in UNDECIDED, reply
+
+    def explain_lever(self, lever: str, paused: bool, answer: str, since: tuple[int, int]) -> None:
+        """Check what an operator was told who paused something or let it go on."""
+        self._follow()
+        packet_id = packet_of(lever)
+        if answer == "done":
+            if packet_id is not None:
+                streams = [self.packets[packet_id].funding.packet_stream]
+            else:
+                kind = "wallet-" if lever == SENDS else "packet-"
+                streams = [stream for stream in self._journals.stored if stream.startswith(kind)]
+            for stream in streams:
+                so = self.pauses.was_on if paused else self.pauses.was_off
+                assert so(stream, lever, since[0]), f"{lever} was told to be set, and never was in {stream}"
+        elif answer in ("drained", "expired"):
+            assert paused, "whatever has ended goes on"
+            assert self.packets[packet_id or ""].state == answer
+        elif answer == "packet_not_found":
+            self.explain_grab(packet_id or "", "", Refused(answer), since)  # type: ignore[arg-type]
+        else:
+            assert answer in UNDECIDED, answer
 
     def forgotten(self, funding: PacketFunded) -> bool:
         """Tell whether its wallet stream may have forgotten this funding's key."""
@@ -321,6 +372,7 @@ class Auditor:
         """Check a packet that was shown."""
         self._follow()
         if not isinstance(reply, PacketView):
+            assert reply.code != "paused", "everything can be looked at"
             self.explain_grab(packet_id, "", reply, since)
             return
         seen = reply.state, len(reply.grabs), reply.grabbed_fen, reply.refunded_fen
@@ -351,5 +403,11 @@ class Auditor:
         elif answer == "idempotency_key_reused":
             same = [(f.kind, f.total_fen, f.count, f.greeting) == wish for f in fundings]
             assert not all(same) or len(fundings) > 1, "only another request, or a forgotten key, is refused"
+        elif answer == "paused":
+            index = crc32("\n".join(who).encode()) % self._wallet_streams
+            assert self.pauses.was_on(f"wallet-{index:03d}", SENDS, since[0]), "no pause"
+            for funding in fundings:
+                [*_, seq] = self.funded_seq[funding.packet_id]
+                assert seq > since[0] or self.forgotten(funding), "what was sent is answered again all the same"
         else:
             assert answer in UNDECIDED, answer
