@@ -247,11 +247,21 @@ SIMULATION = [
     bug(
         "a 404 is never cached",
         SERVICE,
-        "        [reply] = await self._ask_packets(stream, [Grab(packet_id, user.tenant, user.user)])\n",
+        "        [reply] = await self._batching.post(stream, commands)\n"
+        "        if type(reply) is Won:\n            return reply\n"
+        "        [reply] = await self._complete(stream, commands, [reply])\n",
         "        lost = self.__dict__.setdefault('lost', {})\n"
-        "        if packet_id in lost:\n            raise refused(Refusal.PACKET_NOT_FOUND)\n"
-        "        [reply] = await self._ask_packets(stream, [Grab(packet_id, user.tenant, user.user)])\n"
+        "        if packet_id in lost:\n            return NOT_FOUND\n"
+        "        [reply] = await self._batching.post(stream, commands)\n"
+        "        if type(reply) is Won:\n            return reply\n"
+        "        [reply] = await self._complete(stream, commands, [reply])\n"
         "        if reply == NOT_FOUND:\n            lost[packet_id] = reply\n",
+    ),
+    bug(
+        "a gateway that remembers a packet's end asks about its winners",
+        "cluster/gateway/ended.py",
+        "        return place < len(winners) and winners[place] == wanted\n",
+        "        return False\n",
     ),
     bug("201 means open", SERVICE, "        _expect(await self._open(funded), OpenNow)\n", ""),
     bug(
