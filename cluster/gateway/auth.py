@@ -40,12 +40,16 @@ class Auth:
             raise Problem("invalid", "X-Acting-User is no user id.", {"X-Acting-User": "1 to 64 characters, no blanks"})
         return User(claims.tenant, named)
 
-    def gateway_tenant(self, request: Request) -> str:
-        """Return the tenant for which a chat gateway may name users. Raises Problem."""
+    def gateway_claims(self, request: Request) -> Claims:
+        """Return what the token of a chat gateway proves. Raises Problem."""
         claims = self._claims(request)
         if claims.scope != GATEWAY_SCOPE:
             raise Problem("forbidden", "This route is for chat gateways.")
-        return claims.tenant
+        return claims
+
+    def gateway_tenant(self, request: Request) -> str:
+        """Return the tenant for which a chat gateway may name users. Raises Problem."""
+        return self.gateway_claims(request).tenant
 
     def require_operator(self, request: Request) -> None:
         """Let only operators pass. Raises Problem."""

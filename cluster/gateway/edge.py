@@ -10,6 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from cluster.gateway.entrance import STREAM_PATH
 from cluster.gateway.problems import Problem, respond
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
@@ -39,6 +40,9 @@ class Edge:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
+        if scope["path"] == STREAM_PATH:  # one long request: streams have bounds of their own
+            await self._app(scope, receive, send_with_id)
+            return
         if self._under_way >= self._requests_max:
             problem = Problem("overloaded", "This gateway has too many requests under way; repeat later.")
             await respond(Request(scope), problem)(scope, receive, send_with_id)

@@ -34,9 +34,10 @@ _TABLE: dict[str, tuple[int, str]] = {
     "overloaded": (429, "Too much is under way"),
     "journal_unavailable": (503, "The store does not answer"),
     "shard_unavailable": (503, "The shard does not answer"),
+    "draining": (503, "The gateway's replica is about to end"),
     "internal": (500, "Our own fault"),
 }
-_RETRYABLE = {"already_in_progress", "overloaded", "journal_unavailable", "shard_unavailable", "internal"}
+_RETRYABLE = {"already_in_progress", "overloaded", "journal_unavailable", "shard_unavailable", "draining", "internal"}
 
 
 class Problem(Exception):

@@ -8,12 +8,13 @@ from starlette.responses import Response
 from actors.packet.split import can_split
 from actors.wallet.messages import Send
 from cluster.config import Limits
-from cluster.gateway import answers, hot
+from cluster.gateway import answers, hot, stream
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import PacketBody, ProofBody, SendBody, SentPacket
 
 router = APIRouter(tags=["packets"])
 hot.document(router)
+stream.document(router)
 
 IDEMPOTENCY_KEY_CHARS_MAX = 255
 
