@@ -29,7 +29,7 @@ HEAD_BYTES_MAX = 65_536
 class Answer(msgspec.Struct, frozen=True, gc=False):
     """What a line is told: a share, or a `code`. A stream's last line has no `id`."""
 
-    id: int | str | None | msgspec.UnsetType = msgspec.UNSET
+    id: int | str | msgspec.UnsetType | None = msgspec.UNSET
     amount_fen: int = 0
     rank: int = 0
     replayed: bool = False
@@ -196,6 +196,8 @@ class StreamClient:
         self._wire: _Wire | None = None
         self._flushing = False
         self._hearing = False
+        self._backoff_ms = BACKOFF_MS_MIN
+        """The next pause before a stream is opened; an answer makes it short again."""
         self._answered = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.refused = ""
@@ -311,9 +313,11 @@ class StreamClient:
         asked = self._asked
         try:
             for answer in _DECODE_LINES(lines):
-                found = asked.pop(answer.id, None)  # type: ignore[call-overload]
-                if found is not None:
-                    found[2](answer)
+                if type(answer.id) is int:
+                    found = asked.pop(answer.id, None)
+                    if found is not None:
+                        self._backoff_ms = BACKOFF_MS_MIN
+                        found[2](answer)
                 elif answer.id is msgspec.UNSET:
                     self._leave()
         finally:
@@ -339,7 +343,6 @@ class StreamClient:
     async def _renew(self) -> None:
         """Open a stream whenever there is none."""
         loop = asyncio.get_running_loop()
-        backoff_ms = BACKOFF_MS_MIN
         while not self.refused:
             problem: _Problem | None = _NOBODY
             try:
@@ -351,14 +354,12 @@ class StreamClient:
             except OSError:
                 pass  # nobody listens now
             self._wire = None
-            if problem is None:
-                backoff_ms = BACKOFF_MS_MIN
-                continue
-            if not problem.retryable:
+            if problem is not None and not problem.retryable:
                 self.refused = problem.code
                 self._give_up(problem.code, float("inf"))
-            await asyncio.sleep(backoff_ms / 1_000)
-            backoff_ms = min(2 * backoff_ms, BACKOFF_MS_MAX)
+            if problem is not None or self._backoff_ms > BACKOFF_MS_MIN:
+                await asyncio.sleep(self._backoff_ms / 1_000)
+            self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MS_MAX)
 
     async def _look(self) -> None:
         while True:

@@ -1,11 +1,12 @@
 """Stream: the fast door. One long request of a chat gateway, grabs in and answers out, a line each, in any order.
 
-Laws: every line is answered once, and only when its answer is durable; what a chunk brings is asked together, and what
-is answered together leaves in one piece; chunks are read and asked while earlier ones are unanswered. A stream holds at
-most `stream_inflight_max` unanswered lines, a line more is answered `overloaded`; while the client does not read, nothing
-more is read. A stream that ends answers what is under way first and says why in a last line without `id`: it was told
-to drain, it is old, its token has expired, or its body is no NDJSON. A client that went away takes nothing along: its
-grabs share their batches with those of others, so they are asked to the end, and a repeat gets the same answers.
+Laws: every line is answered once, and only when its answer is durable; what a chunk brings is asked together, and
+what is answered together leaves in one piece; chunks are read and asked while earlier ones are unanswered. A stream
+holds at most `stream_inflight_max` unanswered lines, a line more is answered `overloaded`; while the client does not
+read, nothing more is read. A stream that ends answers what is under way first and says why in a last line without
+`id`: it was told to drain, it is old, its token has expired, or its body is no NDJSON. A client that went away takes
+nothing along: its grabs share their batches with those of others, so they are asked to the end, and a repeat gets the
+same answers.
 """
 
 import asyncio
@@ -43,24 +44,22 @@ from cluster.tokens import Claims
 
 log = logging.getLogger(__name__)
 
-DRAINED = StreamEnd(
-    "draining", "This replica ends, or the stream is old; open another and ask again what is unanswered."
-)
+DRAINED = StreamEnd("draining", "The replica ends, or the stream is old; open another and ask what is unanswered.")
 EXPIRED = StreamEnd("unauthenticated", "The token has expired; open another stream with a fresh one.")
 OVERLONG = StreamEnd("too_large", "A line is too long; send one grab a line.")
 NO_NDJSON = StreamEnd("malformed", "The first line is no JSON object; send one grab a line.")
 _NDJSON = "application/x-ndjson"
 _DESCRIPTION = """Grab as a stream (chat gateways): one long request, a grab a line in, an answer a line out.
 
-The answer starts at once (200), then lines come in any order, each when it is durable: `{id, amount_fen, rank, replayed}`
-or `{id, code}`; `id` is your own name of the line, an integer or a text. Send the body chunked, read while you write, and
-keep at most `stream_inflight_max` lines unanswered: a line more is answered `overloaded`. A line that is no grab is
-answered `invalid`, with `id` null if it has none that can be read. Blank lines are ignored.
+The answer starts at once (200), then lines come in any order, each when it is durable: `{id, amount_fen, rank,
+replayed}` or `{id, code}`; `id` is your own name of the line, an integer or a text. Send the body chunked, read while
+you write, and keep at most `stream_inflight_max` lines unanswered: a line more is answered `overloaded`. A line that is
+no grab is answered `invalid`, with `id` null if it has none that can be read. Blank lines are ignored.
 
 End your body and the rest is answered before the response ends. Otherwise the stream ends with a line without `id`,
-`{code, detail}`: `draining` (the replica ends, or the stream is old, about a minute: open another), `unauthenticated` (the
-token has expired), `too_large` (a line is too long), `malformed` (the first line is no JSON object). However it ends,
-what is unanswered may have taken effect: ask it again on the next stream and get the same answer, `replayed`.
+`{code, detail}`: `draining` (the replica ends, or the stream is old, about a minute: open another), `unauthenticated`
+(the token has expired), `too_large` (a line is too long), `malformed` (the first line is no JSON object). However it
+ends, what is unanswered may have taken effect: ask it again on the next stream and get the same answer, `replayed`.
 An idle stream needs no sign of life: nothing on the way cuts it before it is old."""
 _AGES = 8
 """Streams that began together end at so many different ages."""
@@ -97,6 +96,9 @@ class _Stream:
         self._cutter = Cutter(settings.stream.line_bytes_max)
         self._begun = False
         self._unanswered = 0
+        """Lines asked whose answers were not yet sent."""
+        self._owed = 0
+        """Pieces of the response not yet sent: one a group, one for what is refused at once."""
         self._groups: deque[_Group] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._outgoing: list[bytes] = []
@@ -161,9 +163,8 @@ class _Stream:
             more = message.get("more_body", False)
             lines = self._cutter.cut(message.get("body", b""), last=not more)
             for start in range(0, len(lines), self._group_max):
-                if start > 0:
-                    await asyncio.sleep(0)  # others have their turn before so much more
                 self._take(lines[start : start + self._group_max])
+                await asyncio.sleep(0)  # it is asked, and others have their turn, before more is read
             if self._cutter.overlong:
                 self._end = self._end or OVERLONG
             if self._writing:
@@ -188,9 +189,11 @@ class _Stream:
             deadline_s = asyncio.get_running_loop().time() + self._deadline_s
             group = _Group([grab.id for grab in grabs], deadline_s)
             self._groups.append(group)
+            self._owed += 1
             self._unanswered += len(grabs)
             self._start(self._ask(group, [(grab.packet_id, grab.user) for grab in grabs]))
         if codes:
+            self._owed += 1
             self._start(self._write(write_codes(codes), 0))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
@@ -225,11 +228,11 @@ class _Stream:
         self._writing = True
         try:
             while self._outgoing and not self._gone:
-                body, lines = b"".join(self._outgoing), self._outgoing_lines
-                self._outgoing.clear()
-                self._outgoing_lines = 0
-                await self._send({"type": "http.response.body", "body": body, "more_body": True})
+                pieces, lines = self._outgoing, self._outgoing_lines
+                self._outgoing, self._outgoing_lines = [], 0
+                await self._send({"type": "http.response.body", "body": b"".join(pieces), "more_body": True})
                 self._unanswered -= lines
+                self._owed -= len(pieces)
         except OSError:
             self._gone = True  # the reader hears of it by itself
         finally:
@@ -237,8 +240,9 @@ class _Stream:
             self._written.set()
 
     async def _finish(self) -> None:
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._owed and not self._gone:
+            self._written.clear()
+            await self._written.wait()
         last = b"" if self._end is None else write_end(self._end)
         await self._send({"type": "http.response.body", "body": last, "more_body": False})
 
