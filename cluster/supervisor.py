@@ -65,9 +65,7 @@ class Supervisor:
                 handle = None
                 continue
             self._reports[name] = reports
-            tending.offer(
-                [each.stream for each in reports if each.version - each.snapshot_version >= timing.snapshot_events]
-            )
+            tending.offer([each.stream for each in reports if each.work_behind >= timing.snapshot_events])
 
     async def _settle(self, names: list[str]) -> None:
         """Keep one settlement task at work for these hosts while they have something to settle."""
