@@ -123,6 +123,13 @@ class Streaming(_Section):
     stream_tick_ms: PositiveInt
 
 
+class GatewayCache(_Section):
+    """What a gateway replica remembers of packets that ended, so that losers need no shard."""
+
+    ended_packets_max: PositiveInt
+    ended_bytes_max: PositiveInt
+
+
 class Settings(BaseSettings):
     """One system's configuration. Frozen; pickled to every actor."""
 
@@ -143,6 +150,7 @@ class Settings(BaseSettings):
     bounds: Bounds
     timing: Timing
     stream: Streaming
+    gateway_cache: GatewayCache
 
     @field_validator("archive_url")
     @classmethod

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from actors.ledger.transfer import PacketFunded, Refused
+from actors.ledger.transfer import PacketFunded, Refusal, Refused
 from actors.packet.messages import PacketView, Won
 from actors.packet.split import split
 
@@ -34,16 +34,15 @@ def sent_packet(funding: PacketFunded) -> dict[str, Any]:
     }
 
 
-def share(packet_id: str, user: str, won: Won) -> dict[str, Any]:
-    """Return a user's share."""
-    return {
-        "packet_id": packet_id,
-        "user": user,
-        "rank": won.rank,
-        "amount_fen": won.amount_fen,
-        "at_ms": won.at_ms,
-        "replayed": won.replayed,
-    }
+class Share(msgspec.Struct, frozen=True, gc=False):
+    """A user's share."""
+
+    packet_id: str
+    user: str
+    rank: int
+    amount_fen: int
+    at_ms: int
+    replayed: bool
 
 
 class BatchShare(msgspec.Struct, frozen=True, gc=False):
@@ -60,14 +59,22 @@ class BatchRefusal(msgspec.Struct, frozen=True, gc=False):
     code: str
 
 
+class BatchResults(msgspec.Struct, frozen=True):
+    """All items of a batch, in order."""
+
+    results: list[BatchShare | BatchRefusal]
+
+
 INVALID_ITEM = BatchRefusal("invalid")
+_REFUSALS = {code: BatchRefusal(code) for code in Refusal}
 
 
-def batch_result(reply: Any) -> BatchShare | BatchRefusal:
+def batch_result(reply: Won | Refused) -> BatchShare | BatchRefusal:
     """Return one item of a batch."""
-    if isinstance(reply, Refused):
-        return BatchRefusal(reply.code)
-    return BatchShare(reply.amount_fen, reply.rank, reply.replayed)
+    if type(reply) is Won:
+        return BatchShare(reply.amount_fen, reply.rank, reply.replayed)
+    assert type(reply) is Refused, "a grab is won or refused"
+    return _REFUSALS[reply.code]
 
 
 def packet(view: PacketView, reader: str) -> dict[str, Any]:

@@ -7,51 +7,62 @@ from starlette.requests import Request
 from actors.ids import User, is_user
 from cluster.config import Keys
 from cluster.gateway.problems import Problem
+from cluster.gateway.wire import Headers, headers_of
 from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, Claims, Unauthenticated, Verifier
 
 
 class Auth:
-    """Reads callers from requests."""
+    """Reads callers from requests, or from their headers alone."""
 
     def __init__(self, keys: Keys, cache_max: int) -> None:
         self._verifier = Verifier(keys, cache_max)
 
-    def _claims(self, request: Request) -> Claims:
-        header = request.headers.get("authorization", "")
-        scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer" or not token:
+    def claims(self, headers: Headers) -> Claims:
+        """Return what the caller's token proves. Raises Problem."""
+        header = headers.get(b"authorization", b"")
+        scheme, token = header[:7], header[7:].decode("latin-1")
+        if (scheme != b"Bearer " and scheme.lower() != b"bearer ") or not token:
             raise Problem("unauthenticated", "Send an Authorization header: Bearer and a token.")
         try:
             return self._verifier.verify(token.strip(), int(time.time()))
         except Unauthenticated as failure:
             raise Problem("unauthenticated", f"Get a fresh token: {failure.reason}.") from failure
 
-    def acting_user(self, request: Request) -> User:
+    def acting(self, headers: Headers) -> User:
         """Return the user on whose behalf a user route acts. Raises Problem."""
-        claims = self._claims(request)
-        named = request.headers.get("x-acting-user")
+        claims = self.claims(headers)
+        named = headers.get(b"x-acting-user")
         if claims.scope == OPERATOR_SCOPE:
             raise Problem("forbidden", "An operator's token does not act for users.")
         if named is None:
             return User(claims.tenant, claims.user)
         if claims.scope != GATEWAY_SCOPE:
             raise Problem("forbidden", "Only a gateway's token may name the acting user.")
-        if not is_user(named):
+        user = named.decode("latin-1")
+        if not is_user(user):
             raise Problem("invalid", "X-Acting-User is no user id.", {"X-Acting-User": "1 to 64 characters, no blanks"})
-        return User(claims.tenant, named)
+        return User(claims.tenant, user)
 
-    def gateway_claims(self, request: Request) -> Claims:
+    def acting_user(self, request: Request) -> User:
+        """Return the user on whose behalf a user route acts. Raises Problem."""
+        return self.acting(headers_of(request.scope))
+
+    def gateway(self, headers: Headers) -> Claims:
         """Return what the token of a chat gateway proves. Raises Problem."""
-        claims = self._claims(request)
+        claims = self.claims(headers)
         if claims.scope != GATEWAY_SCOPE:
             raise Problem("forbidden", "This route is for chat gateways.")
         return claims
 
+    def tenant(self, headers: Headers) -> str:
+        """Return the tenant for which a chat gateway may name users. Raises Problem."""
+        return self.gateway(headers).tenant
+
     def gateway_tenant(self, request: Request) -> str:
         """Return the tenant for which a chat gateway may name users. Raises Problem."""
-        return self.gateway_claims(request).tenant
+        return self.tenant(headers_of(request.scope))
 
     def require_operator(self, request: Request) -> None:
         """Let only operators pass. Raises Problem."""
-        if self._claims(request).scope != OPERATOR_SCOPE:
+        if self.claims(headers_of(request.scope)).scope != OPERATOR_SCOPE:
             raise Problem("forbidden", "This route is for operators.")

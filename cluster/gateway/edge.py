@@ -8,10 +8,10 @@ import uuid
 from typing import Any
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 
 from cluster.gateway.entrance import STREAM_PATH
-from cluster.gateway.problems import Problem, respond
+from cluster.gateway.problems import Problem, answer
+from cluster.gateway.wire import Headers, headers_of, write
 
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
@@ -32,32 +32,32 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id, length = _read_headers(scope)
+        headers = headers_of(scope)
+        request_id = _request_id(headers)
         scope["hongbao.request_id"] = request_id
-
-        async def send_with_id(message: Any) -> None:
-            if message["type"] == "http.response.start" and self._stamps:
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
-            await send(message)
-
+        if self._stamps:
+            send = _stamping(send, request_id)
         if scope["path"] == STREAM_PATH:  # one long request: streams have bounds of their own
-            await self._app(scope, receive, send_with_id)
+            await self._app(scope, receive, send)
             return
         if self._under_way >= self._requests_max:
             problem = Problem("overloaded", "This gateway has too many requests under way; repeat later.")
-            await respond(Request(scope), problem)(scope, receive, send_with_id)
+            await write(send, answer(problem, request_id))
             return
-        if length > self._body_bytes_max:
-            await respond(Request(scope), self._too_large())(scope, receive, send_with_id)
+        told = headers.get(b"content-length", b"")
+        if not told.isdigit() or b"transfer-encoding" in headers:
+            receive = self._counting(receive)
+        elif int(told) > self._body_bytes_max:
+            await write(send, answer(self._too_large(), request_id))
             return
         self._under_way += 1
         try:
-            await self._app(scope, self._counting(receive), send_with_id)
+            await self._app(scope, receive, send)
         finally:
             self._under_way -= 1
 
     def _counting(self, receive: Any) -> Any:
-        """Bound a body that does not tell its length."""
+        """Bound a body that does not tell its length. (One that does is as long as that: the server sees to it.)"""
         read = 0
 
         async def receive_bounded() -> Any:
@@ -75,14 +75,19 @@ class Edge:
         return Problem("too_large", f"A body may have at most {self._body_bytes_max} bytes.")
 
 
-def _read_headers(scope: Any) -> tuple[str, int]:
-    """Return the request's id (the caller's, if it is a sound one) and its declared length."""
-    request_id, length = "", 0
-    for name, text in scope["headers"]:
-        if name == b"x-request-id":
-            request_id = text.decode("latin-1")
-        elif name == b"content-length" and text.isdigit():
-            length = int(text)
-    if not _REQUEST_ID.fullmatch(request_id):
-        request_id = uuid.uuid4().hex
-    return request_id, length
+def _request_id(headers: Headers) -> str:
+    """Return the caller's id of the request if it is a sound one, else a fresh one."""
+    request_id = headers.get(b"x-request-id", b"").decode("latin-1")
+    return request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
+
+
+def _stamping(send: Any, request_id: str) -> Any:
+    """Write X-Request-Id on a response."""
+    stamp = (b"x-request-id", request_id.encode())
+
+    async def send_with_id(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message["headers"], stamp]
+        await send(message)
+
+    return send_with_id

@@ -1,59 +1,34 @@
-"""Hot routes: the two that carry the peak, answered before FastAPI sees them.
+"""Hot routes: those that carry the peak, answered before FastAPI sees them.
 
-FastAPI's share of a request is as much CPU as all of ours. These routes are raw ASGI: path, caller, body, shard,
-bytes. `document` keeps them in the OpenAPI, with the same schemas.
+FastAPI's share of a request is as much CPU as all of ours, and more. These routes are raw ASGI: path, caller, body,
+shard, bytes. `document` keeps them in the OpenAPI, with the same schemas.
 """
 
 import logging
+from collections.abc import Awaitable, Callable, Iterable
+from itertools import count, repeat
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 
 from actors.ids import is_user
+from actors.packet.messages import Shares, Takings, Won
+from actors.wallet.messages import Send
 from cluster.gateway import answers
-from cluster.gateway.problems import Problem, internal, respond
-from cluster.gateway.schemas import BatchBody, ShareBody
+from cluster.gateway.bodies import check_grab, check_key, read_items, read_send, schemas
+from cluster.gateway.problems import Answer, Problem, answer, internal, refused
+from cluster.gateway.schemas import BatchBody, SentPacket, ShareBody
+from cluster.gateway.service import Crowd
+from cluster.gateway.wire import Headers, headers_of, json_answer, read_body, write
 
 log = logging.getLogger(__name__)
 
 _GRAB_HEAD, _GRAB_TAIL = "/v1/packets/", "/grabs"
+_HEAD_CHARS, _TAIL_CHARS = len(_GRAB_HEAD), len(_GRAB_TAIL)
 _BATCH = "/v1/grabs/batch"
-PASSPHRASE_CHARS_MAX = 128
-
-
-class GrabBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Nothing for lucky and equal packets; a phrase is for packets that ask for one."""
-
-    passphrase: str | None = None
-
-
-class GrabItem(msgspec.Struct, forbid_unknown_fields=True):
-    """One grab of a batch."""
-
-    packet_id: str
-    user: str
-    passphrase: str | None = None
-
-
-class GrabItems(msgspec.Struct, forbid_unknown_fields=True):
-    """A batch."""
-
-    grabs: list[GrabItem]
-
-
-class RawItems(msgspec.Struct, forbid_unknown_fields=True):
-    """A batch with something bad in it: looked at item by item, so that a bad one fails alone."""
-
-    grabs: list[msgspec.Raw]
-
-
-_GRAB = msgspec.json.Decoder(GrabBody | None)
-_ITEMS = msgspec.json.Decoder(GrabItems)
-_RAW_ITEMS = msgspec.json.Decoder(RawItems)
-_ITEM = msgspec.json.Decoder(GrabItem)
+_SEND = "/v1/packets"
+_REPLAYED = (b"idempotent-replayed", b"true")
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -64,6 +39,10 @@ class HotRoutes:
         self._app = app
         self._gateway = gateway
         self._batch_size_max = gateway.settings.bounds.batch_size_max
+        self._routes: dict[str, Callable[[Headers, bytes], Awaitable[Answer]]] = {
+            _BATCH: self._batch,
+            _SEND: self._send,
+        }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -71,89 +50,86 @@ class HotRoutes:
             await self._app(scope, receive, send)
             return
         path: str = scope["path"]
-        packet_id = path[len(_GRAB_HEAD) : -len(_GRAB_TAIL)]
-        is_grab = path.startswith(_GRAB_HEAD) and path.endswith(_GRAB_TAIL) and packet_id and "/" not in packet_id
-        if not is_grab and path != _BATCH:
-            await self._app(scope, receive, send)
-            return
-        request = Request(scope)
+        route = self._routes.get(path)
+        packet_id = ""
+        if route is None:
+            if path.startswith(_GRAB_HEAD) and path.endswith(_GRAB_TAIL):
+                packet_id = path[_HEAD_CHARS:-_TAIL_CHARS]
+            if not packet_id or "/" in packet_id:
+                await self._app(scope, receive, send)
+                return
         try:
-            body = await _read(receive)
-            answer = await (self._grab(request, packet_id, body) if is_grab else self._batch(request, body))
+            body = await read_body(receive)
+            headers = headers_of(scope)
+            if route is not None:
+                told = await route(headers, body)
+            else:
+                told = await self._grab(headers, body, packet_id, scope["hongbao.request_id"])
         except Problem as problem:
-            await respond(request, problem)(scope, receive, send)
-            return
+            told = answer(problem, scope["hongbao.request_id"])
         except Exception:
-            log.exception("request %s failed", scope.get("hongbao.request_id"))
-            await respond(request, internal())(scope, receive, send)
-            return
-        content = _ENCODE(answer)
-        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(content))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+            log.exception("request %s failed", scope["hongbao.request_id"])
+            told = answer(internal(), scope["hongbao.request_id"])
+        await write(send, told)
 
-    async def _grab(self, request: Request, packet_id: str, body: bytes) -> dict[str, Any]:
+    async def _grab(self, headers: Headers, body: bytes, packet_id: str, request_id: str) -> Answer:
         """Take a share. Idempotent by (packet, user): a repeat gets the same share."""
-        user = self._gateway.auth.acting_user(request)
+        tenant, user = self._gateway.auth.acting(headers)
         if body:
-            wanted = _decode(_GRAB, body)
-            if wanted is not None and wanted.passphrase is not None and len(wanted.passphrase) > PASSPHRASE_CHARS_MAX:
-                limit = f"at most {PASSPHRASE_CHARS_MAX} characters"
-                raise Problem("invalid", "Correct the named fields.", {"passphrase": limit})
-        won = await self._gateway.service.grab(packet_id, user)
-        return answers.share(packet_id, user.user, won)
+            check_grab(body)
+        reply = await self._gateway.service.take(packet_id, tenant, user)
+        if type(reply) is Won:
+            share = answers.Share(packet_id, user, reply.rank, reply.amount_fen, reply.at_ms, reply.replayed)
+            return json_answer(_ENCODE(share))
+        return answer(refused(reply.code), request_id)
 
-    async def _batch(self, request: Request, body: bytes) -> dict[str, Any]:
+    async def _batch(self, headers: Headers, body: bytes) -> Answer:
         """Grab for many users at once (chat gateways). One bad item never fails the others."""
-        tenant = self._gateway.auth.gateway_tenant(request)
-        items = _decode_items(body)
+        tenant = self._gateway.auth.tenant(headers)
+        items = read_items(body)
         if len(items) > self._batch_size_max:
             raise Problem("too_large", f"A batch may have at most {self._batch_size_max} grabs; send several.")
-        good = [(index, item) for index, item in enumerate(items) if item is not None and is_user(item.user)]
-        replies = await self._gateway.service.grabs([(item.packet_id, item.user) for _, item in good], tenant)
+        wanted: dict[str, list[str]] = {}
+        places: dict[str, list[int]] = {}
+        for place, item in enumerate(items):
+            if item is None or not is_user(item.user):
+                continue
+            users = wanted.get(item.packet_id)
+            if users is None:
+                wanted[item.packet_id] = [item.user]
+                places[item.packet_id] = [place]
+            else:
+                users.append(item.user)
+                places[item.packet_id].append(place)
+        replies = await self._gateway.service.crowds(wanted, tenant)
         results: list[Any] = [answers.INVALID_ITEM] * len(items)
-        for (index, _), reply in zip(good, replies, strict=True):
-            results[index] = answers.batch_result(reply)
-        return {"results": results}
+        for packet_id, reply in replies.items():
+            _put(results, places[packet_id], reply)
+        return json_answer(_ENCODE(answers.BatchResults(results)))
+
+    async def _send(self, headers: Headers, body: bytes) -> Answer:
+        """Send a packet. 201 means open: a grab right after it succeeds."""
+        sender = self._gateway.auth.acting(headers)
+        key = check_key(headers.get(b"idempotency-key", b""))
+        wanted = read_send(body, self._gateway.settings.limits)
+        funded = await self._gateway.service.send(
+            Send(sender.tenant, sender.user, key, wanted.kind, wanted.total_fen, wanted.count, wanted.greeting)
+        )
+        content = _ENCODE(answers.sent_packet(funded.funding))
+        return json_answer(content, 201, _REPLAYED) if funded.replayed else json_answer(content, 201)
 
 
-def _decode_items(body: bytes) -> list[GrabItem | None]:
-    """Decode a batch; None stands for an item that is none."""
-    try:
-        return list(_ITEMS.decode(body).grabs)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return [_decode_item(item) for item in _decode(_RAW_ITEMS, body).grabs]
-
-
-def _decode_item(item: msgspec.Raw) -> GrabItem | None:
-    try:
-        return _ITEM.decode(item)
-    except msgspec.ValidationError:
-        return None
-
-
-async def _read(receive: Any) -> bytes:
-    """Read a body. Raises Problem if its sender went away."""
-    chunks: list[bytes] = []
-    while True:
-        try:
-            message = await receive()
-        except HTTPException as failure:  # the edge counts, and says it in FastAPI's words
-            raise Problem("too_large", failure.detail) from failure
-        if message["type"] == "http.disconnect":
-            raise Problem("malformed", "The request ended before its body.")
-        chunks.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _decode(decoder: Any, body: bytes) -> Any:
-    try:
-        return decoder.decode(body)
-    except msgspec.ValidationError as failure:
-        raise Problem("invalid", "Correct the body.", {"body": str(failure)}) from failure
-    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
-        raise Problem("malformed", f"The body is not valid JSON: {failure}.") from failure
+def _put(results: list[Any], places: list[int], reply: Crowd) -> None:
+    """Put what became of one packet's grabs in their places."""
+    taken: Iterable[answers.BatchShare | answers.BatchRefusal]
+    if isinstance(reply, Shares):
+        taken = map(answers.BatchShare, reply.amounts_fen, count(reply.first_rank), repeat(False))
+    elif isinstance(reply, Takings):
+        taken = map(answers.batch_result, reply.replies)
+    else:
+        taken = repeat(answers.batch_result(reply), len(places))
+    for place, result in zip(places, taken, strict=True):
+        results[place] = result
 
 
 def document(router: APIRouter) -> None:
@@ -162,28 +138,38 @@ def document(router: APIRouter) -> None:
     async def answered_before() -> None:
         raise AssertionError("hot routes are answered before FastAPI")
 
-    (grab, items), components = msgspec.json.schema_components([GrabBody, GrabItem])
-    schemas = {name: {**schema, "additionalProperties": False} for name, schema in components.items()}
-    assert (grab["$ref"].rpartition("/")[2], items["$ref"].rpartition("/")[2]) == ("GrabBody", "GrabItem")
+    bodies = schemas()
     batch = {
         "type": "object",
         "required": ["grabs"],
         "additionalProperties": False,
-        "properties": {"grabs": {"type": "array", "items": schemas["GrabItem"]}},
+        "properties": {"grabs": {"type": "array", "items": bodies["GrabItem"]}},
+    }
+    packet_id = {"name": "packet_id", "in": "path", "required": True, "schema": {"type": "string"}}
+    key = {
+        "name": "Idempotency-Key",
+        "in": "header",
+        "required": True,
+        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     }
     router.add_api_route(
-        "/v1/packets/{packet_id}/grabs",
+        _SEND,
+        answered_before,
+        methods=["POST"],
+        status_code=201,
+        response_model=SentPacket,
+        name="send_packet",
+        description=HotRoutes._send.__doc__,
+        openapi_extra=_body(bodies["SendBody"], required=True) | {"parameters": [key]},
+    )
+    router.add_api_route(
+        _GRAB_HEAD + "{packet_id}" + _GRAB_TAIL,
         answered_before,
         methods=["POST"],
         response_model=ShareBody,
         name="grab",
         description=HotRoutes._grab.__doc__,
-        openapi_extra=_body(schemas["GrabBody"], required=False)
-        | {
-            "parameters": [
-                {"name": "packet_id", "in": "path", "required": True, "schema": {"type": "string"}},
-            ]
-        },
+        openapi_extra=_body(bodies["GrabBody"], required=False) | {"parameters": [packet_id]},
     )
     router.add_api_route(
         _BATCH,

@@ -4,15 +4,16 @@ A line is a grab, or it is answered by itself; where the network cuts a body mak
 break inside a value, so a body can be cut into lines before it is read.
 """
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from itertools import count, repeat
+from typing import Annotated
 
 import msgspec
 
 from actors.ids import is_user
-from actors.packet.messages import Won
-
-PASSPHRASE_CHARS_MAX = 128
+from actors.ledger.transfer import Refused
+from actors.packet.messages import Shares, Takings, Won
+from cluster.gateway.bodies import PASSPHRASE_CHARS_MAX
 
 Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
 """The caller's own name of a line."""
@@ -118,16 +119,26 @@ def _id_of(line: bytes) -> Id | None:
         return None
 
 
-def write_replies(ids: Sequence[Id], replies: Sequence[Any]) -> bytes:
-    """Return the lines that answer the grabs of these ids with the shards' replies."""
-    return _ENCODER.encode_lines(
-        [
-            StreamShare(name, reply.amount_fen, reply.rank, reply.replayed)
-            if type(reply) is Won
-            else StreamCode(name, reply.code)
-            for name, reply in zip(ids, replies, strict=True)
-        ]
-    )
+def write_crowds(ids: dict[str, list[Id]], crowds: Mapping[str, Takings | Shares | Refused]) -> bytes:
+    """Return the lines that answer grabs, given by packet: their ids, and what became of them in the same order."""
+    lines: list[StreamShare | StreamCode] = []
+    for packet_id, names in ids.items():
+        crowd = crowds[packet_id]
+        if isinstance(crowd, Shares):
+            assert len(crowd.amounts_fen) == len(names), "everybody who asked is answered"
+            lines += map(StreamShare, names, crowd.amounts_fen, count(crowd.first_rank), repeat(False))
+        elif isinstance(crowd, Takings):
+            lines += [_line(name, reply) for name, reply in zip(names, crowd.replies, strict=True)]
+        else:
+            lines += [StreamCode(name, crowd.code) for name in names]
+    return _ENCODER.encode_lines(lines)
+
+
+def _line(name: Id, reply: Won | Refused) -> StreamShare | StreamCode:
+    if type(reply) is Won:
+        return StreamShare(name, reply.amount_fen, reply.rank, reply.replayed)
+    assert type(reply) is Refused, "a grab is won or refused"
+    return StreamCode(name, reply.code)
 
 
 def write_codes(codes: Sequence[StreamCode]) -> bytes:

@@ -3,7 +3,7 @@
 One table from code to status. `retryable` means: the same request again, with the same key, may succeed.
 """
 
-from typing import Any
+from functools import lru_cache
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -15,6 +15,16 @@ from actors.ledger.transfer import Refusal
 
 RETRY_AFTER_MS = 1_000
 """What a refused caller is asked to wait where nothing better is known."""
+
+MEDIA_TYPE = "application/problem+json"
+
+FRAMES_MAX = 256
+"""Problems kept encoded. A detail that names what was asked makes one more, so they are bounded."""
+
+Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""(status, headers, body)"""
+
+_ENCODE = msgspec.json.Encoder().encode
 
 _TABLE: dict[str, tuple[int, str]] = {
     "malformed": (400, "The request is not valid JSON or HTTP"),
@@ -50,14 +60,16 @@ class Problem(Exception):
         self.fields = fields
 
 
+_DETAILS = {
+    Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
+    Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
+    Refusal.OVERLOADED: "Nothing was done; repeat the request later with the same key.",
+}
+
+
 def refused(code: Refusal) -> Problem:
     """Return the problem of a refusal by a shard."""
-    details = {
-        Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
-        Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
-        Refusal.OVERLOADED: "Nothing was done; repeat the request later with the same key.",
-    }
-    return Problem(str(code), details.get(code, ""))
+    return Problem(code.value, _DETAILS.get(code, ""))
 
 
 def internal() -> Problem:
@@ -65,29 +77,43 @@ def internal() -> Problem:
     return Problem("internal", "The failure is in the log under this request id.")
 
 
-def respond(request: Request, problem: Problem) -> Response:
-    """Write a problem as a response."""
-    status, title = _TABLE[problem.code]
-    body: dict[str, Any] = {
-        "type": f"urn:hongbao:problem:{problem.code}",
+def answer(problem: Problem, request_id: str) -> Answer:
+    """Write a problem."""
+    status, headers, head, tail = _frame(problem.code, problem.detail)
+    if problem.fields:
+        tail = b',"fields":' + _ENCODE(problem.fields) + tail
+    content = head + _ENCODE(request_id) + tail
+    return status, [*headers, (b"content-length", b"%d" % len(content))], content
+
+
+@lru_cache(maxsize=FRAMES_MAX)
+def _frame(code: str, detail: str) -> tuple[int, list[tuple[bytes, bytes]], bytes, bytes]:
+    """Encode all of a problem but its request id, once: status, headers, what comes before the id and after it."""
+    status, title = _TABLE[code]
+    body = {
+        "type": f"urn:hongbao:problem:{code}",
         "title": title,
         "status": status,
-        "detail": problem.detail or f"{title}.",
-        "code": problem.code,
-        "retryable": problem.code in _RETRYABLE,
-        "request_id": request.scope.get("hongbao.request_id", ""),
+        "detail": detail or f"{title}.",
+        "code": code,
+        "retryable": code in _RETRYABLE,
     }
-    headers = {}
-    if status == 429 or status == 503:
-        body["retry_after_ms"] = RETRY_AFTER_MS
-        headers["Retry-After"] = str(-(-RETRY_AFTER_MS // 1000))
+    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    tail = b"}"
+    if status in (429, 503):
+        headers.append((b"retry-after", b"%d" % -(-RETRY_AFTER_MS // 1000)))
+        tail = b',"retry_after_ms":%d}' % RETRY_AFTER_MS
     if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if problem.fields:
-        body["fields"] = problem.fields
-    return Response(
-        msgspec.json.encode(body), status_code=status, media_type="application/problem+json", headers=headers
-    )
+        headers.append((b"www-authenticate", b"Bearer"))
+    return status, headers, _ENCODE(body)[:-1] + b',"request_id":', tail
+
+
+def respond(request: Request, problem: Problem) -> Response:
+    """Write a problem as a response."""
+    status, headers, content = answer(problem, request.scope.get("hongbao.request_id", ""))
+    response = Response(content, status_code=status, media_type=MEDIA_TYPE)
+    response.raw_headers = headers
+    return response
 
 
 def install(app: FastAPI) -> None:

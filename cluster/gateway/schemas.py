@@ -1,6 +1,7 @@
 """Schemas: the bodies of the HTTP contract, as pydantic models. Strict types, unknown fields refused.
 
-Requests are validated by them; answers are written by msgspec in the same shape, and the models document them.
+Requests are validated by them (those of the hot routes by `cluster.gateway.bodies`); answers are written by msgspec in
+the same shape, and the models document them.
 Amounts are integer fen, instants integer Unix milliseconds.
 """
 
@@ -9,23 +10,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 UserId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
-GREETING_CHARS_HARD_MAX = 10_000
-"""The configured limit is lower; this one bounds what is looked at at all."""
 
 
 class Body(BaseModel):
     """A request's body."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class SendBody(Body):
-    """A packet to send."""
-
-    kind: Literal["lucky", "equal"]
-    total_fen: int = Field(ge=1, le=2**53 - 1)
-    count: int = Field(ge=1, le=2**31 - 1)
-    greeting: str = Field(default="", max_length=GREETING_CHARS_HARD_MAX)
 
 
 class UserBody(Body):

@@ -1,22 +1,26 @@
 """Service: what the routes do, over the batchers. One flow per operation; every answer comes durable from a shard."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from actors.ids import User, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
-from actors.packet.shard import one_by_one
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Shares, Takings, View, Won
 from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadStatement, ReadWallet, Send
 from cluster.audit import AuditReport, audit
 from cluster.config import Settings
 from cluster.directory import Directory, Reply, ShardUnavailable
 from cluster.gateway.batching import Batching
+from cluster.gateway.ended import Ended, EndedPackets
 from cluster.gateway.problems import Problem, refused
 from cluster.placement import hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
+
+Crowd = Takings | Shares | Refused
+"""What became of the grabs of many users of one packet."""
 
 R = TypeVar("R")
 
@@ -35,6 +39,10 @@ class Service:
             batch_max=bounds.gateway_batch_max,
             deadline_ms=settings.timing.request_deadline_ms,
         )
+        cache = settings.gateway_cache
+        self._ended = EndedPackets(
+            self._batching.post, packets_max=cache.ended_packets_max, bytes_max=cache.ended_bytes_max
+        )
 
     def wallet_stream_of(self, user: User) -> str:
         """Name the stream that holds the user's money."""
@@ -50,32 +58,64 @@ class Service:
         return funded
 
     async def grab(self, packet_id: str, user: User) -> Won:
-        """Take a share, or tell why not. Raises Problem."""
+        """Take a share. Raises Problem that tells why not."""
+        return _expect(await self.take(packet_id, user.tenant, user.user), Won)
+
+    async def take(self, packet_id: str, tenant: str, user: str) -> Won | Refused:
+        """Take a share, or tell why not."""
+        ended = self._ended.find(packet_id, tenant)
+        if ended is not None and not ended.may_have_won(user):
+            return ended.refused
         stream = self._stream_of(packet_id)
         if stream is None:
-            raise refused(Refusal.PACKET_NOT_FOUND)
-        [reply] = await self._ask_packets(stream, [Grab(packet_id, user.tenant, user.user)])
-        return _expect(reply, Won)
+            return NOT_FOUND
+        [reply] = await self._ask_packets(stream, [Grab(packet_id, tenant, user)])
+        if type(reply) is Won:
+            return reply
+        self._ended.notice(reply, stream, packet_id, tenant)
+        assert type(reply) is Refused, f"{type(reply).__name__} is no answer to a grab"
+        return reply
 
     async def grabs(self, asked: list[tuple[str, str]], tenant: str) -> list[Reply]:
-        """Grab for many users of one tenant; one reply for each, in order."""
-        replies: list[Reply] = [NOT_FOUND] * len(asked)
-        places: dict[str, list[int]] = {}
-        for index, (packet_id, _) in enumerate(asked):
-            places.setdefault(packet_id, []).append(index)
+        """Grab for many users of one tenant, given as (packet, user); one reply for each, in order."""
+        wanted: dict[str, list[str]] = {}
+        for packet_id, user in asked:
+            wanted.setdefault(packet_id, []).append(user)
+        crowds = await self.crowds(wanted, tenant)
+        each = {packet_id: iter(one_by_one(crowds[packet_id], len(users))) for packet_id, users in wanted.items()}
+        return [next(each[packet_id]) for packet_id, _ in asked]
+
+    async def crowds(self, wanted: dict[str, list[str]], tenant: str) -> dict[str, Crowd]:
+        """Grab for many users of one tenant, given by packet; what became of each packet's users, in their order.
+
+        What `grabs` does, without an object for every grab.
+        """
+        crowds: dict[str, Crowd] = {}
         commands: dict[str, list[GrabMany]] = {}
-        for packet_id, indexes in places.items():
+        known: dict[str, Ended] = {}
+        for packet_id, users in wanted.items():
             stream = self._stream_of(packet_id)
-            if stream is not None:
-                users = [asked[index][1] for index in indexes]
+            ended = self._ended.find(packet_id, tenant)
+            if ended is not None:
+                known[packet_id] = ended
+                users = [user for user in users if ended.may_have_won(user)]
+                crowds[packet_id] = ended.refused
+            if stream is None:
+                crowds[packet_id] = NOT_FOUND
+            elif users:
                 commands.setdefault(stream, []).append(GrabMany(packet_id, tenant, users))
-        answers = await asyncio.gather(*(self._ask_packets(stream, group) for stream, group in commands.items()))
-        for group, answer in zip(commands.values(), answers, strict=True):
-            for command, reply in zip(group, answer, strict=True):
-                each = one_by_one(reply, len(command.users))
-                for index, taken in zip(places[command.packet_id], each, strict=True):
-                    replies[index] = taken
-        return replies
+        # All are posted before any is awaited.
+        posted = [(stream, group, self._post(stream, group)) for stream, group in commands.items()]
+        for stream, group, future in posted:
+            replies = await self._complete(stream, group, await future)
+            for command, reply in zip(group, replies, strict=True):
+                packet_id = command.packet_id
+                assert isinstance(reply, Crowd), f"{type(reply).__name__} is no answer to grabs"
+                self._ended.notice(reply.replies[-1] if type(reply) is Takings else reply, stream, packet_id, tenant)
+                if packet_id in known:
+                    reply = _among_losers(known[packet_id], wanted[packet_id], reply)
+                crowds[packet_id] = reply
+        return crowds
 
     async def view(self, packet_id: str, tenant: str) -> PacketView:
         """Look at a packet. Raises Problem."""
@@ -114,10 +154,17 @@ class Service:
                 raise Problem("shard_unavailable", f"The clock moved, but {', '.join(left)} has not heard of it yet.")
             await asyncio.sleep(0.1)
 
+    def _post(self, stream: str, commands: list[Any]) -> "asyncio.Future[list[Reply]]":
+        """Put commands, some of which carry many grabs, on the batch for a packet stream."""
+        size = sum([len(command.users) if type(command) is GrabMany else 1 for command in commands])
+        return self._batching.post(stream, commands, size)
+
     async def _ask_packets(self, stream: str, commands: list[Any]) -> list[Reply]:
-        """Ask a packet stream; before anybody hears 404, ask the book that the id names whether it paid."""
-        size = sum(len(command.users) if isinstance(command, GrabMany) else 1 for command in commands)
-        replies = await self._batching.post(stream, commands, size)
+        """Ask a packet stream."""
+        return await self._complete(stream, commands, await self._post(stream, commands))
+
+    async def _complete(self, stream: str, commands: list[Any], replies: list[Reply]) -> list[Reply]:
+        """Before anybody hears 404, ask the book that the packet's id names whether it paid."""
         lost = [index for index, reply in enumerate(replies) if _is_unknown(reply)]
         if not lost:
             return replies
@@ -130,7 +177,7 @@ class Service:
             if index not in again:
                 replies[index] = relayed[commands[index].packet_id]
         if again:
-            answers = await self._batching.post(stream, [commands[index] for index in again])
+            answers = await self._post(stream, [commands[index] for index in again])
             for index, answer in zip(again, answers, strict=True):
                 replies[index] = answer
         return replies
@@ -169,9 +216,27 @@ class Service:
         return self._packet_streams[place.packet_index]
 
 
+def one_by_one(crowd: Crowd, count: int) -> Sequence[Won | Refused]:
+    """Return what became of each of a packet's `count` users."""
+    if isinstance(crowd, Takings):
+        return crowd.replies
+    if isinstance(crowd, Shares):
+        return [Won(rank, fen, crowd.at_ms, False) for rank, fen in enumerate(crowd.amounts_fen, crowd.first_rank)]
+    return [crowd] * count
+
+
+def _among_losers(ended: Ended, users: list[str], reply: Crowd) -> Takings:
+    """Put what the shard said of those who may have won between those who have not."""
+    asked = [ended.may_have_won(user) for user in users]
+    told = iter(one_by_one(reply, sum(asked)))
+    return Takings([next(told) if was_asked else ended.refused for was_asked in asked])
+
+
 def _is_unknown(reply: Reply) -> bool:
     """Tell whether the shard does not know the packet (then it knows it for no user)."""
-    return reply == NOT_FOUND or (isinstance(reply, Takings) and reply.replies[:1] == [NOT_FOUND])
+    if type(reply) is Takings:
+        reply = reply.replies[0]
+    return type(reply) is Refused and reply.code is Refusal.PACKET_NOT_FOUND
 
 
 def _expect(reply: Any, kind: type[R]) -> R:

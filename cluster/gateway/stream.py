@@ -21,7 +21,6 @@ from typing import Any
 
 import msgspec
 from fastapi import APIRouter
-from starlette.requests import Request
 from starlette.responses import Response
 
 from cluster.config import Streaming
@@ -36,10 +35,11 @@ from cluster.gateway.lines import (
     is_object,
     read_grabs,
     write_codes,
+    write_crowds,
     write_end,
-    write_replies,
 )
-from cluster.gateway.problems import Problem, respond
+from cluster.gateway.problems import Problem, answer
+from cluster.gateway.wire import headers_of, write
 from cluster.tokens import Claims
 
 log = logging.getLogger(__name__)
@@ -66,18 +66,28 @@ _AGES = 8
 
 
 class _Group:
-    """The grabs of one chunk that are asked together."""
+    """The grabs of one chunk that are asked together, by packet."""
 
-    __slots__ = ("deadline_s", "ids", "told")
+    __slots__ = ("deadline_s", "ids", "size", "told", "wanted")
 
-    def __init__(self, ids: list[Id], deadline_s: float) -> None:
-        self.ids = ids
+    def __init__(self, grabs: list[StreamGrab], deadline_s: float) -> None:
         self.deadline_s = deadline_s
+        self.size = len(grabs)
         self.told = False
+        self.wanted: dict[str, list[str]] = {}
+        self.ids: dict[str, list[Id]] = {}
+        for grab in grabs:
+            users = self.wanted.get(grab.packet_id)
+            if users is None:
+                self.wanted[grab.packet_id] = [grab.user]
+                self.ids[grab.packet_id] = [grab.id]
+            else:
+                users.append(grab.user)
+                self.ids[grab.packet_id].append(grab.id)
 
     def refusal(self, code: str) -> bytes:
         """Return the lines that refuse all of it."""
-        return write_codes([StreamCode(name, code) for name in self.ids])
+        return write_codes([StreamCode(name, code) for names in self.ids.values() for name in names])
 
 
 class _Stream:
@@ -186,12 +196,11 @@ class _Stream:
             codes += [StreamCode(grab.id, "overloaded") for grab in grabs[room:]]
             del grabs[room:]
         if grabs:
-            deadline_s = asyncio.get_running_loop().time() + self._deadline_s
-            group = _Group([grab.id for grab in grabs], deadline_s)
+            group = _Group(grabs, asyncio.get_running_loop().time() + self._deadline_s)
             self._groups.append(group)
             self._owed += 1
-            self._unanswered += len(grabs)
-            self._start(self._ask(group, [(grab.packet_id, grab.user) for grab in grabs]))
+            self._unanswered += group.size
+            self._start(self._ask(group))
         if codes:
             self._owed += 1
             self._start(self._write(write_codes(codes), 0))
@@ -201,27 +210,27 @@ class _Stream:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _ask(self, group: _Group, asked: list[tuple[str, str]]) -> None:
+    async def _ask(self, group: _Group) -> None:
         try:
-            answer = write_replies(group.ids, await self._service.grabs(asked, self._claims.tenant))
+            told = write_crowds(group.ids, await self._service.crowds(group.wanted, self._claims.tenant))
         except Problem as problem:
-            answer = group.refusal(problem.code)
+            told = group.refusal(problem.code)
         except Exception:  # our own bug must not leave lines unanswered; nothing was decided here
-            log.exception("a group of %d grabs failed", len(asked))
-            answer = group.refusal("internal")
-        await self._tell(group, answer)
+            log.exception("a group of %d grabs failed", group.size)
+            told = group.refusal("internal")
+        await self._tell(group, told)
 
-    async def _tell(self, group: _Group, answer: bytes) -> None:
+    async def _tell(self, group: _Group, told: bytes) -> None:
         if group.told:
             return
         group.told = True
         while self._groups and self._groups[0].told:
             self._groups.popleft()
-        await self._write(answer, len(group.ids))
+        await self._write(told, group.size)
 
-    async def _write(self, answer: bytes, lines: int) -> None:
+    async def _write(self, told: bytes, lines: int) -> None:
         """Send an answer; one that comes while the client is slow to read leaves with the next piece."""
-        self._outgoing.append(answer)
+        self._outgoing.append(told)
         self._outgoing_lines += lines
         if self._writing:
             return
@@ -265,10 +274,10 @@ class Streams:
             await self._app(scope, receive, send)
             return
         try:
-            claims = self._gateway.auth.gateway_claims(Request(scope))
+            claims = self._gateway.auth.gateway(headers_of(scope))
             await self._admit()
         except Problem as problem:
-            await respond(Request(scope), problem)(scope, receive, send)
+            await write(send, answer(problem, scope["hongbao.request_id"]))
             return
         stream = _Stream(self._gateway, claims, self._until_s(), send)
         self._open.add(stream)

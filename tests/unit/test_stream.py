@@ -1,6 +1,7 @@
 """The stream: an ASGI app driven directly, over a service that answers when the test says so."""
 
 import asyncio
+import itertools
 import json
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import Won
+from actors.packet.messages import Shares, Takings, Won
 from cluster.config import load
 from cluster.gateway.auth import Auth
 from cluster.gateway.entrance import DRAINING, STREAM_PATH, Entrance, middlewares
@@ -30,13 +31,14 @@ class Service:
     """Answers each group of grabs at once, or when the test says so."""
 
     def __init__(self) -> None:
-        self.asked: list[list[tuple[str, str]]] = []
+        self.asked: list[list[str]] = []
+        """The users of each group."""
         self.tenants: set[str] = set()
         self.held: list[asyncio.Future[None]] | None = None
         self.fails: Exception | None = None
 
-    async def grabs(self, asked: list[tuple[str, str]], tenant: str) -> list[Any]:
-        self.asked.append(asked)
+    async def crowds(self, wanted: dict[str, list[str]], tenant: str) -> dict[str, Any]:
+        self.asked.append([user for users in wanted.values() for user in users])
         self.tenants.add(tenant)
         if self.held is not None:
             gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -44,7 +46,16 @@ class Service:
             await gate
         if self.fails is not None:
             raise self.fails
-        return [Refused(Refusal.DRAINED) if user == "late" else Won(len(user), 100, 7, False) for _, user in asked]
+        return {packet_id: self._crowd(packet_id, users) for packet_id, users in wanted.items()}
+
+    def _crowd(self, packet_id: str, users: list[str]) -> Any:
+        if packet_id == "unknown":
+            return Refused(Refusal.PACKET_NOT_FOUND)
+        if packet_id == "fresh":
+            return Shares(5, [100 + len(user) for user in users], 7)
+        return Takings(
+            [Refused(Refusal.DRAINED) if user == "late" else Won(len(user), 100, 7, False) for user in users]
+        )
 
 
 class Replica:
@@ -61,7 +72,7 @@ class Replica:
     async def _other(self, scope: Any, receive: Any, send: Any) -> None:
         self.others.append(scope["path"])
 
-    def call(self, bearer: str | None = None, receive_first: bool = False) -> "Caller":
+    def call(self, bearer: str | None = None) -> "Caller":
         """Open a stream."""
         return Caller(self.app, token("gateway", "gateway") if bearer is None else bearer)
 
@@ -79,6 +90,7 @@ class Caller:
             "type": "http",
             "method": "POST",
             "path": STREAM_PATH,
+            "hongbao.request_id": "r",
             "headers": [(b"authorization", f"Bearer {bearer}".encode())],
         }
         self.task = asyncio.create_task(app(scope, self._receive, self._send))
@@ -165,6 +177,22 @@ async def test_a_line_is_answered_under_its_id_while_the_body_goes_on() -> None:
     await turns()
     assert caller.lines[3:] == [share(1, "bob")]
     assert replica.service.tenants == {"wechat"}
+
+
+@simulated
+async def test_grabs_of_many_packets_in_one_chunk_each_find_their_own_answer() -> None:
+    caller = Replica().call(token("gateway", "gateway"))
+    packets = ("fresh", "p", "unknown", "fresh", "p")
+    users = ("mei", "li", "bob", "eva1", "late")
+    caller.write(*(grab(i, user, packet) for i, (packet, user) in enumerate(zip(packets, users, strict=True))))
+    await turns()
+    assert sorted(caller.lines, key=lambda line: line["id"]) == [
+        {"id": 0, "amount_fen": 103, "rank": 5, "replayed": False},
+        share(1, "li"),
+        {"id": 2, "code": "packet_not_found"},
+        {"id": 3, "amount_fen": 104, "rank": 6, "replayed": False},
+        {"id": 4, "code": "drained"},
+    ]
 
 
 @simulated
@@ -545,7 +573,7 @@ async def test_streams_that_began_together_do_not_end_together() -> None:
         await asyncio.sleep(1)
         ends.append(sum(caller.task.done() for caller in callers))
     assert ends[-1] == 8
-    assert max(b - a for a, b in zip(ends, ends[1:], strict=False)) <= 2
+    assert max(b - a for a, b in itertools.pairwise(ends)) <= 2
 
 
 @simulated

@@ -1,4 +1,4 @@
-"""The stream client over real HTTP on the loopback: the real ASGI layer under uvicorn, a service that obeys the test."""
+"""The stream client over real HTTP on the loopback: the real ASGI layer under uvicorn over a fake service."""
 
 import asyncio
 import socket
@@ -11,6 +11,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.gateway.edge import Edge
 from loadtest.stream import Answer, Dechunker, StreamClient
 from tests.simulation.http import token
 from tests.unit.test_stream import Replica
@@ -38,7 +39,8 @@ class Served:
 async def served(**bounds: int) -> AsyncIterator[Served]:
     replica = Replica(**bounds)
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(replica.app, lifespan="off", log_config=None))
+    edge = Edge(replica.app, body_bytes_max=100, requests_max=1, stamps=True)
+    server = uvicorn.Server(uvicorn.Config(edge, lifespan="off", log_config=None))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve(sockets=[listener]))
     try:
@@ -50,7 +52,7 @@ async def served(**bounds: int) -> AsyncIterator[Served]:
 
 async def until(good: Callable[[], Any]) -> None:
     async with asyncio.timeout(LONG_S):
-        while not good():
+        while not good():  # noqa: ASYNC110 - whatever it is, it happens behind a socket
             await asyncio.sleep(0.005)
 
 
