@@ -21,6 +21,7 @@ from typing import NamedTuple
 from tests.bugs import HUNT, Mutant
 from tests.bugs.journals import JOURNALS
 from tests.bugs.simulation import SIMULATION
+from tests.bugs.stream import STREAMS
 from tests.bugs.unit import UNIT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +35,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *JOURNALS, *SIMULATION]
+MUTANTS = [*UNIT, *JOURNALS, *STREAMS, *SIMULATION]
 
 
 def check_texts() -> list[str]:
