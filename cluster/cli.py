@@ -11,13 +11,15 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, backups, deploying, ledger, simulating, system, tokens
+from cluster.commands import asking, backups, deploying, ledger, levers, simulating, system, tokens
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
     system.up,
     system.status,
     system.down,
+    levers.pause,
+    levers.resume,
     asking.audit,
     ledger.verify,
     ledger.statement,

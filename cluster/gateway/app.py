@@ -22,8 +22,9 @@ from cluster.gateway import problems
 from cluster.gateway.auth import Auth
 from cluster.gateway.edge import Edge
 from cluster.gateway.hot import HotRoutes
+from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
-from cluster.gateway.routes import operator, packets, wallet
+from cluster.gateway.routes import levers, operator, packets, wallet
 from cluster.gateway.service import Service
 from cluster.gateway.stream import Streams
 from cluster.placement import SUPERVISOR, hosts, kinds
@@ -54,6 +55,7 @@ class Gateway:
         self.auth = Auth(keys, settings.bounds.token_cache_max)
         self.directory = Directory(settings)
         self.service = Service(settings, self.directory)
+        self.levers = LeverFlow(settings, self.directory)
         self.journals = open_journals(settings)
         self._system = ""
 
@@ -99,6 +101,7 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
     api.include_router(packets.router)
     api.include_router(wallet.router)
     api.include_router(operator.router)
+    api.include_router(levers.router)
     if gateway.settings.sandbox:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds

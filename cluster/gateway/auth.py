@@ -62,7 +62,9 @@ class Auth:
         """Return the tenant for which a chat gateway may name users. Raises Problem."""
         return self.tenant(headers_of(request.scope))
 
-    def require_operator(self, request: Request) -> None:
-        """Let only operators pass. Raises Problem."""
-        if self.claims(headers_of(request.scope)).scope != OPERATOR_SCOPE:
+    def require_operator(self, request: Request) -> str:
+        """Let only operators pass, and return who it is. Raises Problem."""
+        claims = self.claims(headers_of(request.scope))
+        if claims.scope != OPERATOR_SCOPE:
             raise Problem("forbidden", "This route is for operators.")
+        return claims.user

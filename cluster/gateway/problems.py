@@ -45,9 +45,18 @@ _TABLE: dict[str, tuple[int, str]] = {
     "journal_unavailable": (503, "The store does not answer"),
     "shard_unavailable": (503, "The shard does not answer"),
     "draining": (503, "The gateway's replica is about to end"),
+    "paused": (503, "The operator has paused this"),
     "internal": (500, "Our own fault"),
 }
-_RETRYABLE = {"already_in_progress", "overloaded", "journal_unavailable", "shard_unavailable", "draining", "internal"}
+_RETRYABLE = {
+    "already_in_progress",
+    "overloaded",
+    "journal_unavailable",
+    "shard_unavailable",
+    "draining",
+    "paused",
+    "internal",
+}
 
 
 class Problem(Exception):
@@ -64,6 +73,7 @@ _DETAILS = {
     Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
     Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
     Refusal.OVERLOADED: "Nothing was done; repeat the request later with the same key.",
+    Refusal.PAUSED: "Nothing was done; repeat the request later with the same key.",
 }
 
 
