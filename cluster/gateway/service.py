@@ -69,11 +69,13 @@ class Service:
         stream = self._stream_of(packet_id)
         if stream is None:
             return NOT_FOUND
-        [reply] = await self._ask_packets(stream, [Grab(packet_id, tenant, user)])
+        commands = [Grab(packet_id, tenant, user)]
+        [reply] = await self._batching.post(stream, commands)
         if type(reply) is Won:
             return reply
+        [reply] = await self._complete(stream, commands, [reply])
         self._ended.notice(reply, stream, packet_id, tenant)
-        assert type(reply) is Refused, f"{type(reply).__name__} is no answer to a grab"
+        assert isinstance(reply, Won | Refused), f"{type(reply).__name__} is no answer to a grab"
         return reply
 
     async def grabs(self, asked: list[tuple[str, str]], tenant: str) -> list[Reply]:

@@ -1,0 +1,86 @@
+"""Bugs of the gateway's hot path."""
+
+from tests.bugs import SERVICE, Mutant
+
+ENDED, HOT, BODIES, WIRE = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "bodies", "wire"))
+ENDED_TESTS, HOT_TESTS = "tests/unit/test_ended.py", "tests/unit/test_hot.py"
+REFUSALS = "tests/unit/test_http_refusals.py"
+GATEWAY = [
+    Mutant(
+        "a winner is never told from a gateway's memory that a packet is empty",
+        ENDED,
+        "        return place < len(winners) and winners[place] == wanted\n",
+        "        return place + 1 < len(winners) and winners[place] == wanted\n",
+        (ENDED_TESTS,),
+    ),
+    Mutant(
+        "another tenant is never answered from a gateway's memory",
+        ENDED,
+        "if ended is None or ended.tenant != tenant:",
+        "if ended is None:",
+        (ENDED_TESTS,),
+    ),
+    Mutant(
+        "a 404 is never kept as an end",
+        ENDED,
+        "        if type(reply) is PacketEnd and reply.state in _REFUSED:\n",
+        "        reply = reply if type(reply) is PacketEnd else PacketEnd('drained', b'')\n        if reply:\n",
+        (ENDED_TESTS,),
+    ),
+    Mutant(
+        "what a gateway remembers of ended packets is bounded in bytes",
+        ENDED,
+        "len(self._ended) > self._packets_max or self._bytes > self._bytes_max",
+        "len(self._ended) > self._packets_max",
+        (ENDED_TESTS,),
+    ),
+    Mutant(
+        "a crowd of losers asks once how a packet ended",
+        ENDED,
+        "        self._asking.add(packet_id)\n",
+        "        pass\n",
+        (ENDED_TESTS,),
+    ),
+    Mutant(
+        "in a batch, those who may have won are asked about and the others told in their places",
+        SERVICE,
+        "    return Takings([next(told) if was_asked else ended.refused for was_asked in asked])\n",
+        "    return Takings([*told, *[ended.refused] * asked.count(False)])\n",
+        (ENDED_TESTS,),
+    ),
+    Mutant(
+        "shares in columns keep their ranks",
+        HOT,
+        "count(reply.first_rank)",
+        "count(1)",
+        (HOT_TESTS,),
+    ),
+    Mutant(
+        "every bad field of a send is named",
+        BODIES,
+        "                fields[name] = str(failure)\n",
+        "                return Problem('invalid', '', {name: str(failure)})\n",
+        (HOT_TESTS,),
+    ),
+    Mutant(
+        "a packet over the product's limits is refused before money moves",
+        BODIES,
+        "    if wanted.count > limits.count_max:\n",
+        "    if False:\n",
+        (REFUSALS,),
+    ),
+    Mutant(
+        "of a header sent twice the first counts",
+        WIRE,
+        "dict(reversed(scope[",
+        "dict(iter(scope[",
+        (HOT_TESTS,),
+    ),
+    Mutant(
+        "a length beside chunks proves nothing",
+        "cluster/gateway/edge.py",
+        'if not told.isdigit() or b"transfer-encoding" in headers:',
+        "if not told.isdigit():",
+        (HOT_TESTS,),
+    ),
+]
