@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cluster.gateway.edge import Edge
 from loadtest.stream import Answer, Dechunker, StreamClient
 from tests.simulation.http import token
-from tests.unit.test_stream import Replica
+from tests.unit.fake_replica import Replica
 
 LONG_S = 30.0
 GATEWAY = token("gateway", "gateway")
