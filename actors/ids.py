@@ -28,6 +28,8 @@ class User(NamedTuple):
 
 def is_user(text: str) -> bool:
     """Tell whether `text` can name a user: 1 to 64 characters, none of them blank or a control."""
+    if text.isascii() and text.isprintable() and " " not in text:  # the same for most, in a third of the time
+        return 0 < len(text) <= USER_CHARS_MAX
     return _USER.fullmatch(text) is not None
 
 

@@ -21,8 +21,10 @@ SERVE_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.gateway.entrance:middlewares",
 }
-"""Without these three, set before Ray starts, Serve answers a tenth as many requests."""
+"""Set before Ray starts. Without the first three Serve answers a tenth as many requests; without the last a stream's
+body is read ahead without a bound, and a replica that ends cannot tell its streams."""
 
 
 class _Section(BaseModel):
@@ -112,6 +114,16 @@ class Timing(_Section):
     backup_hold_ms: PositiveInt
 
 
+class Streaming(_Section):
+    """Bounds of `POST /v1/grabs/stream`."""
+
+    stream_inflight_max: PositiveInt
+    streams_max: PositiveInt
+    line_bytes_max: int = Field(ge=512)
+    stream_age_ms_max: PositiveInt
+    stream_tick_ms: PositiveInt
+
+
 class GatewayCache(_Section):
     """What a gateway replica remembers of packets that ended, so that losers need no shard."""
 
@@ -131,11 +143,14 @@ class Settings(BaseSettings):
     """Of every key in the store: several systems may share one."""
     archive_url: str = ""
     """Where sealed journals go, for pyarrow.fs: a folder or s3://…; empty: nothing is sealed, the store keeps all."""
+    drain_file: str = ""
+    """Once this file exists, the system is about to end, and its streams do; empty: nobody says so by a file."""
     layout: Layout
     placement: Placement
     limits: Limits
     bounds: Bounds
     timing: Timing
+    stream: Streaming
     gateway_cache: GatewayCache
 
     @field_validator("archive_url")

@@ -175,6 +175,7 @@ def system_environment(record: SystemRecord) -> dict[str, str]:
         "RAY_AUTH_TOKEN_PATH": str(record.data / "ray_token"),
         "RAY_ROTATION_MAX_BYTES": str(LOG_BYTES_MAX),
         "RAY_ROTATION_BACKUP_COUNT": "1",
+        "HONGBAO_DRAIN_FILE": str(_drain_file(record.run_folder)),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports["fallback_http"]),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports["fallback_grpc"]),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports["replica_http_min"]),
@@ -238,11 +239,18 @@ def end_processes(run_folder: Path, *, but_store: bool = False) -> bool:
     return False
 
 
+def _drain_file(run_folder: Path) -> Path:
+    return run_folder / "draining"
+
+
 def drain(run_folder: Path, seconds_max: float) -> bool:
     """Take no new connection, let what is under way be answered; False if not all of it was within `seconds_max`.
 
-    HAProxy closes its listeners and idle connections at once, and ends when its last request is answered.
+    HAProxy closes its listeners and idle connections at once, and ends when its last request is answered. Streams
+    have no end of their own: the replicas end them when they see the file.
     """
+    with contextlib.suppress(OSError):
+        _drain_file(run_folder).touch()
     proxies = [process for process in processes_of(run_folder) if _is_named(process, "haproxy")]
     for process in proxies:
         with contextlib.suppress(psutil.Error):

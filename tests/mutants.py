@@ -23,6 +23,7 @@ from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
 from tests.bugs.levers import PAUSES
 from tests.bugs.simulation import SIMULATION
+from tests.bugs.stream import STREAMS
 from tests.bugs.unit import UNIT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +37,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES]
+MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS]
 
 
 def check_texts() -> list[str]:

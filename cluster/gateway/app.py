@@ -26,6 +26,7 @@ from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
 from cluster.gateway.routes import levers, operator, packets, wallet
 from cluster.gateway.service import Service
+from cluster.gateway.stream import Streams
 from cluster.placement import SUPERVISOR, hosts, kinds
 from cluster.shards import calm_collector, create_shard, open_journals
 from cluster.store import check_store
@@ -104,8 +105,8 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
     if gateway.settings.sandbox:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
-    hot = HotRoutes(api, gateway)
-    return Edge(hot, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
+    inner = Streams(HotRoutes(api, gateway), gateway)
+    return Edge(inner, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
 
 
 def app(args: AppArgs) -> serve.Application:

@@ -47,12 +47,16 @@ class Auth:
         """Return the user on whose behalf a user route acts. Raises Problem."""
         return self.acting(headers_of(request.scope))
 
-    def tenant(self, headers: Headers) -> str:
-        """Return the tenant for which a chat gateway may name users. Raises Problem."""
+    def gateway(self, headers: Headers) -> Claims:
+        """Return what the token of a chat gateway proves. Raises Problem."""
         claims = self.claims(headers)
         if claims.scope != GATEWAY_SCOPE:
             raise Problem("forbidden", "This route is for chat gateways.")
-        return claims.tenant
+        return claims
+
+    def tenant(self, headers: Headers) -> str:
+        """Return the tenant for which a chat gateway may name users. Raises Problem."""
+        return self.gateway(headers).tenant
 
     def gateway_tenant(self, request: Request) -> str:
         """Return the tenant for which a chat gateway may name users. Raises Problem."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
+from cluster.gateway.entrance import STREAM_PATH
 from cluster.gateway.problems import Problem, answer
 from cluster.gateway.wire import Headers, headers_of, write
 
@@ -36,6 +37,9 @@ class Edge:
         scope["hongbao.request_id"] = request_id
         if self._stamps:
             send = _stamping(send, request_id)
+        if scope["path"] == STREAM_PATH:  # one long request: streams have bounds of their own
+            await self._app(scope, receive, send)
+            return
         if self._under_way >= self._requests_max:
             problem = Problem("overloaded", "This gateway has too many requests under way; repeat later.")
             await write(send, answer(problem, request_id))

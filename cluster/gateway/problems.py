@@ -44,10 +44,19 @@ _TABLE: dict[str, tuple[int, str]] = {
     "overloaded": (429, "Too much is under way"),
     "journal_unavailable": (503, "The store does not answer"),
     "shard_unavailable": (503, "The shard does not answer"),
+    "draining": (503, "The gateway's replica is about to end"),
     "paused": (503, "The operator has paused this"),
     "internal": (500, "Our own fault"),
 }
-_RETRYABLE = {"already_in_progress", "overloaded", "journal_unavailable", "shard_unavailable", "paused", "internal"}
+_RETRYABLE = {
+    "already_in_progress",
+    "overloaded",
+    "journal_unavailable",
+    "shard_unavailable",
+    "draining",
+    "paused",
+    "internal",
+}
 
 
 class Problem(Exception):

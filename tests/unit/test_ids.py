@@ -1,5 +1,7 @@
 """Ids: stable for ever, and never joined."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -79,6 +81,11 @@ def test_what_can_name_no_user(text: str) -> None:
 @pytest.mark.parametrize("text", ["a", "王小明", "x" * 64, "a-b_c@d", "😀"])
 def test_what_can_name_a_user(text: str) -> None:
     assert is_user(text)
+
+
+@given(st.text(max_size=70))
+def test_most_users_are_told_by_a_shortcut_that_never_differs_from_the_rule(text: str) -> None:
+    assert is_user(text) == (re.fullmatch(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}", text) is not None)
 
 
 def test_a_tenant_is_short_and_plain() -> None:

@@ -3,11 +3,12 @@
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from cluster.gateway import answers, hot
+from cluster.gateway import answers, hot, stream
 from cluster.gateway.schemas import PacketBody, ProofBody
 
 router = APIRouter(tags=["packets"])
 hot.document(router)
+stream.document(router)
 
 
 @router.get("/v1/packets/{packet_id}", response_model=PacketBody, response_model_exclude_none=True)

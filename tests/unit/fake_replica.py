@@ -1,0 +1,146 @@
+"""Fake replica: what a stream needs of its replica, over a service that answers when the test says so, and a client."""
+
+import asyncio
+import json
+from typing import Any
+
+from actors.ledger.transfer import Refusal, Refused
+from actors.packet.messages import Shares, Takings, Won
+from cluster.config import load
+from cluster.gateway.auth import Auth
+from cluster.gateway.entrance import STREAM_PATH
+from cluster.gateway.stream import Streams
+from tests.simulation.http import KEYS, token
+
+LONG_S = 30.0
+SMALL = {"stream_inflight_max": 5, "streams_max": 2, "line_bytes_max": 512, "stream_age_ms_max": 60_000}
+
+
+class Service:
+    """Answers each group of grabs at once, or when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        """The users of each group."""
+        self.tenants: set[str] = set()
+        self.held: list[asyncio.Future[None]] | None = None
+        self.fails: Exception | None = None
+
+    async def crowds(self, wanted: dict[str, list[str]], tenant: str) -> dict[str, Any]:
+        self.asked.append([user for users in wanted.values() for user in users])
+        self.tenants.add(tenant)
+        if self.held is not None:
+            gate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.held.append(gate)
+            await gate
+        if self.fails is not None:
+            raise self.fails
+        return {packet_id: self._crowd(packet_id, users) for packet_id, users in wanted.items()}
+
+    def _crowd(self, packet_id: str, users: list[str]) -> Any:
+        if packet_id == "unknown":
+            return Refused(Refusal.PACKET_NOT_FOUND)
+        if packet_id == "fresh":
+            return Shares(5, [100 + len(user) for user in users], 7)
+        return Takings(
+            [Refused(Refusal.DRAINED) if user == "late" else Won(len(user), 100, 7, False) for user in users]
+        )
+
+
+class Replica:
+    """What a stream needs of its replica, and the ASGI app in question."""
+
+    def __init__(self, **bounds: int) -> None:
+        stream = load().stream.model_copy(update=SMALL | bounds)
+        self.settings = load(stream=stream.model_dump())
+        self.auth = Auth(KEYS, 10)
+        self.service = Service()
+        self.others: list[str] = []
+        self.app = Streams(self._other, self)
+
+    async def _other(self, scope: Any, receive: Any, send: Any) -> None:
+        self.others.append(scope["path"])
+
+    def call(self, bearer: str | None = None) -> "Caller":
+        """Open a stream."""
+        return Caller(self.app, token("gateway", "gateway") if bearer is None else bearer)
+
+
+class Caller:
+    """One client of the app: what it has written, and what it was sent. It reads unless `reads` is cleared."""
+
+    def __init__(self, app: Any, bearer: str) -> None:
+        self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self.sent: list[dict[str, Any]] = []
+        self.reads = asyncio.Event()
+        self.reads.set()
+        self.taken = 0
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": STREAM_PATH,
+            "hongbao.request_id": "r",
+            "headers": [(b"authorization", f"Bearer {bearer}".encode())],
+        }
+        self.task = asyncio.create_task(app(scope, self._receive, self._send))
+
+    async def _receive(self) -> Any:
+        message = await self._incoming.get()
+        self.taken += 1
+        return message
+
+    async def _send(self, message: Any) -> None:
+        await self.reads.wait()
+        self.sent.append(message)
+
+    def write(self, *lines: Any, more: bool = True) -> None:
+        """Send a chunk of lines: bytes as they are, or JSON."""
+        self.write_bytes(b"".join(one if isinstance(one, bytes) else encode(one) for one in lines), more=more)
+
+    def write_bytes(self, body: bytes, *, more: bool = True) -> None:
+        """Send a chunk as it is."""
+        self._incoming.put_nowait({"type": "http.request", "body": body, "more_body": more})
+
+    def hang_up(self) -> None:
+        """Cut the connection."""
+        self._incoming.put_nowait({"type": "http.disconnect"})
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """Every line so far."""
+        text = b"".join(message.get("body", b"") for message in self.sent[1:])
+        assert text == b"" or text.endswith(b"\n"), "a line is whole"
+        return [json.loads(line) for line in text.splitlines()]
+
+    @property
+    def codes(self) -> dict[Any, Any]:
+        """The codes of refused lines by id."""
+        return {line["id"]: line["code"] for line in self.lines if "code" in line and "id" in line}
+
+    async def ended(self) -> list[dict[str, Any]]:
+        """Wait for the end of the stream; return every line."""
+        await asyncio.wait_for(self.task, LONG_S)
+        assert not self.sent[-1].get("more_body", False), "the response is whole"
+        return self.lines
+
+
+def encode(line: Any) -> bytes:
+    return json.dumps(line, ensure_ascii=False).encode() + b"\n"
+
+
+def grab(name: Any, user: str = "mei", packet_id: str = "p") -> dict[str, Any]:
+    return {"id": name, "packet_id": packet_id, "user": user}
+
+
+def share(name: Any, user: str = "mei") -> dict[str, Any]:
+    return {"id": name, "amount_fen": 100, "rank": len(user), "replayed": False}
+
+
+async def turns(count: int = 20) -> None:
+    """Let everybody go on as far as they can."""
+    for _ in range(count):
+        await asyncio.sleep(0)
