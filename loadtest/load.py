@@ -43,7 +43,7 @@ from loadtest.gather import gather
 from loadtest.scenarios.finale import AT_ONCE, BALANCE_FEN, AuditSilent, Finale, Verdict
 from loadtest.scenarios.load_profile import Profile, ProfileUnusable, load_profile, names
 from loadtest.scenarios.orders import TENANT, Orders, answers_path, read_answers, user_name, write_orders
-from loadtest.scenarios.schedule import TAP_MS_MAX
+from loadtest.scenarios.schedule import arrivals
 from loadtest.scenarios.summary import as_json, show
 from loadtest.scenarios.tally import Tally
 
@@ -111,7 +111,8 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
             )
             path = Path(secret) / "orders.json"
             write_orders(path, orders)
-            await line.during(options.scenario, _run_s(profile), _locust(path, target, profile, options))
+            run_s = run_seconds(profile)
+            await line.during(options.scenario, run_s, _locust(path, target, profile, options, run_s))
             tally = Tally(run)
             for told in read_answers(options.folder, parts):
                 tally.told(told)
@@ -143,19 +144,22 @@ async def _check_stream(target: Target) -> None:
             raise LoadFailed(f"{target.url} has no POST /v1/grabs/stream: it answers {response.status}")
 
 
-def _run_s(profile: Profile) -> float:
-    """Return how long the locust processes ask."""
-    return math.ceil(profile.load_s + TAP_MS_MAX / 1_000 + TAIL_S)
+def run_seconds(profile: Profile) -> int:
+    """Return how long the locust processes ask: to the schedule's last instant, and for some repeats."""
+    last_ms = 0
+    for arrival in arrivals(profile):
+        last_ms = arrival.due_ms
+    return math.ceil(last_ms / 1_000 + TAIL_S)
 
 
-async def _locust(orders: Path, target: Target, profile: Profile, options: Options) -> None:
+async def _locust(orders: Path, target: Target, profile: Profile, options: Options, run_s: int) -> None:
     """Run the locust processes to their end. Raises LoadFailed."""
     folder = options.folder
     clients = profile.clients
     visitors = profile.connections + clients.slow_connections + (clients.streams if clients.door == "stream" else 0)
     common = ["-f", str(LOCUST_FILE), "--orders", str(orders), "--host", target.url, "--headless"]
     leading = [
-        *("-u", str(visitors), "-r", str(visitors), "--run-time", f"{_run_s(profile):.0f}s"),
+        *("-u", str(visitors), "-r", str(visitors), "--run-time", f"{run_s}s"),
         *("--stop-timeout", f"{STOP_S:.0f}", "--exit-code-on-error", "0", "--only-summary"),
         *("--html", str(folder / "report.html"), "--csv", str(folder / options.scenario)),
     ]
@@ -169,7 +173,7 @@ async def _locust(orders: Path, target: Target, profile: Profile, options: Optio
         for part in range(options.workers):
             worker = ["--worker", "--master-host", "127.0.0.1", "--master-port", port, "--part", str(part)]
             commands[f"worker-{part}"] = [*common[:4], *worker]
-    bound_s = _run_s(profile) + STOP_S + LATE_END_S
+    bound_s = run_s + STOP_S + LATE_END_S
     async with contextlib.AsyncExitStack() as ended:
         running = {
             name: await ended.enter_async_context(_started(command, folder / f"{name}.log"))

@@ -30,9 +30,13 @@ GRABS = frozenset({GRAB, BATCH, STREAM, SLOW})
 SHED = frozenset({"overloaded", "rate_limited"})
 """Codes of a platform that has no time now."""
 
+GAVE_UP = "gave_up"
+"""No answer came within the time that the client gives it."""
+
 HALF_SENT, LEFT = "half_sent", "left"
 """What clients note who sent half a request, or did not wait for the answer: no answer came, by design."""
 
+SENDERS_PATIENCE = 5
 _TAKEN = msgspec.json.Decoder(Taken)
 _PACKET = msgspec.json.Decoder(Packet)
 _WALLET = msgspec.json.Decoder(Wallet)
@@ -107,10 +111,12 @@ def of_results(people: tuple[int, ...], results: list[BatchItem]) -> Answer:
 
 def repeat_after_ms(clients: Clients, seed: int, arrival: Arrival, answer: Answer) -> int | None:
     """Return after how long the client asks again; None: it does not."""
-    if not answer.again or arrival.attempt + 1 >= clients.attempts_max:
+    # A sender keeps at it: without his packet nobody comes, and there is no load.
+    attempts_max = clients.attempts_max * (SENDERS_PATIENCE if arrival.route == SEND else 1)
+    if not answer.again or arrival.attempt + 1 >= attempts_max:
         return None
     if not clients.polite:
         return 0
-    backoff_ms = min(BACKOFF_MS_MIN << arrival.attempt, BACKOFF_MS_MAX)
+    backoff_ms = min(BACKOFF_MS_MIN << min(arrival.attempt, 10), BACKOFF_MS_MAX)
     jitter = random.Random(f"{seed} {arrival.number} {arrival.attempt}").uniform(1.0, 1.25)
     return int(max(answer.retry_after_ms, backoff_ms) * jitter)

@@ -1,8 +1,8 @@
 """Load profile: what a scenario asks of a system, and its bounds. One file a scenario, in loadtest/profiles/.
 
 A profile is a shape (packets a second over the minutes of a night, lasting `minute_s` seconds each here), or bursts
-(many people on packets that were sent just before), or both; and how its clients behave. Rates are of packets: who comes to
-grab follows from the field's ratios (`loadtest.population`), about ten grabs a packet.
+(many people on packets that were sent just before), or both; and how its clients behave. Rates are of packets: who
+comes to grab follows from the field's ratios (`loadtest.population`), about ten grabs a packet.
 
 Durations in seconds or milliseconds as named; shares are between 0 and 1. Nothing here is read from the environment.
 """

@@ -58,6 +58,8 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     due_ms: int
     late_us: int
     """From the instant at which it was to be asked to that at which it was."""
+    waited_us: int
+    """The part of that in which it waited for a free connection."""
     took_us: int
     """From then to the answer."""
     status: int

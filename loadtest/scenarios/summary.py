@@ -27,6 +27,7 @@ def as_json(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder:
         "peak_asked": pace.peak_asked,
         "on_time_share": round(pace.on_time_share, 4),
         "late": pace.late,
+        "late_for_a_connection": pace.waiting,
         "without_packet": pace.without_packet,
         "never": pace.never,
         "late_ms_p99": round(pace.late_ms_p99, 1),
@@ -105,8 +106,9 @@ def _behind(verdict: Verdict) -> str:
     pace = verdict.pace
     return (
         f"BEHIND: asked {pace.asked_per_second:,.0f}/s, achieved {pace.achieved_per_second:,.0f}/s. {pace.late:,} "
-        f"requests began late, {pace.without_packet:,} had no packet to open, {pace.never:,} were never asked. The latencies "
-        "are those of less load than asked for; try --workers 2, more --connections, or a smaller --rate."
+        f"requests began late ({pace.waiting:,} because all connections were waiting for answers), "
+        f"{pace.without_packet:,} had no packet to open, {pace.never:,} were never asked. "
+        "The latencies are those of less load than asked for; try --workers 2, more --connections, or a smaller --rate."
     )
 
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from loadtest.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, Packet
 from loadtest.record import REFUSALS, Record
-from loadtest.scenarios.answers import GRABS, HALF_SENT, LEFT, SHED
+from loadtest.scenarios.answers import GAVE_UP, GRABS, HALF_SENT, LEFT, SHED
 from loadtest.scenarios.orders import Told, user_name
 from loadtest.scenarios.schedule import SEND, VIEW, Arrival
 
@@ -31,6 +31,8 @@ class Pace(NamedTuple):
     """Never asked, because their packet never opened."""
     never: int
     """Never asked for any other reason."""
+    waiting: int
+    """Of the late ones, those that waited most of that time for a free connection."""
     late_ms_p99: float
     lasted_s: float
     """From the first instant of the schedule to its last."""
@@ -81,11 +83,13 @@ class Tally:
         self.failures: Counter[str] = Counter()
         self.attempts = 0
         """Grabs asked for by people: a repeat of the same is none, nor is half a request."""
-        self.grab_requests = 0
+        self.gave_up = 0
+        """Requests whose client did not wait longer."""
         self.unsure_sends: dict[int, Told] = {}
         self.opened: set[int] = set()
         self._took: dict[tuple[str, str], list[float]] = {}
         self._started: dict[int, int] = {}
+        self._waited: dict[int, int] = {}
         self._begun: Counter[int] = Counter()
         self._last_ms = 0.0
 
@@ -98,9 +102,11 @@ class Tally:
         self._last_ms = max(self._last_ms, told.due_ms + (told.late_us + told.took_us) / 1_000)
         if not told.attempt:
             self._started[told.number] = told.late_us
+            self._waited[told.number] = told.waited_us
             self._begun[(told.due_ms + told.late_us // 1_000) // 1_000] += 1
         if told.code == BROKEN_CONTRACT or outcome == FAILED:
             self.failures[f"{told.route}: {told.status or ''} {told.code}".replace(":  ", ": ")] += 1
+            self.gave_up += told.code == GAVE_UP
         elif told.code and not told.items:
             self.codes[told.code] += 1
         if told.route == SEND:
@@ -126,7 +132,6 @@ class Tally:
         if packet is None:
             record.contradict(f"packet {told.packet_id} was grabbed and never told to its sender")
             return
-        self.grab_requests += 1
         if not told.attempt:
             self.attempts += len(told.items)
         for item in told.items:
@@ -180,7 +185,7 @@ class Tally:
 
     def pace(self, scheduled: Iterable[Arrival], late_ms_max: int) -> Pace:
         """Hold the schedule against what was asked."""
-        total = on_time = late = without_packet = never = last_ms = 0
+        total = on_time = late = without_packet = never = waiting = last_ms = 0
         due: Counter[int] = Counter()
         for arrival in scheduled:
             total += 1
@@ -190,13 +195,14 @@ class Tally:
             if late_us is not None:
                 on_time += late_us <= 1_000 * late_ms_max
                 late += late_us > 1_000 * late_ms_max
+                waiting += late_us > 1_000 * late_ms_max and 2 * self._waited[arrival.number] > late_us
             elif arrival.route != SEND and arrival.packet not in self.opened:
                 without_packet += 1
             else:
                 never += 1
-        lates = sorted(self._started.values())
+        late_ms_p99 = _at(sorted(self._started.values()), 0.99) / 1_000
         peaks = (max(due.values(), default=0), max(self._begun.values(), default=0))
-        return Pace(total, on_time, late, without_packet, never, _at(lates, 0.99) / 1_000, last_ms / 1_000, *peaks)
+        return Pace(total, on_time, late, without_packet, never, waiting, late_ms_p99, last_ms / 1_000, *peaks)
 
 
 def _outcome(told: Told) -> str:

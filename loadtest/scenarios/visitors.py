@@ -1,8 +1,8 @@
 """Visitors: the locust file. They ask what the desk hands out, at its instant, over HTTP; locust keeps the statistics.
 
 - Open loop: one greenlet watches the clock and lays due arrivals on a counter; a visitor (a locust user, one
-  connection) takes the next. Too few visitors, or too slow a process, and arrivals start late: the lateness is part of the latency
-  that locust reports, and `loadtest.load` judges whether the asked rate was achieved.
+  connection) takes the next. With too few of them, or too slow a process, arrivals start late: that is part of the
+  latency that locust reports, and `loadtest.load` judges whether the asked rate was achieved.
 - Every answer is written down before it is counted, also that none came.
 - A 429 has a line of its own in the statistics, a business refusal is an answer like any other; failures are answers
   that never came, 5xx and broken contracts.
@@ -21,7 +21,7 @@ from gevent.queue import Empty, SimpleQueue
 from locust import FastHttpUser, User, events, task
 
 from loadtest.client import BROKEN_CONTRACT, NO_ANSWER
-from loadtest.scenarios.answers import HALF_SENT, LEFT, SHED, Answer, failed, read_answer, repeat_after_ms
+from loadtest.scenarios.answers import GAVE_UP, HALF_SENT, LEFT, SHED, Answer, failed, read_answer, repeat_after_ms
 from loadtest.scenarios.desk import Desk
 from loadtest.scenarios.orders import Orders, Told, answers_path, read_orders, user_name
 from loadtest.scenarios.schedule import BATCH, SEND, SLOW, STREAM, VIEW, WALLET, Arrival, arrivals
@@ -53,6 +53,7 @@ class Floor:
         self.orders = orders
         self.environment = environment
         self.desk = Desk(arrivals(orders.profile, part, orders.parts))
+        self._laid_us: dict[int, int] = {}
         self._counters: dict[str, Any] = {route: SimpleQueue() for route in ("", SLOW, STREAM)}
         self._changed = Event()
         self._book = answers_path(Path(orders.folder), part).open("wb")
@@ -94,6 +95,7 @@ class Floor:
             attempt=arrival.attempt,
             due_ms=arrival.due_ms,
             late_us=began_us - 1_000 * arrival.due_ms,
+            waited_us=began_us - self._laid_us.pop(arrival.number, began_us),
             took_us=now_us - began_us,
             status=status,
             code=answer.code,
@@ -123,6 +125,7 @@ class Floor:
             self._changed.clear()
             now_ms = self.now_us() / 1_000
             for arrival in self.desk.due(now_ms):
+                self._laid_us[arrival.number] = self.now_us()
                 self._counters[arrival.route if arrival.route in (SLOW, STREAM) else ""].put(arrival)
             next_ms = self.desk.next_due_ms()
             pause_ms = LOST_MS if next_ms is None else max(next_ms - now_ms, 0)
@@ -172,8 +175,11 @@ class Visitor(FastHttpUser):  # type: ignore[misc]
                 method, path, name=NAMES.get(arrival.route, GRAB_NAME), data=body, headers=headers, catch_response=True
             ) as response:
                 status = response.status_code or 0
+                timed_out = isinstance(getattr(response, "error", None), TimeoutError)
                 retry_after = str((response.headers or {}).get("retry-after", ""))
                 answer = read_answer(arrival, user, status, response.content or b"", retry_after)
+                if timed_out and not status:
+                    answer = failed(arrival, GAVE_UP, unknown=True, again=True)
                 told = True
                 response.request_meta["response_time"] = floor.end(arrival, began_us, status, answer)
                 response.request_meta["name"] = _line_of(arrival, answer.code)

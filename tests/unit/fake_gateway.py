@@ -38,6 +38,8 @@ FAULTS = frozenset(
     }
 )
 
+LOAD_FAULTS = frozenset({"half_taken"})  # a grab whose body never comes to its end takes a share
+
 
 class _Packet:
     def __init__(self, packet_id: str, sender: str, body: dict[str, Any], now_ms: int) -> None:
@@ -70,7 +72,7 @@ class FakeGateway:
     """One platform of one tenant."""
 
     def __init__(self, *faults: str) -> None:
-        assert FAULTS.issuperset(faults), "a known lie"
+        assert (FAULTS | LOAD_FAULTS).issuperset(faults), "a known lie"
         self.faults = frozenset(faults)
         self.now_ms = START_MS
         self.wallets: dict[str, int] = {}
@@ -178,6 +180,8 @@ class FakeGateway:
         return {**packet.grab_of[user], "replayed": False}
 
     async def _grab(self, request: web.Request) -> web.Response:
+        if "half_taken" not in self.faults:
+            await request.read()
         answer = self._decide(request.match_info["id"], self._caller(request))
         if "code" in answer:
             return problem(404 if answer["code"] == "packet_not_found" else 409, answer["code"])
