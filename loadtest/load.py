@@ -49,7 +49,7 @@ from loadtest.scenarios.tally import Tally
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST_FILE = ROOT / "loadtest" / "scenarios" / "visitors.py"
-TAIL_S = 3.0
+TAIL_S = 2.0
 """After the last instant: repeats."""
 
 STOP_S = 15.0
