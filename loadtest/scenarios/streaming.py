@@ -116,7 +116,8 @@ class StreamClient:
                     self._answers(file)
                     status = 0
                 else:
-                    content = b"".join(_chunks(file)) if b"transfer-encoding" in fields else file.read()
+                    whole = b"transfer-encoding" in fields
+                    content = b"".join(_chunks(file)) if whole else file.read(int(fields.get(b"content-length", 0)))
                     problem = problem_of(status, content, fields.get(b"retry-after", ""))
                     code, again = problem.code, problem.retryable
         except (OSError, IndexError):
