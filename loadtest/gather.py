@@ -9,7 +9,10 @@ _S = TypeVar("_S")
 
 
 async def gather(work: Callable[[_S], Awaitable[_T]], items: Iterable[_S], at_once: int) -> list[_T]:
-    """Do `work` for every item, at most `at_once` at a time; results in the items' order. A failure ends all."""
+    """Do `work` for every item, at most `at_once` at a time; return the results in the items' order.
+
+    The first failure ends all and is raised as it is.
+    """
     pending = enumerate(items)
     results: dict[int, _T] = {}
 
@@ -17,7 +20,10 @@ async def gather(work: Callable[[_S], Awaitable[_T]], items: Iterable[_S], at_on
         for place, item in pending:
             results[place] = await work(item)
 
-    async with asyncio.TaskGroup() as workers:
-        for _ in range(at_once):
-            workers.create_task(worker())
+    try:
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(at_once):
+                workers.create_task(worker())
+    except BaseExceptionGroup as failures:
+        raise failures.exceptions[0] from None
     return [results[place] for place in sorted(results)]

@@ -97,6 +97,8 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
     progress = _Progress(options.folder, parts)
     async with Api(target.url, target.operator_token, connections_max=AT_ONCE) as operator:
         with Line(console, progress.words) as line, tempfile.TemporaryDirectory(prefix="hongbao-load-") as secret:
+            if isinstance(found := await operator.ready(), Problem):
+                raise LoadFailed(f"{target.url} is not ready: {found.status or 'no answer'} {found.code}")
             if profile.clients.door == "stream":
                 await _check_stream(target)
             tokens = await line.during("users", None, _create_users(operator, run, profile.users))

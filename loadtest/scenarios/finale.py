@@ -11,19 +11,22 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.client import BROKEN_CONTRACT, Api, Audit, Packet, Problem
+from loadtest.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, Api, Audit, Packet, Problem
 from loadtest.gather import gather
 from loadtest.record import PacketRecord
 from loadtest.result import Check
 from loadtest.scenarios.load_profile import Profile
 from loadtest.scenarios.orders import Orders, user_name
 from loadtest.scenarios.schedule import SEND, arrivals
-from loadtest.scenarios.tally import FAILED, Pace, Tally
+from loadtest.scenarios.tally import BY_DESIGN, FAILED, Pace, Tally
 
 BALANCE_FEN = 1_000_000_000
 AT_ONCE = 32
 DRAIN_S = 60.0
 POLL_S = 0.2
+EXPECTED = frozenset({"drained"}) | RETRYABLE_ITEM_CODES | BY_DESIGN
+"""What the load gives reason for."""
+
 FAILED_SHARE_MAX = 0.01
 PATIENT_MS = 1_000
 """That a client who waits less long gives up is no failure of the platform."""
@@ -143,6 +146,7 @@ class Finale:
             Check(f"all {len(self._people):,} wallets hold what their owners were told", self._wallets_wrong == 0),
             Check("no two answers contradict each other, none was told 'drained' early", not record.contradictions),
             Check("every answer was what the contract promises", broken == 0),
+            Check("nobody was refused but by drained packets, and for now", not set(tally.codes) - EXPECTED),
             Check("no send of unknown outcome is left", self._unknown_left == 0),
             Check("people did get shares", record.wins > 0),
         ]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from loadtest.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, Packet
-from loadtest.record import REFUSALS, Record
+from loadtest.record import Record
 from loadtest.scenarios.answers import GAVE_UP, GRABS, HALF_SENT, LEFT, SHED
 from loadtest.scenarios.orders import Told, user_name
 from loadtest.scenarios.schedule import SEND, VIEW, Arrival
@@ -89,9 +89,8 @@ class Tally:
         self.opened: set[int] = set()
         self._took: dict[tuple[str, str], list[float]] = {}
         self._started: dict[int, int] = {}
-        self._waited: dict[int, int] = {}
+        self._waited: set[int] = set()
         self._begun: Counter[int] = Counter()
-        self._last_ms = 0.0
 
     def told(self, told: Told) -> None:
         """Enter one line of the answers."""
@@ -99,10 +98,10 @@ class Tally:
         self.repeats += told.attempt > 0
         outcome = _outcome(told)
         self._took.setdefault((told.route, outcome), []).append((told.late_us + told.took_us) / 1_000)
-        self._last_ms = max(self._last_ms, told.due_ms + (told.late_us + told.took_us) / 1_000)
         if not told.attempt:
             self._started[told.number] = told.late_us
-            self._waited[told.number] = told.waited_us
+            if 2 * told.waited_us > told.late_us:
+                self._waited.add(told.number)
             self._begun[(told.due_ms + told.late_us // 1_000) // 1_000] += 1
         if told.code == BROKEN_CONTRACT or outcome == FAILED:
             self.failures[f"{told.route}: {told.status or ''} {told.code}".replace(":  ", ": ")] += 1
@@ -164,16 +163,6 @@ class Tally:
         """Requests and items that were answered 429."""
         return sum(self.codes[code] for code in SHED)
 
-    @property
-    def refused(self) -> int:
-        """Grabs that were answered with a packet's refusal."""
-        return sum(self.codes[code] for code in REFUSALS)
-
-    @property
-    def lasted_s(self) -> float:
-        """From the first instant to the last answer."""
-        return self._last_ms / 1_000
-
     def rows(self) -> list[Row]:
         """Return latencies by route and outcome."""
         rows = []
@@ -195,7 +184,7 @@ class Tally:
             if late_us is not None:
                 on_time += late_us <= 1_000 * late_ms_max
                 late += late_us > 1_000 * late_ms_max
-                waiting += late_us > 1_000 * late_ms_max and 2 * self._waited[arrival.number] > late_us
+                waiting += late_us > 1_000 * late_ms_max and arrival.number in self._waited
             elif arrival.route != SEND and arrival.packet not in self.opened:
                 without_packet += 1
             else:
