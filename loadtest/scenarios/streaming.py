@@ -2,8 +2,8 @@
 
 - A line is a grab; it carries the arrival's number, by which the answer is found, in whatever order they come.
 - At most `inflight_max` lines are unanswered; `room` waits for some to be.
-- A stream that breaks, or says nothing for `timeout_s` with lines unanswered, is over: what became of those lines is
-  unknown, so they may be repeated with the same identity on the next one.
+- A stream that drains or breaks, or says nothing for `timeout_s` with lines unanswered, is over: what became of those
+  lines is unknown, so they may be repeated with the same identity on the next one.
 
 Blocking sockets and greenlets of gevent. Durations in seconds.
 """
@@ -22,11 +22,14 @@ from loadtest.client import BROKEN_CONTRACT, NO_ANSWER, BatchItem, problem_of
 from loadtest.scenarios.answers import Answer, failed, of_results
 from loadtest.scenarios.schedule import Arrival
 
+DRAINING = "draining"
+"""What a stream says of itself, in a line without id, before it ends: another is to be opened."""
+
 _CONNECT_S = 5.0
 
 
 class _Line(msgspec.Struct):
-    id: str
+    id: str | None = None
     amount_fen: int = 0
     rank: int = 0
     replayed: bool = False
@@ -113,8 +116,8 @@ class StreamClient:
                     name, _, value = line.partition(b":")
                     fields[name.lower()] = value.strip().decode("latin-1")
                 if status == 200:
-                    self._answers(file)
-                    status = 0
+                    code = self._answers(file)
+                    status, again = 0, code in (NO_ANSWER, DRAINING)
                 else:
                     whole = b"transfer-encoding" in fields
                     content = b"".join(_chunks(file)) if whole else file.read(int(fields.get(b"content-length", 0)))
@@ -127,16 +130,21 @@ class StreamClient:
         if self._wire is wire:
             self._break(status, code, again=again)
 
-    def _answers(self, file: BinaryIO) -> None:
-        rest = b""
+    def _answers(self, file: BinaryIO) -> str:
+        """Pass answers on; return what the stream said of its own end."""
+        rest, code = b"", NO_ANSWER
         for chunk in _chunks(file):
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 said = _DECODE(line)
+                if said.id is None:
+                    code = said.code
+                    continue
                 asked = self._asked.pop(said.id)
                 item = BatchItem(said.amount_fen, said.rank, said.replayed, said.code)
                 self._tell(asked.arrival, asked.began_us, 200, of_results(asked.arrival.people, [item]))
             self._answered.set()
+        return code
 
     def _break(self, status: int, code: str, *, again: bool) -> None:
         """End the stream; nobody knows what became of its unanswered lines."""

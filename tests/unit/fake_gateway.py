@@ -43,6 +43,7 @@ LOAD_FAULTS = frozenset(
     {
         "half_taken",  # a grab whose body never comes to its end takes a share
         "stream_cut",  # every fortieth line of a stream takes effect and the stream is cut without an answer
+        "stream_drains",  # a stream ends after thirty lines, says so, and leaves the rest unanswered
     }
 )
 
@@ -216,6 +217,9 @@ class FakeGateway:
             if "stream_cut" in self.faults and self.lines % 40 == 0:
                 assert request.transport is not None
                 request.transport.abort()
+                break
+            if "stream_drains" in self.faults and self.lines % 30 == 0:
+                await response.write(b'{"code": "draining"}\n')
                 break
             told = {key: answer[key] for key in ("amount_fen", "rank", "replayed", "code") if key in answer}
             await response.write(json.dumps({"id": asked["id"], **told}).encode() + b"\n")

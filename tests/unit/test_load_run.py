@@ -65,7 +65,7 @@ async def runs(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     """Load an honest platform that loses answers through streams, from two workers, and a lying one over HTTP."""
     clients = msgspec.structs.replace(PROFILE.clients, door="stream", streams=2, stream_inflight_max=20)
     streaming = msgspec.structs.replace(PROFILE, clients=clients)
-    platform = FakeGateway("answer_lost", "overloaded", "stream_cut")
+    platform = FakeGateway("answer_lost", "overloaded", "stream_cut", "stream_drains")
     liar = FakeGateway("half_taken", "credit_lost", "books_differ")
     folders = [tmp_path_factory.mktemp(name) for name in ("honest", "lying")]
     honest, lying = await asyncio.gather(
