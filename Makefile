@@ -7,14 +7,16 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 SECONDS ?= 60
+SCENARIO ?= midnight
 
-.PHONY: demo test bench chaos simulate lint unit cluster mutants lock format clean
+.PHONY: demo test bench load chaos simulate lint unit cluster mutants lock format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo      replay the minute of 00:05 on 2016-01-01 on a system of its own (about 90 s)"
 	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (about 9 minutes)"
 	@echo "make bench     the platform beside its peers, as ratios (about 3 minutes)"
+	@echo "make load      a locust scenario on a system of its own (SCENARIO=midnight; $$(ls loadtest/profiles | sed 's/.toml//' | xargs))"
 	@echo "make chaos     kill, freeze and starve every part under load, then check every answer (about 9 minutes)"
 	@echo "make simulate  the whole platform under fresh seeds, on all cores (SECONDS=60)"
 	@echo "make unit      the tests that need no Ray (a minute)"
@@ -35,6 +37,10 @@ demo: $(READY)
 
 bench: $(READY)
 	@$(BIN)/python -m loadtest.bench.run
+
+# LOAD="--rate 60 --seconds 30 --workers 2" passes options; LOAD=--help lists them.
+load: $(READY)
+	@$(BIN)/python -m loadtest.load $(SCENARIO) $(LOAD)
 
 # CHAOS="--seed 7 --faults 20 --keep" passes options.
 chaos: $(READY)

@@ -171,7 +171,9 @@ class _Levers(msgspec.Struct):
     paused: list[PausedLever]
 
 
-class _Results(msgspec.Struct):
+class Results(msgspec.Struct):
+    """The answer to a batch."""
+
     results: list[BatchItem]
 
 
@@ -184,7 +186,7 @@ class _ProblemBody(msgspec.Struct):
 _Answer = TypeVar("_Answer")
 _PROBLEM = msgspec.json.Decoder(_ProblemBody)
 _TAKEN = msgspec.json.Decoder(Taken)
-_RESULTS = msgspec.json.Decoder(_Results)
+_RESULTS = msgspec.json.Decoder(Results)
 _PACKET = msgspec.json.Decoder(Packet)
 _WALLET = msgspec.json.Decoder(Wallet)
 _STATEMENT = msgspec.json.Decoder(Statement)
@@ -406,7 +408,7 @@ class Api:
                 return decode(answer)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 return Problem(status, BROKEN_CONTRACT, retryable=False, unknown=True)
-        return _problem_of(status, answer, answer_headers.get("Retry-After", ""))
+        return problem_of(status, answer, answer_headers.get("Retry-After", ""))
 
 
 def _headers_of(token: str) -> dict[str, str]:
@@ -416,7 +418,7 @@ def _headers_of(token: str) -> dict[str, str]:
     return headers
 
 
-def _problem_of(status: int, answer: bytes, retry_after: str) -> Problem:
+def problem_of(status: int, answer: bytes, retry_after: str) -> Problem:
     """Read a refusal. One without problem+json comes from the proxy in front: the same request again may pass."""
     try:
         body = _PROBLEM.decode(answer)

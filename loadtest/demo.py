@@ -11,13 +11,14 @@ import asyncio
 import secrets
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import NamedTuple
 
 from rich.console import Console
 
 from loadtest.client import BATCH_SIZE_MAX, Api, Audit, Packet, Problem
 from loadtest.display import Line, Rates
+from loadtest.gather import gather
 from loadtest.population import (
     ATTEMPTS_PER_OPEN,
     BALANCE_FEN,
@@ -41,9 +42,6 @@ DRAIN_S = 30.0
 POLL_S = 0.1
 LAG_POLL_S = 1.0
 ERRORS_SHARE_MAX = 0.01
-
-_T = TypeVar("_T")
-_S = TypeVar("_S")
 
 
 class DemoFailed(Exception):
@@ -131,7 +129,7 @@ class Replay:
                 raise DemoFailed(f"user {name} could not be created: {_words_of(created)}")
             return self._operator.acting(created.token)
 
-        self._people = await _gather(create, names, self._options.connections_max)
+        self._people = await gather(create, names, self._options.connections_max)
 
     async def _load(self) -> None:
         """Keep all chats busy until the time is over; then let every crowd finish what it has begun."""
@@ -225,7 +223,7 @@ class Replay:
         """A send whose answer was lost is repeated with its own key: it is told now, or proves never to have been."""
         plans_unsure, self._unsure_sends = self._unsure_sends, []
         self._record.unknown_sends = len(plans_unsure)
-        await _gather(self._send, plans_unsure, self._options.connections_max)
+        await gather(self._send, plans_unsure, self._options.connections_max)
 
     async def _pass_a_day(self) -> None:
         """Move the clock until it is known to have moved. Moving it twice after a lost answer only makes it later."""
@@ -236,7 +234,7 @@ class Replay:
             await asyncio.sleep(POLL_S)
 
     async def _end_all(self) -> None:
-        await _gather(lambda tap: self._tap(tap[0], tap[1], late=True), self._late, self._options.connections_max)
+        await gather(lambda tap: self._tap(tap[0], tap[1], late=True), self._late, self._options.connections_max)
         await self._until("the refunds", lambda report: report.remaining_fen == 0 and report.in_flight_fen == 0)
 
     async def _compare_packets(self) -> None:
@@ -249,7 +247,7 @@ class Replay:
             else:
                 self._record.compare(packet, ended)
 
-        await _gather(compare, list(self._record.packets.values()), self._options.connections_max)
+        await gather(compare, list(self._record.packets.values()), self._options.connections_max)
 
     async def _compare_wallets(self) -> int:
         """Return how many wallets differ from what their owners' own answers add up to."""
@@ -267,7 +265,7 @@ class Replay:
             self._record.contradict(f"the wallet of {user} holds {wallet}, the answers add up to {expected_fen}")
             return True
 
-        return sum(await _gather(differs, range(self._options.users), self._options.connections_max))
+        return sum(await gather(differs, range(self._options.users), self._options.connections_max))
 
     async def _audit(self) -> Audit:
         report = await self._auditor.audit()
@@ -398,21 +396,6 @@ def replay(target: Target, options: Options, console: Console) -> Outcome:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from None
-
-
-async def _gather(work: Callable[[_S], Awaitable[_T]], items: Iterable[_S], at_once: int) -> list[_T]:
-    """Do `work` for every item, at most `at_once` at a time; results in the items' order. A failure ends all."""
-    pending = enumerate(items)
-    results: dict[int, _T] = {}
-
-    async def worker() -> None:
-        for place, item in pending:
-            results[place] = await work(item)
-
-    async with asyncio.TaskGroup() as workers:
-        for _ in range(at_once):
-            workers.create_task(worker())
-    return [results[place] for place in sorted(results)]
 
 
 def _words_of(problem: Problem) -> str:

@@ -22,12 +22,13 @@ from tests.bugs import HUNT, Mutant
 from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
 from tests.bugs.levers import PAUSES
+from tests.bugs.load import LOAD
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.stream import STREAMS
 from tests.bugs.unit import UNIT
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("actors", "cluster", "configs", "tests", "pyproject.toml")
+COPIED = ("actors", "cluster", "configs", "loadtest", "tests", "pyproject.toml")
 WORKERS = 2
 TIMEOUT_S = 90
 HUNT_RUNS = 250
@@ -37,7 +38,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS]
+MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS, *LOAD]
 
 
 def check_texts() -> list[str]:

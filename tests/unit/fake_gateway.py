@@ -7,6 +7,7 @@ Amounts in fen.
 
 import asyncio
 import itertools
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -35,6 +36,14 @@ FAULTS = frozenset(
         "late_win",  # an expired packet goes on giving
         "never_settles",  # nothing reaches the wallets
         "books_differ",  # the audit itself reports a difference
+    }
+)
+
+LOAD_FAULTS = frozenset(
+    {
+        "half_taken",  # a grab whose body never comes to its end takes a share
+        "stream_cut",  # every fortieth line of a stream takes effect and the stream is cut without an answer
+        "stream_drains",  # a stream ends after thirty lines, says so, and leaves the rest unanswered
     }
 )
 
@@ -70,7 +79,7 @@ class FakeGateway:
     """One platform of one tenant."""
 
     def __init__(self, *faults: str) -> None:
-        assert FAULTS.issuperset(faults), "a known lie"
+        assert (FAULTS | LOAD_FAULTS).issuperset(faults), "a known lie"
         self.faults = frozenset(faults)
         self.now_ms = START_MS
         self.wallets: dict[str, int] = {}
@@ -80,6 +89,7 @@ class FakeGateway:
         self.paid_fen = 0
         self.settled = 0
         self.requests = 0
+        self.lines = 0
         self.first_packet = asyncio.Event()
         self.levers: dict[tuple[str, str | None], dict[str, Any]] = {}
 
@@ -91,6 +101,7 @@ class FakeGateway:
         app.router.add_post("/v1/packets", self._send)
         app.router.add_post("/v1/packets/{id}/grabs", self._grab)
         app.router.add_post("/v1/grabs/batch", self._batch)
+        app.router.add_post("/v1/grabs/stream", self._stream)
         app.router.add_get("/v1/packets/{id}", self._read)
         app.router.add_get("/v1/wallet", self._wallet)
         app.router.add_get("/v1/audit", self._audit)
@@ -182,6 +193,11 @@ class FakeGateway:
         return {**packet.grab_of[user], "replayed": False}
 
     async def _grab(self, request: web.Request) -> web.Response:
+        if "half_taken" not in self.faults:
+            try:
+                await request.read()
+            except ConnectionError:
+                return problem(400, "malformed")  # the client is gone: nobody reads it
         answer = self._decide(request.match_info["id"], self._caller(request))
         if "code" in answer:
             return problem(404 if answer["code"] == "packet_not_found" else 409, answer["code"])
@@ -192,6 +208,26 @@ class FakeGateway:
             return problem(403, "forbidden")
         grabs = (await request.json())["grabs"]
         return web.json_response({"results": [self._decide(grab["packet_id"], grab["user"]) for grab in grabs]})
+
+    async def _stream(self, request: web.Request) -> web.StreamResponse:
+        if self._caller(request) != GATEWAY_TOKEN:
+            return problem(403, "forbidden")
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        async for line in request.content:
+            asked = json.loads(line)
+            answer = self._decide(asked["packet_id"], asked["user"])
+            self.lines += 1
+            if "stream_cut" in self.faults and self.lines % 40 == 0:
+                assert request.transport is not None
+                request.transport.abort()
+                break
+            if "stream_drains" in self.faults and self.lines % 30 == 0:
+                await response.write(b'{"code": "draining"}\n')
+                break
+            told = {key: answer[key] for key in ("amount_fen", "rank", "replayed", "code") if key in answer}
+            await response.write(json.dumps({"id": asked["id"], **told}).encode() + b"\n")
+        return response
 
     async def _read(self, request: web.Request) -> web.Response:
         packet = self.packets.get(request.match_info["id"])

@@ -1,0 +1,116 @@
+"""Summary: shows a load run on one screen, and as JSON. Decides nothing."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND
+from loadtest.record import REFUSALS
+from loadtest.scenarios.finale import Verdict
+from loadtest.scenarios.load_profile import Profile
+from loadtest.scenarios.tally import Tally
+
+
+def as_json(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Path) -> dict[str, Any]:
+    """Return the run as one object."""
+    pace = verdict.pace
+    return {
+        "scenario": name,
+        "seed": profile.seed,
+        "clean": verdict.clean,
+        "scheduled": pace.scheduled,
+        "asked_per_second": round(pace.asked_per_second, 1),
+        "achieved_per_second": round(pace.achieved_per_second, 1),
+        "peak_scheduled": pace.peak,
+        "peak_asked": pace.peak_asked,
+        "on_time_share": round(pace.on_time_share, 4),
+        "late": pace.late,
+        "late_for_a_connection": pace.waiting,
+        "without_packet": pace.without_packet,
+        "never": pace.never,
+        "late_ms_p99": round(pace.late_ms_p99, 1),
+        "requests": tally.requests,
+        "repeats": tally.repeats,
+        "sent": len(tally.record.packets),
+        "opened": tally.wins,
+        "attempts": tally.attempts,
+        "refusals": dict(sorted(tally.codes.items())),
+        "failures": dict(sorted(tally.failures.items())),
+        "routes": [row._asdict() for row in tally.rows()],
+        "settled_s": round(verdict.settled_s, 2),
+        "contradictions": tally.record.sentences,
+        "checks": [check._asdict() for check in verdict.checks],
+        "folder": str(folder),
+    }
+
+
+def show(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Path, console: Console) -> None:
+    """Print the run and its verdict."""
+    console.print(_facts(profile, tally, verdict))
+    console.print(_latencies(tally))
+    for check in verdict.checks:
+        console.print("[green]holds [/green]" if check.holds else "[red]BROKEN[/red]", check.sentence, highlight=False)
+    for sentence in tally.record.sentences:
+        console.print(f"  {sentence}", style="red", markup=False, highlight=False)
+    if verdict.pace.on_time_share < profile.on_time_share_min:
+        console.print(_behind(verdict), style="yellow", highlight=False)
+    console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
+    clean = f"[green]{name}: clean, and at the asked rate.[/green]"
+    if verdict.clean and verdict.pace.on_time_share < profile.on_time_share_min:
+        clean = f"[green]{name}: clean,[/green] [yellow]behind the asked rate, as --allow-behind permits.[/yellow]"
+    console.print(clean if verdict.clean else f"[red]{name}: NOT CLEAN[/red]", highlight=False)
+
+
+def _facts(profile: Profile, tally: Tally, verdict: Verdict) -> Table:
+    pace, sent, wins = verdict.pace, len(tally.record.packets), tally.wins
+    table = Table(title=profile.title, show_header=False)
+    rows = [
+        ("asked, open loop", f"{pace.scheduled:,} requests in {pace.lasted_s:.0f} s: {pace.asked_per_second:,.0f}/s"),
+        ("achieved at their instant", f"{pace.achieved_per_second:,.0f}/s  ({100 * pace.on_time_share:.1f} %)"),
+        ("  in the busiest second", f"{pace.peak:,} asked for, {pace.peak_asked:,} begun"),
+        ("  late / no packet / never", f"{pace.late:,} / {pace.without_packet:,} / {pace.never:,}"),
+        ("  lateness p99", f"{pace.late_ms_p99:,.1f} ms"),
+        ("requests, repeats among them", f"{tally.requests:,}, {tally.repeats:,}"),
+        ("packets sent", f"{sent:,}"),
+        ("shares opened", f"{wins:,}  ({wins / max(sent, 1):.2f} a packet; that minute: {OPENS_PER_SEND})"),
+        (
+            "grabs tried",
+            f"{tally.attempts:,}  ({tally.attempts / max(wins, 1):.2f} a share; then: {ATTEMPTS_PER_OPEN})",
+        ),
+        ("refused", _counts({code: tally.codes[code] for code in tally.codes if code in REFUSALS})),
+        ("shed and other codes", _counts({code: tally.codes[code] for code in tally.codes if code not in REFUSALS})),
+        ("failures", _counts(dict(tally.failures))),
+        ("settled after", f"{verdict.settled_s:.2f} s"),
+        ("seed, people, connections", f"{profile.seed}, {profile.users:,}, {profile.connections:,}"),
+    ]
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _latencies(tally: Tally) -> Table:
+    table = Table(title="Latency in ms, from the instant at which it was to be asked")
+    table.add_column("route")
+    for column in ("requests", "p50", "p95", "p99", "max"):
+        table.add_column(column, justify="right")
+    for row in tally.rows():
+        name = row.route if row.outcome == "answered" else f"{row.route}, {row.outcome}"
+        values = (row.p50_ms, row.p95_ms, row.p99_ms, row.max_ms)
+        table.add_row(name, f"{row.requests:,}", *(f"{value:,.1f}" for value in values))
+    return table
+
+
+def _behind(verdict: Verdict) -> str:
+    pace = verdict.pace
+    return (
+        f"BEHIND: asked {pace.asked_per_second:,.0f}/s, achieved {pace.achieved_per_second:,.0f}/s. {pace.late:,} "
+        f"requests began late ({pace.waiting:,} because all connections were waiting for answers), "
+        f"{pace.without_packet:,} had no packet to open, {pace.never:,} were never asked. "
+        "The latencies are those of less load than asked for; try --workers 2, more --connections, or a smaller --rate."
+    )
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())) or "none"

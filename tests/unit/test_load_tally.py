@@ -1,0 +1,188 @@
+"""Load: what clients were told is read as it was meant, added up, and judged; a run that fell behind says so."""
+
+import msgspec
+import pytest
+
+from loadtest.client import BROKEN_CONTRACT, NO_ANSWER, BatchItem, Packet, Taken
+from loadtest.load import is_loopback
+from loadtest.scenarios.answers import Answer, of_results, read_answer, repeat_after_ms
+from loadtest.scenarios.finale import paced
+from loadtest.scenarios.load_profile import Clients, Profile
+from loadtest.scenarios.orders import Item, Told, user_name
+from loadtest.scenarios.schedule import BATCH, GRAB, SEND, VIEW, Arrival, Parcel
+from loadtest.scenarios.tally import Tally
+
+PACKET = Packet("p", "lucky", "open", 100, 2, user_name("r", 0), 0, 1, "c")
+PARCEL = Parcel("lucky", 100, 2)
+SENDING = Arrival(0, 0, SEND, 0, (0,), PARCEL)
+
+
+def tap(number: int, person: int) -> Arrival:
+    return Arrival(300, number, GRAB, 0, (person,))
+
+
+def told(arrival: Arrival, answer: Answer, status: int = 200, late_ms: float = 1.0, took_ms: float = 5.0) -> Told:
+    return Told(
+        arrival.number, arrival.route, arrival.packet, arrival.attempt, arrival.due_ms, int(1_000 * late_ms),
+        0, int(1_000 * took_ms), status, answer.code, answer.unknown, list(answer.items), answer.seen, "p",
+    )  # fmt: skip
+
+
+def tally(*lines: Told) -> Tally:
+    """Return what follows from these, after the packet was sent."""
+    found = Tally("r")
+    for line in (told(SENDING, Answer(seen=PACKET), 201), *lines):
+        found.told(line)
+    return found
+
+
+def won(person: int, rank: int, amount_fen: int) -> Answer:
+    return Answer(items=(Item(person, rank, amount_fen),))
+
+
+# Reading answers
+
+
+def problem(code: str, *, retryable: bool, retry_after_ms: int = 0) -> bytes:
+    return msgspec.json.encode({"code": code, "retryable": retryable, "retry_after_ms": retry_after_ms})
+
+
+def test_a_success_a_refusal_and_silence_are_three_things() -> None:
+    one = tap(1, 5)
+    share = msgspec.json.encode(Taken("p", "li", 2, 40, 9, False))
+    assert read_answer(one, "li", 200, share, "") == Answer(items=(Item(5, 2, 40),))
+    drained = read_answer(one, "li", 409, problem("drained", retryable=False), "")
+    assert (drained.code, drained.unknown, drained.again) == ("drained", False, ())
+    silence = read_answer(one, "li", 0, b"", "")
+    assert (silence.code, silence.unknown, silence.again) == (NO_ANSWER, True, (5,))
+    assert silence.items == (Item(5, code=NO_ANSWER, unknown=True),)
+
+
+@pytest.mark.parametrize(
+    ("arrival", "status", "content"),
+    [
+        (tap(1, 5), 200, b"{}"),
+        (tap(1, 5), 200, msgspec.json.encode(Taken("p", "somebody else", 2, 40, 9, False))),
+        (SENDING, 200, msgspec.json.encode(PACKET)),
+        (Arrival(0, 1, BATCH, 0, (5, 6)), 200, b'{"results": [{"code": "drained"}]}'),
+    ],
+)
+def test_a_success_that_breaks_the_contract_is_none(arrival: Arrival, status: int, content: bytes) -> None:
+    assert read_answer(arrival, "li", status, content, "").code == BROKEN_CONTRACT
+
+
+def test_a_polite_client_waits_as_long_as_it_is_told_and_only_so_often() -> None:
+    answer = read_answer(tap(1, 5), "li", 429, problem("overloaded", retryable=True, retry_after_ms=700), "1")
+    polite = Clients(attempts_max=2)
+    after_ms = repeat_after_ms(polite, 1, tap(1, 5), answer)
+    assert after_ms is not None
+    assert 700 <= after_ms <= 875
+    assert after_ms == repeat_after_ms(polite, 1, tap(1, 5), answer)
+    assert repeat_after_ms(polite, 1, tap(1, 5)._replace(attempt=1), answer) is None
+    assert repeat_after_ms(Clients(polite=False), 1, tap(1, 5), answer) == 0
+
+
+def test_only_those_of_a_batch_who_were_refused_for_now_ask_again() -> None:
+    results = [BatchItem(10, 1), BatchItem(code="overloaded"), BatchItem(code="drained")]
+    assert of_results((5, 6, 7), results).again == (6,)
+
+
+# Adding up
+
+
+def test_the_same_share_told_again_is_no_second_one() -> None:
+    found = tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 5), won(5, 1, 60)))
+    assert (found.wins, found.record.replays, found.record.contradictions) == (1, 1, 0)
+
+
+def test_two_different_shares_of_a_packet_for_one_user_are_found() -> None:
+    assert tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 5), won(5, 2, 40))).record.double_grabs == 1
+
+
+def test_more_than_the_packet_has_is_found() -> None:
+    assert tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 6), won(6, 2, 41))).record.over_issued == 1
+
+
+def test_drained_told_while_a_share_is_left_is_found() -> None:
+    drained = Answer("drained", items=(Item(6, code="drained"),))
+    found = tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 6), drained, 409))
+    listed = msgspec.convert([{"rank": 1, "user": user_name("r", 5), "amount_fen": 60, "at_ms": 0}], list)
+    view = {**msgspec.to_builtins(PACKET), "grabs": listed, "grabbed_count": 1, "grabbed_fen": 60}
+    ended = msgspec.convert({**view, "state": "expired", "refunded_fen": 40}, Packet)
+    found.record.compare(found.record.packets["p"], ended)
+    assert any("with shares left" in sentence for sentence in found.record.sentences)
+
+
+def test_a_view_that_shows_more_than_the_packet_has_is_found() -> None:
+    view = Arrival(400, 3, VIEW, 0, (5,))
+    assert not tally(told(view, Answer(seen=PACKET))).record.contradictions
+    bad = msgspec.structs.replace(PACKET, grabbed_count=3)
+    assert tally(told(view, Answer(seen=bad))).record.contradictions
+
+
+def test_a_429_is_counted_apart_from_answers_and_from_failures() -> None:
+    shed = Answer("overloaded", items=(Item(5, code="overloaded"),), again=(5,))
+    silence = Answer(NO_ANSWER, True, items=(Item(6, code=NO_ANSWER, unknown=True),), again=(6,))
+    found = tally(told(tap(1, 5), shed, 429), told(tap(2, 6), silence, 0))
+    assert {(row.route, row.outcome): row.requests for row in found.rows()} == {
+        (SEND, "answered"): 1,
+        (GRAB, "429"): 1,
+        (GRAB, "failed"): 1,
+    }
+    assert found.shed == 1
+    assert list(found.failures) == ["grab: no_answer"]
+    assert found.record.packets["p"].unsure == {user_name("r", 6)}
+
+
+def test_a_send_refused_after_silence_stays_unknown_until_it_is_told() -> None:
+    found = Tally("r")
+    found.told(told(SENDING, Answer(NO_ANSWER, True), 0))
+    found.told(told(SENDING._replace(attempt=1), Answer("overloaded"), 429))
+    assert list(found.unsure_sends) == [0]
+    found.told(told(SENDING._replace(attempt=2), Answer(seen=PACKET), 201))
+    assert not found.unsure_sends
+
+
+# Pacing
+
+
+def test_latency_counts_from_the_instant_at_which_it_was_to_be_asked() -> None:
+    [row] = [row for row in tally(told(tap(1, 5), won(5, 1, 60), late_ms=900, took_ms=5)).rows() if row.route == GRAB]
+    assert row.p50_ms == 905
+
+
+def test_a_run_that_could_not_keep_to_its_schedule_says_so() -> None:
+    schedule = [SENDING, *(tap(number, number) for number in range(1, 100))]
+    lines = [told(tap(n, n), won(n, 1, 60), late_ms=250 if n > 90 else 1) for n in range(1, 97)]
+    pace = tally(*lines).pace(schedule, late_ms_max=100)
+    assert (pace.scheduled, pace.on_time, pace.late, pace.never, pace.without_packet) == (100, 91, 6, 3, 0)
+    assert not paced(Profile(title="t"), pace).holds
+    assert paced(Profile(title="t", on_time_share_min=0.91), pace).holds
+
+
+def test_who_never_came_because_his_packet_never_opened_is_missing() -> None:
+    found = Tally("r")
+    found.told(told(SENDING, Answer("overloaded"), 429))
+    pace = found.pace([SENDING, tap(1, 1), tap(2, 2)], late_ms_max=100)
+    assert (pace.on_time, pace.without_packet, pace.never) == (1, 2, 0)
+    assert not paced(Profile(title="t"), pace).holds
+
+
+def test_a_repeat_does_not_make_up_for_an_arrival_that_was_never_asked() -> None:
+    repeat = told(tap(1, 1)._replace(attempt=1), won(1, 1, 60))
+    assert tally(repeat).pace([SENDING, tap(1, 1)], late_ms_max=100).never == 1
+
+
+# The target
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:80", "http://localhost:8000/", "http://[::1]:1"])
+def test_this_machine_may_be_loaded(url: str) -> None:
+    assert is_loopback(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://10.0.0.1", "http://example.org", "http://localhost.example.org", "http://0.0.0.0"]
+)
+def test_no_other_machine_is_taken_for_this_one(url: str) -> None:
+    assert not is_loopback(url)
