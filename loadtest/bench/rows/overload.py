@@ -1,0 +1,15 @@
+"""Overload rows: what the platform keeps at twice the load it can carry; measured by `loadtest.bench.overload`."""
+
+import importlib
+import importlib.util
+
+from loadtest.bench.ground import Ground
+from loadtest.bench.result import Row
+
+
+async def rows(ground: Ground) -> list[Row]:
+    """Measure them."""
+    if importlib.util.find_spec("loadtest.bench.overload") is None:
+        return []
+    found: list[Row] = await importlib.import_module("loadtest.bench.overload").overload_rows(ground)
+    return found
