@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,20 +41,25 @@ LIMITS = {
 WIDTH = 170
 
 
-async def measure(ground: "Ground", names: Sequence[str]) -> list[Row]:
-    """Run groups of rows and return all of them."""
+async def measure(ground: "Ground", names: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """Run groups of rows; return all rows, and the names of groups that failed: that costs no other group its rows."""
     from loadtest.bench.rows import group_of
 
     made: list[Row] = []
+    failed: list[str] = []
     await ground.begin()
     try:
         for name in names:
             began_s = time.monotonic()
-            made += await group_of(name)(ground)
+            try:
+                made += await group_of(name)(ground)
+            except Exception:
+                ground.say(traceback.format_exc())
+                failed.append(name)
             ground.say(f"{name}: {time.monotonic() - began_s:.0f} s")
     finally:
         await ground.end()
-    return made
+    return made, failed
 
 
 def show_rows(rows: Sequence[Row], console: Console) -> None:
@@ -106,8 +112,8 @@ def arguments_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def run(names: Sequence[str], rounds: int, say: Callable[[str], None]) -> tuple[list[Row], "Ground"]:
-    """Measure on a system of its own, whose driver this process is."""
+def run(names: Sequence[str], rounds: int, say: Callable[[str], None]) -> tuple[list[Row], list[str], "Ground"]:
+    """Measure on a system of its own, whose driver this process is; return rows, failed groups, and the ground."""
     os.environ.update(LIMITS)
     with own_system(say) as record:
         os.environ.update(bootstrap.system_environment(record))
@@ -119,7 +125,7 @@ def run(names: Sequence[str], rounds: int, say: Callable[[str], None]) -> tuple[
         try:
             settings = load(record.config, store_url=record.store_url)
             ground = Ground(record, settings, keys_at(record.data / "keys.json"), rounds, say)
-            return asyncio.run(measure(ground, names)), ground
+            return *asyncio.run(measure(ground, names)), ground
         finally:
             ray.shutdown()  # before the system ends: a driver whose Ray is gone waits a minute
 
@@ -136,7 +142,7 @@ def main() -> None:
 
     began_s = time.monotonic()
     say(f"HTTP load from {loads.client_name()}")
-    rows, ground = run(arguments.names, arguments.rounds, say)
+    rows, failed, ground = run(arguments.names, arguments.rounds, say)
     lines = cost.table(ground.costs)
     if arguments.json:
         _print_json([("row", row._asdict()) for row in rows])
@@ -153,7 +159,9 @@ def main() -> None:
         draw(ground.points, arguments.plot)
         console.print(f"plot: {arguments.plot}", highlight=False)
     console.print(f"{time.monotonic() - began_s:.0f} s in all", highlight=False)
-    all_met = all(row.met for row in rows)
+    if failed:
+        console.print(f"[bold red]failed: {', '.join(failed)}[/] (why stands above)", highlight=False)
+    all_met = not failed and all(row.met for row in rows)
     if arguments.recovery:
         sys.stdout.flush()
         command = [sys.executable, "-m", "loadtest.bench.recovery", *(["--json"] if arguments.json else [])]

@@ -75,7 +75,8 @@ class LuaHttp:
     async def check(self, answers: int, connections: int) -> None:
         """Make sure that every answer took one share and no fen is missing, then forget the packets."""
         takers = left = paid = 0
-        async with self._client.pipeline(transaction=False) as pipeline:
+        # One transaction: what was under way at the end of the load may still come.
+        async with self._client.pipeline(transaction=True) as pipeline:
             for packet_id in self._packets:
                 pipeline.llen(f"shares:{packet_id}")
                 pipeline.hvals(f"takers:{packet_id}")

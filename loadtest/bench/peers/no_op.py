@@ -1,5 +1,6 @@
 """No-op: a raw ASGI app that reads the body and answers `{}`, on Serve beside the gateway and under plain uvicorn."""
 
+import logging
 from typing import Any
 
 from cluster.config import Settings
@@ -28,6 +29,7 @@ def deploy_no_op(settings: Settings) -> None:
     """Deploy it beside the gateway, with the gateway's settings."""
     from ray import serve
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     deployment = serve.deployment(
         serve.ingress(RawNoOp())(),
         name="raw-no-op",

@@ -165,10 +165,11 @@ class Postgres:
     async def check(self, answers: int, connections: int) -> None:
         """Make sure that every answer took one share and no fen is missing."""
         connection = await asyncpg.connect(self._server.dsn)
-        takers, paid, ranks = await connection.fetchrow(
-            "SELECT count(*), coalesce(sum(amount_fen), 0), count(DISTINCT (packet, rank)) FROM grab"
+        # One statement, so one snapshot: what was under way at the end of the load may still come.
+        takers, paid, ranks, taken = await connection.fetchrow(
+            "SELECT count(*), coalesce(sum(amount_fen), 0), count(DISTINCT (packet, rank)),"
+            " (SELECT sum(taken) FROM packet) FROM grab"
         )
-        taken = await connection.fetchval("SELECT sum(taken) FROM packet")
         await connection.close()
         assert takers == ranks == taken, "every share is taken once"
         assert paid == takers * SHARE_FEN, "every taker has his share"
