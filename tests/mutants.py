@@ -19,12 +19,13 @@ from queue import Queue
 from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
+from tests.bugs.bench import FIGURES
 from tests.bugs.journals import JOURNALS
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.unit import UNIT
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED = ("actors", "cluster", "configs", "tests", "pyproject.toml")
+COPIED = ("actors", "cluster", "configs", "loadtest", "tests", "pyproject.toml")
 WORKERS = 2
 TIMEOUT_S = 90
 HUNT_RUNS = 250
@@ -34,7 +35,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *JOURNALS, *SIMULATION]
+MUTANTS = [*UNIT, *JOURNALS, *SIMULATION, *FIGURES]
 
 
 def check_texts() -> list[str]:

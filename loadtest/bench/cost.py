@@ -53,7 +53,7 @@ def line(name: str, us: PerGrab) -> Line:
     """Compute the cores; the client's are not the platform's."""
     hops_us = {hop: us.get(hop, 0.0) for hop in SERVERS}
     total_us = sum(hops_us.values())
-    cores = {rate: rate * total_us / 1e6 for rate in RATES}
+    cores = {rate: round(rate * total_us / 1e6, 1) for rate in RATES}
     return Line(name, {hop: round(found, 2) for hop, found in hops_us.items()}, round(total_us, 2), cores)
 
 
