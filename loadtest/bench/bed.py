@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from actors.ids import User
-from loadtest.bench.wire import HttpRun, drive_http, http_request
+from loadtest.bench.wire import drive_http, http_request
 
 TENANT = "wechat"
 SENDERS = 50
@@ -27,6 +27,8 @@ TENS = 10
 NO_LIMIT_S = 600.0
 SETTLE_S_MAX = 60.0
 POLL_S = 0.25
+REPEATED = frozenset({"overloaded", "shard_unavailable", "journal_unavailable"})
+REPEATED_STATUSES = frozenset({429, 503})
 _ENCODE = msgspec.json.encode
 
 
@@ -71,7 +73,7 @@ class Bed:
         users = [User(TENANT, f"sender-{self._run}-{number}") for number in range(SENDERS)]
         bodies = [{"user": user, "tenant": tenant, "balance_fen": BALANCE_FEN} for tenant, user in users]
         requests = [http_request("POST", "/sandbox/users", self._operator_token, _ENCODE(body)) for body in bodies]
-        await self._all(requests, 201)
+        await self.carry(requests, 201)
 
     def sends(self, count: int, shares: int) -> list[bytes]:
         """Make requests that send packets, each with a key of its own: repeated, they answer the same packet."""
@@ -90,7 +92,7 @@ class Bed:
 
     async def open(self, sends: list[bytes]) -> list[str]:
         """Send packets and return their ids."""
-        return [_SENT.decode(answer).packet_id for answer in (await self._all(sends, 201)).bodies]
+        return [_SENT.decode(answer).packet_id for answer in await self.carry(sends, 201)]
 
     def single_grabs(self, packet_ids: Sequence[str], shares: int, path: str = "") -> list[bytes]:
         """Make a request for every share: each by another user, the packets interleaved ten at a time.
@@ -111,26 +113,28 @@ class Bed:
 
     def batch_grabs(self, packet_ids: Sequence[str], shares: int, size: int) -> list[bytes]:
         """Make batches of `size` grabs that take every share, packet after packet."""
-        every = (
-            {"packet_id": packet_id, "user": taker_of(at, user, shares)}
-            for at, packet_id in enumerate(packet_ids)
-            for user in range(shares)
-        )
-        batches = []
-        while chunk := list(itertools.islice(every, size)):
-            body = _ENCODE({"grabs": chunk})
-            batches.append(http_request("POST", "/v1/grabs/batch", self.gateway_token, body))
-        return batches
+        return self._batches(every_grab(packet_ids, shares), size)
+
+    def _batches(self, grabs: Sequence[dict[str, str]], size: int) -> list[bytes]:
+        return [
+            http_request("POST", "/v1/grabs/batch", self.gateway_token, _ENCODE({"grabs": grabs[at : at + size]}))
+            for at in range(0, len(grabs), size)
+        ]
 
     async def drain_rest(self, packet_ids: Sequence[str], shares: int) -> int:
         """Repeat every grab and take what is left; return how many had been taken before.
 
         Raises AssertionError unless each packet has paid its total, in shares of as many ranks, to as many users.
         """
-        batches = self.batch_grabs(packet_ids, shares, DRAIN_SIZE)
-        run = await self._all(batches, 200, connections=CONNECTIONS_DRAIN)
-        wins = [win for body in run.bodies for win in _WINS.decode(body).results]
-        assert len(wins) == len(packet_ids) * shares, "everybody is answered"
+        grabs = every_grab(packet_ids, shares)
+        wins = [Win()] * len(grabs)
+        left = list(range(len(grabs)))
+        while left:
+            bodies = await self.carry(self._batches([grabs[at] for at in left], DRAIN_SIZE), 200, CONNECTIONS_DRAIN)
+            results = [win for body in bodies for win in _WINS.decode(body).results]
+            for at, win in zip(left, results, strict=True):
+                wins[at] = win
+            left = [at for at in left if wins[at].code in REPEATED]
         for at in range(0, len(wins), shares):
             packet = wins[at : at + shares]
             assert sorted(win.rank for win in packet) == list(range(1, shares + 1)), "every rank is taken once"
@@ -143,7 +147,7 @@ class Bed:
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + SETTLE_S_MAX
         while True:
-            [report] = (await self._all([http_request("GET", "/v1/audit", self._operator_token)], 200)).bodies
+            [report] = await self.carry([http_request("GET", "/v1/audit", self._operator_token)], 200)
             audit: dict[str, Any] = msgspec.json.decode(report)
             assert audit["clean"], f"the audit is not clean: {audit}"
             if audit["in_flight_fen"] == 0:
@@ -151,16 +155,31 @@ class Bed:
             assert loop.time() < deadline_s, f"settlement does not end: {audit}"
             await asyncio.sleep(POLL_S)
 
-    async def _all(self, requests: list[bytes], status: int, connections: int = CONNECTIONS_SETUP) -> HttpRun:
-        run = await drive_http(
-            self.url,
-            iter(requests),
-            connections=min(connections, len(requests)),
-            seconds=NO_LIMIT_S,
-            keep=True,
-        )
-        assert set(run.statuses) == {status}, f"set-up was answered {run.statuses}: {run.bodies[:1]!r}"
-        return run
+    async def carry(self, requests: Sequence[bytes], status: int, connections: int = CONNECTIONS_SETUP) -> list[bytes]:
+        """Send what is no load: each must be answered so, and is repeated if it was too much just now."""
+        bodies = [b""] * len(requests)
+        left = list(range(len(requests)))
+        while left:
+            pending = iter([requests[at] for at in left])
+            run = await drive_http(
+                self.url, pending, connections=min(connections, len(left)), seconds=NO_LIMIT_S, keep=True
+            )
+            assert set(run.statuses) <= {status, *REPEATED_STATUSES}, f"answered {run.statuses}: {run.bodies[:1]!r}"
+            for at, (_, body) in zip(left, run.kept, strict=True):
+                bodies[at] = body
+            left = [at for at, (found, _) in zip(left, run.kept, strict=True) if found != status]
+            if left:
+                await asyncio.sleep(POLL_S)
+        return bodies
+
+
+def every_grab(packet_ids: Sequence[str], shares: int) -> list[dict[str, str]]:
+    """List a grab for every share, packet after packet, each of another user."""
+    return [
+        {"packet_id": packet_id, "user": taker_of(at, user, shares)}
+        for at, packet_id in enumerate(packet_ids)
+        for user in range(shares)
+    ]
 
 
 def taker_of(packet: int, share: int, shares: int) -> str:

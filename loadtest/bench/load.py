@@ -59,8 +59,13 @@ class Load(NamedTuple):
     client_cpu_s: float
 
     @property
+    def accepted(self) -> int:
+        """Answers that were no refusals."""
+        return self.answers - self.refused
+
+    @property
     def per_second(self) -> float:
-        """Answers a second."""
+        """Answers a second, refusals among them."""
         return self.answers / self.seconds
 
 

@@ -10,6 +10,7 @@ import functools
 import os
 import sys
 import time
+from typing import cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -79,8 +80,7 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask for the stream and send a window of grabs."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
         head = [
             f"POST {PATH} HTTP/1.1",
             "Host: bench",
@@ -88,7 +88,7 @@ class Stream(asyncio.Protocol):
             "Content-Type: application/x-ndjson",
             "Transfer-Encoding: chunked",
         ]
-        transport.write(("\r\n".join(head) + "\r\n\r\n").encode())
+        self._transport.write(("\r\n".join(head) + "\r\n\r\n").encode())
         self._send(self._order.window)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -183,14 +183,17 @@ async def drive(order: Order) -> Report:
     """Send everything. Raises OSError if a stream is refused or cut."""
     place = urlsplit(order.url)
     loop = asyncio.get_running_loop()
-    cpu_s = time.process_time()
-    streams = [Stream(order, grabs) for grabs in order.grabs]
-    began_s = time.perf_counter()  # the lines are made before anything is sent
+    streams = [Stream(order, grabs) for grabs in order.grabs]  # the lines are made before anything is sent
+    began_s, cpu_s = time.perf_counter(), time.process_time()
     for stream in streams:
         stream.until_s = began_s + order.seconds
         await loop.create_connection(functools.partial(_same, stream), place.hostname or "127.0.0.1", place.port or 80)
-    async with asyncio.timeout(order.seconds + FAREWELL_S_MAX):
-        await asyncio.gather(*(stream.done for stream in streams))
+    try:
+        async with asyncio.timeout(order.seconds + FAREWELL_S_MAX):
+            await asyncio.gather(*(stream.done for stream in streams))
+    except TimeoutError:
+        seen = [(stream.sent, stream.answers) for stream in streams]
+        raise TimeoutError(f"the streams do not end; sent and answered: {seen}") from None
     latencies_s = sorted(latency for stream in streams for latency in stream.latencies_s)
     codes: dict[str, int] = {}
     for stream in streams:

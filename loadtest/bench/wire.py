@@ -14,12 +14,17 @@ import hiredis
 
 
 class HttpRun(NamedTuple):
-    """What a run over HTTP saw. Latencies in milliseconds, sorted."""
+    """What a run over HTTP saw. Latencies in milliseconds, sorted; `kept`: (status, body) by request."""
 
     seconds: float
     statuses: dict[int, int]
     latencies_ms: list[float]
-    bodies: list[bytes]
+    kept: list[tuple[int, bytes]]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """What was answered, in the order of the requests."""
+        return [body for _, body in self.kept]
 
     @property
     def per_second(self) -> float:
@@ -77,7 +82,7 @@ class _Connection(asyncio.Protocol):
         status = int(self._buffer[9:12])
         self._run.statuses[status] = self._run.statuses.get(status, 0) + 1
         if self._run.keep:
-            self._run.bodies.append((self._number, self._buffer[head + 4 :]))
+            self._run.kept.append((self._number, status, self._buffer[head + 4 :]))
         self._buffer = b""
         self._next()
 
@@ -118,7 +123,7 @@ class _Run:
         self.sent = 0
         self.statuses: dict[int, int] = {}
         self.latencies_ms: list[float] = []
-        self.bodies: list[tuple[int, bytes]] = []
+        self.kept: list[tuple[int, int, bytes]] = []
 
 
 async def drive_http(
@@ -132,7 +137,7 @@ async def drive_http(
 ) -> HttpRun:
     """Send requests over that many connections until they or the time run out. Raises OSError.
 
-    `keep`: return the bodies, in the order of the requests. `per_second`: an open loop, each request when it is due.
+    `keep`: return statuses and bodies by request. `per_second`: an open loop, each request when it is due.
     """
     place = urlsplit(url)
     loop = asyncio.get_running_loop()
@@ -145,8 +150,9 @@ async def drive_http(
         )
         open_.append(protocol)
     await asyncio.gather(*(connection.done for connection in open_))
-    bodies = [body for _, body in sorted(run.bodies)]
-    return HttpRun(time.perf_counter() - started_s, run.statuses, sorted(run.latencies_ms), bodies)
+    seconds_taken = time.perf_counter() - started_s
+    kept = [(status, body) for _, status, body in sorted(run.kept)]
+    return HttpRun(seconds_taken, run.statuses, sorted(run.latencies_ms), kept)
 
 
 def resp(*words: str | bytes | int) -> bytes:

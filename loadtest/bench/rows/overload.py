@@ -11,5 +11,6 @@ async def rows(ground: Ground) -> list[Row]:
     """Measure them."""
     if importlib.util.find_spec("loadtest.bench.overload") is None:
         return []
-    found: list[Row] = await importlib.import_module("loadtest.bench.overload").overload_rows(ground)
-    return found
+    overload_rows = importlib.import_module("loadtest.bench.overload").overload_rows
+    bed = ground.bed
+    return [Row(*row) for row in await overload_rows(bed.url, ground.operator_token, bed.gateway_token, ground.say)]
