@@ -6,6 +6,7 @@ Nobody supervises or settles it; what it answers is checked here.
 import asyncio
 import itertools
 from collections.abc import Iterator, Sequence
+from types import UnionType
 from typing import Any
 
 import msgspec
@@ -63,12 +64,13 @@ class OwnShard:
         """Ask its stream; return the replies."""
         return list(REPLIES.decode(await self.call(self.encode(commands)))[0])
 
-    async def ask_all(self, commands: Iterator[Any]) -> None:
-        """Ask everything, some calls at a time."""
+    async def ask_all(self, commands: Iterator[Any], wanted: type | UnionType) -> None:
+        """Ask everything, some calls at a time. Raises AssertionError at a reply that is not of the wanted type."""
 
         async def one() -> None:
             while chunk := list(itertools.islice(commands, COMMANDS_A_CALL)):
-                await self.ask(chunk)
+                for reply in await self.ask(chunk):
+                    assert isinstance(reply, wanted), f"{self.stream} answered {reply}"
 
         await asyncio.gather(*(one() for _ in range(CALLS_AT_ONCE)))
 

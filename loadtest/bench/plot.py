@@ -1,11 +1,14 @@
 """Plot: throughput and p99 latency against connections, for each system, as one picture."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.bench.ground import Point
 
-COLOURS = ("#c8102e", "#e8871e", "#7a1fa2", "#1f6fb2", "#5f6b73")
+OURS = (("#c8102e", "-"), ("#e8871e", "-"), ("#8e1b8e", "-"))
+PEERS = (("#1f6fb2", "--"), ("#5f6b73", "--"))
+"""Colour and line, in the order of the systems."""
 INCHES = (13.0, 5.6)
 
 
@@ -19,10 +22,12 @@ def draw(points: Sequence[Point], path: Path) -> None:
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=INCHES)
     systems = list(dict.fromkeys(point.system for point in points))
-    for colour, system in zip(COLOURS, systems, strict=False):
+    ours, peers = itertools.cycle(OURS), itertools.cycle(PEERS)
+    for system in systems:
+        colour, dashes = next(ours if system.startswith("hongbao") else peers)
         found = [point for point in points if point.system == system]
         connections = [point.connections for point in found]
-        style = {"marker": "o", "color": colour, "linewidth": 2, "label": system}
+        style = {"marker": "o", "color": colour, "linewidth": 2, "linestyle": dashes, "label": system}
         left.plot(connections, [point.per_second for point in found], **style)
         right.plot(connections, [point.p99_ms for point in found], **style)
     plain = FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}")
