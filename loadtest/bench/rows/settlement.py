@@ -1,8 +1,8 @@
 """Settlement rows: do wallets keep up with grabs? Lag at nine tenths of the peak, and how fast a backlog is credited.
 
-The peak is the batch door's in a closed loop of the same client over some seconds, so that settlement must run beside
-it. Then that client offers nine tenths of it in an open loop. For the backlog the settlement tasks are stopped (SIGSTOP) while grabs go
-on, then go on themselves with nothing else to do. What is under way at the stop may time out and is delivered again.
+The peak is the batch door's in a closed loop over some seconds, so that settlement must run beside it; then the same
+client offers nine tenths of it in an open loop. For the backlog the settlement tasks are stopped (SIGSTOP) while grabs
+go on, then go on themselves with nothing else to do. What is under way at the stop may time out and is delivered again.
 """
 
 import asyncio
