@@ -52,7 +52,10 @@ async def measure(ground: "Ground", names: Sequence[str]) -> tuple[list[Row], li
         for name in names:
             began_s = time.monotonic()
             try:
-                made += await group_of(name)(ground)
+                found = await group_of(name)(ground)
+                made += found
+                for row in found:  # a run that is cut short has said what it has
+                    ground.say(f"  {row.name}: {row.ours:,g} / {row.peer:,g} {row.unit} = {row.ratio:g}")
             except Exception:
                 ground.say(traceback.format_exc())
                 failed.append(name)
