@@ -15,7 +15,7 @@ SCENARIO ?= midnight
 help:
 	@echo "make demo      replay the minute of 00:05 on 2016-01-01 on a system of its own (about 90 s)"
 	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (about 9 minutes)"
-	@echo "make bench     the platform beside its peers, as ratios (about 3 minutes)"
+	@echo "make bench     the platform beside its peers, as ratios, costs and a plot (at most 15 minutes)"
 	@echo "make load      a locust scenario on a system of its own (SCENARIO=midnight; $$(ls loadtest/profiles | sed 's/.toml//' | xargs))"
 	@echo "make chaos     kill, freeze and starve every part under load, then check every answer (about 9 minutes)"
 	@echo "make simulate  the whole platform under fresh seeds, on all cores (SECONDS=60)"
@@ -35,8 +35,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY)
 	@$(BIN)/hongbao demo
 
+# BENCH="--only http --rounds 1 --json" passes options; wrk, redis-tools and postgresql (apt) make it whole.
 bench: $(READY)
-	@$(BIN)/python -m loadtest.bench.run
+	@$(BIN)/python -m loadtest.bench.run $(BENCH)
 
 # LOAD="--rate 60 --seconds 30 --workers 2" passes options; LOAD=--help lists them.
 load: $(READY)
@@ -73,7 +74,7 @@ test: lint mutants
 # Names and versions only; from pyproject.toml, in a virtual environment of its own.
 lock:
 	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --upgrade --editable '.[dev]'
+	.venv-lock/bin/python -m pip install --quiet --upgrade --editable '.[dev,bench]'
 	{ echo "# Names and versions, exact; made by \`make lock\` from pyproject.toml."; \
 	  .venv-lock/bin/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools; } > requirements.lock
 	rm -rf .venv-lock

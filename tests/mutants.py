@@ -19,6 +19,7 @@ from queue import Queue
 from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
+from tests.bugs.bench import FIGURES
 from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
 from tests.bugs.levers import PAUSES
@@ -38,7 +39,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS, *LOAD]
+MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS, *LOAD, *FIGURES]
 
 
 def check_texts() -> list[str]:

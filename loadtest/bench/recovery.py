@@ -197,7 +197,7 @@ def measure(say: Callable[[str], None], parts: Sequence[str] = PARTS, *, quick: 
     os.environ["HONGBAO_TIMING__PASSIVATE_AFTER_MS"] = "1000"
     from cluster import bootstrap
     from cluster.config import keys_at, load
-    from loadtest.bench.run import own_system
+    from loadtest.bench.system import own_system
 
     with own_system(say) as record:
         os.environ.update(bootstrap.system_environment(record))

@@ -14,12 +14,17 @@ import hiredis
 
 
 class HttpRun(NamedTuple):
-    """What a run over HTTP saw. Latencies in milliseconds, sorted."""
+    """What a run over HTTP saw. Latencies in milliseconds, sorted; `kept`: (status, body) by request."""
 
     seconds: float
     statuses: dict[int, int]
     latencies_ms: list[float]
-    bodies: list[bytes]
+    kept: list[tuple[int, bytes]]
+
+    @property
+    def bodies(self) -> list[bytes]:
+        """What was answered, in the order of the requests."""
+        return [body for _, body in self.kept]
 
     @property
     def per_second(self) -> float:
@@ -50,6 +55,7 @@ class _Connection(asyncio.Protocol):
         self._run = run
         self._buffer = b""
         self._sent_s = 0.0
+        self._number = 0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -76,39 +82,67 @@ class _Connection(asyncio.Protocol):
         status = int(self._buffer[9:12])
         self._run.statuses[status] = self._run.statuses.get(status, 0) + 1
         if self._run.keep:
-            self._run.bodies.append(self._buffer[head + 4 :])
+            self._run.kept.append((self._number, status, self._buffer[head + 4 :]))
         self._buffer = b""
         self._next()
 
     def _next(self) -> None:
-        request = next(self._requests, None) if time.perf_counter() < self._run.until_s else None
+        run = self._run
+        request = next(self._requests, None) if time.perf_counter() < run.until_s else None
         if request is None:
             if not self.done.done():
                 self.done.set_result(None)
             self._transport.close()
             return
+        self._number = run.sent
+        run.sent += 1
         self._sent_s = time.perf_counter()
         assert isinstance(self._transport, asyncio.WriteTransport)
-        self._transport.write(request)
+        if run.every_s:
+            self._pace(request, self._transport)
+        else:
+            self._transport.write(request)
+
+    def _pace(self, request: bytes, transport: asyncio.WriteTransport) -> None:
+        """Send a request when it is due, and count its latency from then: a late answer delays nobody unseen."""
+        due_s = self._run.began_s + self._number * self._run.every_s
+        late_s = self._sent_s - due_s
+        self._sent_s = due_s
+        if late_s >= 0:
+            transport.write(request)
+        else:
+            asyncio.get_running_loop().call_later(-late_s, transport.write, request)
 
 
 class _Run:
-    def __init__(self, until_s: float, keep: bool) -> None:
-        self.until_s = until_s
+    def __init__(self, began_s: float, seconds: float, keep: bool, every_s: float) -> None:
+        self.began_s = began_s
+        self.until_s = began_s + seconds
         self.keep = keep
+        self.every_s = every_s
+        self.sent = 0
         self.statuses: dict[int, int] = {}
         self.latencies_ms: list[float] = []
-        self.bodies: list[bytes] = []
+        self.kept: list[tuple[int, int, bytes]] = []
 
 
 async def drive_http(
-    url: str, requests: Iterator[bytes], *, connections: int, seconds: float, keep: bool = False
+    url: str,
+    requests: Iterator[bytes],
+    *,
+    connections: int,
+    seconds: float,
+    keep: bool = False,
+    per_second: float = 0.0,
 ) -> HttpRun:
-    """Send requests over that many connections until they or the time run out. Raises OSError."""
+    """Send requests over that many connections until they or the time run out. Raises OSError.
+
+    `keep`: return statuses and bodies by request. `per_second`: an open loop, each request when it is due.
+    """
     place = urlsplit(url)
     loop = asyncio.get_running_loop()
     started_s = time.perf_counter()
-    run = _Run(started_s + seconds, keep)
+    run = _Run(started_s, seconds, keep, 1 / per_second if per_second else 0.0)
     open_: list[_Connection] = []
     for _ in range(connections):
         _, protocol = await loop.create_connection(
@@ -116,7 +150,9 @@ async def drive_http(
         )
         open_.append(protocol)
     await asyncio.gather(*(connection.done for connection in open_))
-    return HttpRun(time.perf_counter() - started_s, run.statuses, sorted(run.latencies_ms), run.bodies)
+    seconds_taken = time.perf_counter() - started_s
+    kept = [(status, body) for _, status, body in sorted(run.kept)]
+    return HttpRun(seconds_taken, run.statuses, sorted(run.latencies_ms), kept)
 
 
 def resp(*words: str | bytes | int) -> bytes:
