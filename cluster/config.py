@@ -111,6 +111,14 @@ class Timing(_Section):
     backup_hold_ms: PositiveInt
 
 
+class Sight(_Section):
+    """How often the system looks at itself, in milliseconds."""
+
+    report_ms: PositiveInt
+    store_ms: PositiveInt
+    audit_ms: PositiveInt
+
+
 class Settings(BaseSettings):
     """One system's configuration. Frozen; pickled to every actor."""
 
@@ -128,6 +136,7 @@ class Settings(BaseSettings):
     limits: Limits
     bounds: Bounds
     timing: Timing
+    sight: Sight
 
     @field_validator("archive_url")
     @classmethod

@@ -9,6 +9,7 @@ from typing import Any
 from actors.errors import JournalUnavailable
 from actors.host import Host, HostRules, Records
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
+from actors.packet.counting import count_grabs
 from actors.packet.machine import EXPIRED, OVERLOADED, PacketMachine, PacketRules
 from actors.packet.messages import (
     Expired,
@@ -26,6 +27,7 @@ from actors.packet.messages import (
 )
 from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
+from actors.tally import Tally
 
 PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot
 
@@ -59,13 +61,17 @@ class PacketShard(Host[PacketMachine]):
         keys: KeyRing,
         rules: HostRules,
         packet_rules: PacketRules,
+        tally: Tally | None = None,
     ) -> None:
-        super().__init__(name, streams, journals, clock, rules, PacketCommand)
+        super().__init__(name, streams, journals, clock, rules, PacketCommand, tally)
         self._keys = keys
         self._packet_rules = packet_rules
 
     def _machine(self, stream: str) -> PacketMachine:
         return PacketMachine(stream, self._packet_rules, self._keys)
+
+    def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
+        count_grabs(self.tally, groups, replies)
 
     def _on_time(self, shell: Shell[PacketMachine]) -> None:
         if shell.refusing:

@@ -25,6 +25,8 @@ from cluster.gateway.hot import HotRoutes
 from cluster.gateway.problems import Problem
 from cluster.gateway.routes import operator, packets, wallet
 from cluster.gateway.service import Service
+from cluster.gateway.sight import Sight
+from cluster.logs import log_json
 from cluster.placement import SUPERVISOR, hosts, kinds
 from cluster.shards import calm_collector, create_shard, open_journals
 from cluster.store import check_store
@@ -48,6 +50,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
         calm_collector()
+        log_json("gateway")
         self.settings = settings
         self.keys = keys
         self.auth = Auth(keys, settings.bounds.token_cache_max)
@@ -57,7 +60,7 @@ class Gateway:
         self._system = ""
 
     def __serve_build_asgi_app__(self) -> Any:
-        return build_api(self, stamps=False)
+        return build_api(self, stamps=False, directory=self.directory)
 
     async def ready(self) -> str:
         """Return the system's id if money can be served. Raises Problem, within `ready_ms`.
@@ -90,8 +93,11 @@ class Gateway:
         return offset_ms
 
 
-def build_api(gateway: Any, *, stamps: bool = True) -> Any:
-    """Return the ASGI app of a replica; `stamps`: it writes X-Request-Id itself, because nothing before it does."""
+def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None = None) -> Any:
+    """Return the ASGI app of a replica; `stamps`: it writes X-Request-Id itself, because nothing before it does.
+
+    `directory`: the way to the supervisor, who hears what the replica does; None: nobody hears it.
+    """
     api = FastAPI(title="hongbao", version="1", description="Red packets: exact, durable, fair.")
     api.state.gateway = gateway
     problems.install(api)
@@ -102,7 +108,8 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
     hot = HotRoutes(api, gateway)
-    return Edge(hot, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
+    edge = Edge(hot, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
+    return Sight(edge, gateway.service.tally, directory, gateway.settings.sight.report_ms)
 
 
 def app(args: AppArgs) -> serve.Application:
