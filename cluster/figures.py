@@ -75,8 +75,12 @@ class Figures(msgspec.Struct):
 class Gatherer:
     """Takes readings in and adds them up."""
 
-    def __init__(self, born_ms: int, snapshot_events: int) -> None:
-        """`snapshot_events`: so many events behind the last snapshot make a new one due."""
+    def __init__(self, born_ms: int, snapshot_events: int, counted_before_ms: int = 0) -> None:
+        """`snapshot_events`: so many events behind the last snapshot make a new one due.
+
+        `counted_before_ms`: what processes older than that had done was counted by a supervisor before this one.
+        """
+        self._counted_before_ms = counted_before_ms
         self.audit: AuditFigures | None = None
         self.store: StoreFigures | None = None
         self._born_ms = born_ms
@@ -119,8 +123,8 @@ class Gatherer:
     def _take(self, source: str, kind: str, read: TallyFigures) -> None:
         """Add what has grown since the last reading of the same life."""
         last = self._last.get(source)
-        if last is None and read.born_ms < self._born_ms:
-            last = read  # it is older than we: an earlier supervisor has counted that
+        if last is None and read.born_ms < self._counted_before_ms:
+            last = read
         elif last is None or last.born_ms != read.born_ms:
             last = TallyFigures(read.born_ms)
         if len(self._last) < SOURCES_MAX or source in self._last:

@@ -37,9 +37,10 @@ def now_ms() -> int:
 class Pulse:
     """The loops beside the supervisor's own."""
 
-    def __init__(self, settings: Settings, ready: Callable[[], Awaitable[list[str]]]) -> None:
-        """`ready` names what is not active yet: the first audit waits for it."""
-        self.gathered = Gatherer(now_ms(), settings.timing.snapshot_events)
+    def __init__(self, settings: Settings, ready: Callable[[], Awaitable[list[str]]], *, again: bool) -> None:
+        """`ready` names what is not active yet: an audit waits for it. `again`: an earlier life has counted already."""
+        born_ms = now_ms()
+        self.gathered = Gatherer(born_ms, settings.timing.snapshot_events, born_ms if again else 0)
         self._settings = settings
         self._ready = ready
         self._directory = Directory(settings)

@@ -7,6 +7,7 @@ time, never money.
 
 import asyncio
 import logging
+import warnings
 from typing import Any
 
 import msgspec
@@ -42,7 +43,10 @@ class Supervisor:
             asyncio.get_running_loop().create_task(self._settle(names[share::tasks]), name=f"settle {share}")
             for share in range(min(tasks, len(names)))
         ]
-        self._pulse = Pulse(settings, self.ready)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray answers this by way of something that it has deprecated
+            again = ray.get_runtime_context().was_current_actor_reconstructed
+        self._pulse = Pulse(settings, self.ready, again=again)
         self._watching += self._pulse.loops
 
     async def ready(self) -> list[str]:
