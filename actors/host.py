@@ -79,6 +79,8 @@ class StreamFigures(msgspec.Struct, frozen=True):
     figures: dict[str, int] = {}
     received: dict[str, tuple[int, int, dict[int, int]]] = {}
     """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
+    work_behind: int = 0
+    """What a replay behind the newest snapshot costs: events and the transfers in them."""
 
 
 class SentTotals(msgspec.Struct, frozen=True, array_like=True):
@@ -191,7 +193,7 @@ class Host(ABC, Generic[M]):
                 return Done()
             case AdoptSnapshot():
                 shell.stage(SnapshotTaken(command.epoch, command.seq))
-                shell.snapshot_version = command.version
+                shell.snapshot_version, shell.snapshot_work = command.version, command.work
                 return Done()
         raise AssertionError(f"{type(command).__name__} is no command of {shell.stream}")
 
@@ -361,8 +363,9 @@ class Host(ABC, Generic[M]):
             shell.snapshot_version,
             machine.book.unsettled_count,
             shell.now_ms() - oldest_ms,
-            sum(sent.total_fen - sent.settled_fen for sent in machine.book.sent.values()),
-            machine.members,
+            in_flight_fen=sum(sent.total_fen - sent.settled_fen for sent in machine.book.sent.values()),
+            members=machine.members,
+            work_behind=machine.work - shell.snapshot_work,
         )
 
     def _live(self) -> list[Shell[M]]:

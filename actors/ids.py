@@ -6,6 +6,7 @@ Hashes here are CRC-32 (placement only) and HMAC-SHA256 (packet ids), never Pyth
 import base64
 import hmac
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
@@ -48,6 +49,12 @@ def packet_stream(index: int) -> str:
 def wallet_index_of(tenant: str, user: str, wallet_streams: int) -> int:
     """Return the index of the wallet stream that holds the user's money."""
     return user_hash(tenant, user) % wallet_streams
+
+
+def wallet_indexes_of(tenant: str, users: Sequence[str], wallet_streams: int) -> list[int]:
+    """Return `wallet_index_of` each of many users of one tenant, in order."""
+    start = _crc_of_tenant(tenant)
+    return [crc32(user.encode(), start) % wallet_streams for user in users]
 
 
 def user_hash(tenant: str, user: str) -> int:

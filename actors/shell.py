@@ -28,6 +28,9 @@ class Machine(Protocol):
     def version(self) -> int: ...
 
     @property
+    def work(self) -> int: ...
+
+    @property
     def stamp_ms(self) -> int: ...
 
     def apply(self, event: Event) -> None: ...
@@ -38,10 +41,12 @@ class Machine(Protocol):
 class Commit:
     """What becomes durable together, and who waits for it."""
 
-    __slots__ = ("_done", "events", "failure")
+    __slots__ = ("_done", "events", "failure", "size")
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.size = 0
+        """What the events count for; one may hold a thousand grabs."""
         self.failure: OperatingFailure | None = None
         self._done = asyncio.Event()
 
@@ -70,6 +75,7 @@ class Shell(Generic[M]):
         self.epoch = 0
         self.durable_version = 0
         self.snapshot_version = 0
+        self.snapshot_work = 0
         self.dead = False
         self._journal = journal
         self._now_ms = now_ms
@@ -84,7 +90,7 @@ class Shell(Generic[M]):
         found = await self._journal.activate(host)
         if found.snapshot is not None:
             self.machine.restore(found.snapshot.state)
-            self.snapshot_version = found.snapshot.version
+            self.snapshot_version, self.snapshot_work = found.snapshot.version, self.machine.work
             assert self.machine.version == found.snapshot.version, "a snapshot knows its version"
         for event in found.events:
             self.machine.apply(event)
@@ -100,22 +106,15 @@ class Shell(Generic[M]):
     @property
     def refusing(self) -> bool:
         """Tell whether new money must be refused: too much is staged already, or the store is full (`full`)."""
-        return self.full or len(self._open.events) >= self._events_max
+        return self.full or self._open.size >= self._events_max
 
-    def stage(self, event: Event) -> None:
-        """Apply an event that was just decided and put it on the open commit."""
+    def stage(self, event: Event, size: int = 1) -> None:
+        """Apply an event that was just decided and put it on the open commit, where it counts for `size`."""
         assert not self.dead, "a dead shell decides nothing"
         self.machine.apply(event)
         self._open.events.append(event)
+        self._open.size += size
         self._wanted.set()
-
-    def staging(self) -> list[Event]:
-        """Return the open commit's events, for a group that applies each event itself before it appends it.
-
-        Valid until the group's next `await`; the group ends with `commit`.
-        """
-        assert not self.dead, "a dead shell decides nothing"
-        return self._open.events
 
     def commit(self) -> Commit:
         """Return the commit to wait for after a step: all that was staged, and a contact with the store."""
@@ -173,5 +172,5 @@ class Shell(Generic[M]):
         """Let those who wait for the held entry, or behind it, hear now; what they staged is still to be appended."""
         held.finish(failure)
         behind, self._open = self._open, Commit()
-        self._open.events = behind.events
+        self._open.events, self._open.size = behind.events, behind.size
         behind.finish(failure)

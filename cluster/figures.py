@@ -28,7 +28,7 @@ class ShardFigures(msgspec.Struct):
     in_flight_fen: int
     lag_ms: int
     unsnapshotted_events: int
-    """Events behind the last snapshot, of the stream that has most."""
+    """Events, and transfers within them, behind the last snapshot, of the stream that has most."""
     overdue_ms: int
     """How long a stream has been waiting for a snapshot that was due."""
 
@@ -115,7 +115,7 @@ class Gatherer:
         """Take what a host reports of its streams; an empty list when it does not report."""
         self._streams[host] = reports
         for each in reports:
-            if each.version - each.snapshot_version < self._snapshot_events:
+            if each.work_behind < self._snapshot_events:
                 self._due_since_ms.pop(each.stream, None)
             else:
                 self._due_since_ms.setdefault(each.stream, now_ms)
@@ -162,6 +162,6 @@ class Gatherer:
             unsettled=sum(each.unsettled for each in reports),
             in_flight_fen=sum(each.in_flight_fen for each in reports),
             lag_ms=max((each.oldest_unsettled_ms for each in reports), default=0),
-            unsnapshotted_events=max((each.version - each.snapshot_version for each in reports), default=0),
+            unsnapshotted_events=max((each.work_behind for each in reports), default=0),
             overdue_ms=max((now_ms - since_ms for since_ms in due_ms), default=0),
         )

@@ -62,7 +62,16 @@ COUNTERS = {
         (*_TAKEN, "insufficient_funds", *_DOWN),
     ),
     "shed": Counted(
-        "shed", "priority", "Requests refused early by gateways, by business priority.", ("money", "grabs", "reads")
+        "shed",
+        "kind",
+        "Requests refused early by gateways, by kind; full: too many were under way.",
+        ("send", "grab_many", "grab", "read", "last", "stream_line", "full"),
+    ),
+    "queue_drops": Counted(
+        "queue_drops",
+        "reason",
+        "Items that left a gateway's queue without a call, and items sent again.",
+        ("refused_full", "refused_packet_full", "refused_late", "gone", "repeated"),
     ),
     "http_requests": Counted("http_requests", "status", "HTTP responses by status.", ("200", "429", "500", "503")),
     "commit_bytes": Counted("commit_bytes", "shard", "Bytes of journal entries made durable."),

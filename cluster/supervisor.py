@@ -88,9 +88,7 @@ class Supervisor:
                 continue
             self._reports[name] = reports
             self._pulse.gathered.take_streams(name, reports, now_ms())
-            tending.offer(
-                [each.stream for each in reports if each.version - each.snapshot_version >= timing.snapshot_events]
-            )
+            tending.offer([each.stream for each in reports if each.work_behind >= timing.snapshot_events])
 
     async def _settle(self, names: list[str]) -> None:
         """Keep one settlement task at work for these hosts while they have something to settle."""

@@ -65,11 +65,12 @@ async def tend(
     Raises JournalUnavailable (tend it again), JournalCorrupt: nothing is trimmed until an operator has looked.
     """
     older = await journals.load_snapshot(stream)
-    record = await fold_behind(journals, journals.codec, stream, empty_machine(stream, settings, keys), older)
+    machine = empty_machine(stream, settings, keys)
+    record = await fold_behind(journals, journals.codec, stream, machine, older)
     if record is None:
         return None
     await journals.write_snapshot(record)
-    adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version)
+    adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version, machine.work)
     [[reply]] = await streams.ask([(stream, [adopt])])
     if not isinstance(reply, Done):
         return None

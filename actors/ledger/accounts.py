@@ -16,8 +16,8 @@ Positive is what the platform owes; the faucet and the receiving end of a transi
 from typing import Any
 
 from actors.ids import wallet_stream
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
+from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
+from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
 Account = tuple[str, ...]
@@ -30,16 +30,24 @@ def postings(event: Any) -> Postings:
     Raises TypeError for an event that no book knows: our own bug.
     """
     match event:
-        case Grabbed():
-            return _move(("escrow", event.packet_id), ("sent", wallet_stream(event.to_wallet)), event.amount_fen)
-        case Expired():
-            return _move(("escrow", event.packet_id), ("sent", wallet_stream(event.to_wallet)), event.amount_fen)
-        case PayoutsReceived():
+        case GrabbedMany():
+            escrow = ("escrow", event.packet_id)
             return [
                 line
-                for payout in event.payouts
-                for line in _move(("received", event.source), ("change", payout.tenant, payout.user), payout.amount_fen)
+                for to_wallet, amount_fen in zip(event.to_wallets, event.amounts_fen, strict=True)
+                for line in _move(escrow, ("sent", wallet_stream(to_wallet)), amount_fen)
             ]
+        case Grabbed() | Expired():
+            return _move(("escrow", event.packet_id), ("sent", wallet_stream(event.to_wallet)), event.amount_fen)
+        case RunsReceived():
+            return [
+                line
+                for run in event.runs
+                for user, amount_fen in zip(run.users, run.amounts_fen, strict=True)
+                for line in _move(("received", event.source), ("change", run.tenant, user), amount_fen)
+            ]
+        case PayoutsReceived():
+            return postings(event.by_run())
         case PacketFunded():
             return _move(("change", event.tenant, event.sender), ("sent", event.packet_stream), event.total_fen)
         case Opened():

@@ -16,10 +16,19 @@ class Moving(Protocol):
     """An event that moves money to another book."""
 
     @property
-    def number(self) -> int: ...
+    def number(self) -> int:
+        """The number of its first transfer."""
+        ...
 
     @property
-    def amount_fen(self) -> int: ...
+    def transfers(self) -> int:
+        """How many transfers it is, numbered one after another."""
+        ...
+
+    @property
+    def amount_fen(self) -> int:
+        """What they move together."""
+        ...
 
 
 E = TypeVar("E", bound=Moving)
@@ -33,21 +42,27 @@ class Sent(msgspec.Struct, Generic[E]):
     settled_number: int = 0
     settled_fen: int = 0
     unsettled: dict[int, E] = {}
-    """number -> the event that moved the money, in order, without gaps, from `settled_number + 1` on."""
+    """number of the first transfer -> what moved the money, in order, without gaps, from `settled_number + 1` on."""
     boundaries: dict[int, int] = msgspec.field(default_factory=lambda: {0: 0})
     """settled number -> cumulative fen, the newest BOUNDARIES_MAX."""
 
     def add(self, event: E) -> None:
-        """Record the next transfer. The machine numbered it."""
+        """Record the next transfer, or the next ones. The machine numbered them."""
         assert event.number == self.last_number + 1, "transfers are numbered without gaps"
-        self.last_number = event.number
+        self.last_number += event.transfers
         self.total_fen += event.amount_fen
         self.unsettled[event.number] = event
 
     def settle(self, number: int) -> list[E]:
         """Forget everything up to `number`; return what that was."""
         assert self.settled_number < number <= self.last_number, "a destination acknowledges what was sent"
-        settled = [self.unsettled.pop(n) for n in range(self.settled_number + 1, number + 1)]
+        settled = []
+        following = self.settled_number + 1
+        while following <= number:
+            event = self.unsettled.pop(following)
+            following += event.transfers
+            settled.append(event)
+        assert following == number + 1, "a destination takes all transfers of a run or none"
         self.settled_fen += sum(event.amount_fen for event in settled)
         self.settled_number = number
         self.boundaries[number] = self.settled_fen
@@ -56,13 +71,17 @@ class Sent(msgspec.Struct, Generic[E]):
         return settled
 
     def total_at(self, number: int) -> int | None:
-        """Return the cumulative fen at `number`; None if that is no longer (or not yet) known here."""
+        """Return the cumulative fen at `number`; None if that is no longer (or not yet) known here, or inside a run."""
         if number > self.last_number:
             return None
-        if number >= self.settled_number:
-            pending = range(self.settled_number + 1, number + 1)
-            return self.settled_fen + sum(self.unsettled[n].amount_fen for n in pending)
-        return self.boundaries.get(number)
+        if number < self.settled_number:
+            return self.boundaries.get(number)
+        following, total_fen = self.settled_number + 1, self.settled_fen
+        while following <= number:
+            event = self.unsettled[following]
+            following += event.transfers
+            total_fen += event.amount_fen
+        return total_fen if following == number + 1 else None
 
 
 class Received(msgspec.Struct):
@@ -76,6 +95,13 @@ class Received(msgspec.Struct):
     def has(self, number: int) -> bool:
         """Tell whether the transfer of that number is already in this book."""
         return number <= self.number or number in self.ahead
+
+    def add_run(self, number: int, amounts_fen: list[int]) -> None:
+        """Record the next transfers, which nothing came ahead of."""
+        assert number == self.number + 1, "a run follows the watermark"
+        assert not self.ahead, "runs come in order"
+        self.number += len(amounts_fen)
+        self.total_fen += sum(amounts_fen)
 
     def add(self, number: int, amount_fen: int) -> None:
         """Record a transfer and move the watermark over everything that is now without a gap."""
@@ -113,14 +139,25 @@ class Book(msgspec.Struct, Generic[E]):
     @property
     def unsettled_count(self) -> int:
         """Transfers that no destination has acknowledged yet."""
-        return sum(len(sent.unsettled) for sent in self.sent.values())
+        return sum(sent.last_number - sent.settled_number for sent in self.sent.values())
 
-    def receive(self, source: str, number: int, amount_fen: int) -> None:
-        """Apply: money came from `source`."""
+    @property
+    def transfers(self) -> int:
+        """Transfers that ever left this book or came into it."""
+        return sum(sent.last_number for sent in self.sent.values()) + sum(
+            received.number + len(received.ahead) for received in self.received.values()
+        )
+
+    def source(self, source: str) -> Received:
+        """Return the record of what comes from `source`; it stays the same object."""
         received = self.received.get(source)
         if received is None:
             received = self.received[source] = Received()
-        received.add(number, amount_fen)
+        return received
+
+    def receive(self, source: str, number: int, amount_fen: int) -> None:
+        """Apply: money came from `source`."""
+        self.source(source).add(number, amount_fen)
 
     def watermark(self, source: str) -> Received:
         """Return what came from `source` (an empty record if nothing did)."""

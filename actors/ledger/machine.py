@@ -42,6 +42,11 @@ class BookMachine(Generic[S, E]):
         return self._state.version
 
     @property
+    def work(self) -> int:
+        """What a replay of the whole stream costs: events, and the transfers in them (an event may hold a thousand)."""
+        return self._state.version + self._state.book.transfers
+
+    @property
     def book(self) -> Book[E]:
         """Both ends of this stream's transfers."""
         return self._state.book

@@ -62,6 +62,11 @@ class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_fun
         """The amount that moves: the packet's total."""
         return self.total_fen
 
+    @property
+    def transfers(self) -> int:
+        """A funding is one transfer."""
+        return 1
+
     def compact(self) -> "PacketFunded":
         """Return the same funding, its repeating texts shared with all others: a sixth of a live packet's memory."""
         return msgspec.structs.replace(
@@ -74,8 +79,42 @@ class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_fun
         )
 
 
+class PayoutRun(msgspec.Struct, frozen=True, array_like=True, tag="payout_run"):
+    """Transfers of one packet from its book to one wallet stream, numbered one after another from `number` on.
+
+    `share`: takers' shares; `refund`: what is left goes back to the sender; `returned`: so does a second funding, which
+    is no part of the packet. Row i is transfer `number + i`, of `amounts_fen[i]` to `users[i]`.
+    """
+
+    number: int
+    kind: Literal["share", "refund", "returned"]
+    tenant: str
+    packet_id: str
+    users: list[str]
+    amounts_fen: list[int]
+    at_ms: int
+
+    @property
+    def transfers(self) -> int:
+        """How many transfers these are."""
+        return len(self.users)
+
+    @property
+    def amount_fen(self) -> int:
+        """What they move together."""
+        return sum(self.amounts_fen)
+
+
+class RunsReceived(msgspec.Struct, frozen=True, array_like=True, tag="runs_received"):
+    """The wallet stream took the next transfers of one packet stream: `transit -> change`, watermark included."""
+
+    source: str
+    runs: list[PayoutRun]
+    at_ms: int
+
+
 class Payout(msgspec.Struct, frozen=True, array_like=True):
-    """A transfer from a packet's book to a wallet's: a taker's share, or money that goes back to the sender."""
+    """A single transfer as journals held it before `PayoutRun`: a share, or money that goes back to the sender."""
 
     number: int
     kind: Literal["share", "refund"]
@@ -86,11 +125,16 @@ class Payout(msgspec.Struct, frozen=True, array_like=True):
 
 
 class PayoutsReceived(msgspec.Struct, frozen=True, array_like=True, tag="payouts_received"):
-    """The wallet stream took the next transfers of one packet stream: `transit -> change`, watermark included."""
+    """`RunsReceived` as journals held it before: a `Payout` for each transfer. Read, never written any more."""
 
     source: str
     payouts: list[Payout]
     at_ms: int
+
+    def by_run(self) -> RunsReceived:
+        """Return the same in runs of one transfer each."""
+        runs = [PayoutRun(p.number, p.kind, p.tenant, p.packet_id, [p.user], [p.amount_fen], 0) for p in self.payouts]
+        return RunsReceived(self.source, runs, self.at_ms)
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True, tag="settled"):
@@ -118,7 +162,7 @@ class Receive(msgspec.Struct, frozen=True, array_like=True, tag="receive"):
     before_number: int
     before_fen: int
     fundings: list[PacketFunded] = []
-    payouts: list[Payout] = []
+    runs: list[PayoutRun] = []
 
 
 class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):
@@ -141,6 +185,8 @@ class AdoptSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="adopt_sna
     epoch: int
     seq: int
     version: int
+    work: int
+    """What a replay up to there costs: see `actors.ledger.machine`."""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):

@@ -13,21 +13,20 @@ Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stampe
 from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from heapq import heapify, heappop, heappush
 from itertools import islice
 from struct import iter_unpack
 from typing import Any
 
 import msgspec
 
-from actors.ids import user_hash, wallet_index_of, wallet_stream
-from actors.ledger.book import Sent
+from actors.ids import user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.ledger.machine import BookMachine
-from actors.ledger.transfer import Outgoing, PacketFunded, Payout, Receive, Refusal, Refused, Settled, SnapshotTaken
+from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Receive, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.fairness import seed_of
 from actors.packet.messages import (
     Expired,
     Grabbed,
+    GrabbedMany,
     GrabLine,
     Opened,
     OpeningReturned,
@@ -36,14 +35,19 @@ from actors.packet.messages import (
     PacketState,
     PacketView,
     Passivated,
+    Shares,
+    Takings,
     Won,
 )
 from actors.packet.split import split
-from actors.packet.state import GRAB, Leaving, Packet, State, decode_record
+from actors.packet.state import GRAB, Packet, State, back_to_sender, decode_record, decode_state
+from actors.packet.timer import Timer
 from actors.ports import KeyRing
 
-_EXPIRIES_SLACK = 1_024
+_TIMER_SLACK = 1_024
 """Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
+
+_SHARE_BYTES = array("I").itemsize
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 DRAINED = Refused(Refusal.DRAINED)
@@ -62,53 +66,87 @@ class PacketRules(msgspec.Struct, frozen=True):
     passivate_batch_max: int
 
 
-class PacketMachine(BookMachine[State, Leaving]):
+class PacketMachine(BookMachine[State, PayoutRun]):
     """The packets of one stream."""
 
     def __init__(self, stream: str, rules: PacketRules, keys: KeyRing) -> None:
         super().__init__(stream, State())
         self._rules = rules
         self._keys = keys
-        self._shares: dict[str, Sequence[int]] = {}
-        self._expiries: list[tuple[int, str]] = []
+        self._timer = Timer()
         self._quiet: deque[str] = deque()
         self._recalled: Mapping[str, Packet] = {}
         self._adopt(self._state)
 
     # Decide: reads only.
 
-    def decide_grab(self, packet_id: str, tenant: str, user: str, now_ms: int) -> Grabbed | Expired | Won | Refused:
-        """Answer one grab. The first rule that matches wins, so their order is the contract.
+    def decide_grabs(
+        self, packet_id: str, tenant: str, users: list[str], now_ms: int, barred: Refused | None = None
+    ) -> tuple[GrabbedMany | Expired | None, Shares | Takings | Refused]:
+        """Answer the grabs of one packet, one after another; return what happens by it, and the replies.
 
-        `Expired` is the answer of the first grab past the end: it ends the packet, and the grab is refused.
+        `barred`: why no fresh share may be taken now. The first rule that matches a user wins, so their order is the
+        contract: who has won hears it again, also after the end (a client may learn late that it had won); the end;
+        the bar; the next share. `Expired` happens when the first grab past the end meets it, and refuses that grab.
         """
-        packet = self._state.packets.get(packet_id)
-        if packet is None:
-            packet = self._recalled.get(packet_id)
-        if packet is None or packet.funding.tenant != tenant:
-            return NOT_FOUND
-        rank = packet.rank_of.get(user)
-        if rank is not None:
-            return packet.won(rank, replayed=True)  # also after the end: a client may learn late that it had won
-        if packet.ended != "open":
-            return EXPIRED if packet.ended == "expired" else DRAINED
-        funding = packet.funding
-        if now_ms >= funding.expires_at_ms:
-            return self._expired(packet, now_ms)
-        # From here the grab must succeed.
-        shares = self._shares.get(packet_id)
-        if shares is None:
-            shares = self._split(funding)
-        rank = len(packet.rank_of) + 1
-        to_wallet = wallet_index_of(tenant, user, self._rules.wallet_streams)
-        number = self._sent[to_wallet].last_number + 1
-        seed = self._seed(funding) if rank == funding.count else b""
-        return Grabbed(packet_id, user, rank, shares[rank - 1], now_ms, to_wallet, number, seed)
+        packet = self._find(packet_id)
+        if packet is None or packet.tenant != tenant:
+            return None, NOT_FOUND
+        rank_of = packet.rank_of
+        over = now_ms >= packet.expires_at_ms
+        if packet.ended != "open" or over or barred is not None:
+            ends = packet.ended == "open" and over and not rank_of.keys() >= set(users)
+            refusal = DRAINED if packet.ended == "drained" else EXPIRED if packet.ended == "expired" or over else barred
+            assert refusal is not None, "something keeps fresh grabs out"
+            replies = refusal if rank_of.keys().isdisjoint(users) else self._replies(packet, users, {}, refusal, now_ms)
+            return self._expired(packet, now_ms) if ends else None, replies
+        # From here the grabs of fresh users must succeed while shares are left.
+        first = len(rank_of) + 1
+        if len(users) < packet.count + 2 - first and rank_of.keys().isdisjoint(users) and _are_distinct(users):
+            event = self._taken(packet, packet_id, users, now_ms)
+            return event, Shares(first, event.amounts_fen, now_ms)
+        fresh = [user for user in dict.fromkeys(users) if user not in rank_of][: packet.count + 1 - first]
+        if not fresh:
+            return None, self._replies(packet, users, {}, DRAINED, now_ms)
+        event = self._taken(packet, packet_id, fresh, now_ms)
+        won = {
+            user: Won(rank, amount_fen, now_ms, False)
+            for rank, (user, amount_fen) in enumerate(zip(fresh, event.amounts_fen, strict=True), first)
+        }
+        return event, self._replies(packet, users, won, DRAINED, now_ms)
+
+    def _replies(self, packet: Packet, users: list[str], won: dict[str, Won], refusal: Refused, now_ms: int) -> Takings:
+        """Answer each user: who won before, who wins now (and again, if he is named twice), who does not."""
+        replies: list[Won | Refused] = []
+        for user in users:
+            rank = packet.rank_of.get(user)
+            if rank is not None:
+                replies.append(packet.won(rank, replayed=True))
+                continue
+            share = won.get(user)
+            replies.append(refusal if share is None else share)
+            if share is not None and not share.replayed:
+                won[user] = Won(share.rank, share.amount_fen, now_ms, True)
+        return Takings(replies)
+
+    def _taken(self, packet: Packet, packet_id: str, users: list[str], now_ms: int) -> GrabbedMany:
+        """Give the next shares to these users, as many of them as there are."""
+        if not packet.shares:
+            packet.shares = self._split(packet.terms)
+        first = len(packet.rank_of) + 1
+        last = first + len(users) - 1
+        amounts = array("I")
+        amounts.frombytes(packet.shares[_SHARE_BYTES * (first - 1) : _SHARE_BYTES * last])
+        to_wallets = wallet_indexes_of(packet.tenant, users, self._rules.wallet_streams)
+        sent = self._sent
+        numbers = {index: sent[index].last_number + 1 for index in set(to_wallets)}
+        seed = self._seed(packet.terms) if last == packet.count else b""
+        return GrabbedMany(packet_id, packet.tenant, first, users, amounts.tolist(), now_ms, to_wallets, numbers, seed)
 
     def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
         """End the packet if its time is over; None if it is not, or has ended already, or does not exist."""
         packet = self._state.packets.get(packet_id)
-        if packet is None or packet.ended != "open" or now_ms < packet.funding.expires_at_ms:
+        if packet is None or packet.ended != "open" or now_ms < packet.expires_at_ms:
             return None
         return self._expired(packet, now_ms)
 
@@ -118,9 +156,9 @@ class PacketMachine(BookMachine[State, Leaving]):
         received = self._state.book.watermark(source)
         packet = self._find(funding.packet_id)
         if received.has(funding.number):
-            if packet is None or packet.funding != funding:
+            if packet is None or packet.terms != funding:
                 return Refused(Refusal.IDEMPOTENCY_KEY_REUSED)  # it was the second of its id, and went back
-            return OpenNow(packet.funding, packet.ended)
+            return OpenNow(funding, packet.ended)
         if funding.number != received.number + 1 and len(received.ahead) >= self._rules.opened_ahead_max:
             return OVERLOADED  # nothing is lost: settlement delivers it in order
         if packet is not None:
@@ -130,26 +168,23 @@ class PacketMachine(BookMachine[State, Leaving]):
 
     def due(self, now_ms: int, limit: int) -> list[str]:
         """Take at most `limit` packets whose time may be over off the timer; expire them in the same step."""
-        names: list[str] = []
-        while self._expiries and self._expiries[0][0] <= now_ms and len(names) < limit:
-            names.append(heappop(self._expiries)[1])
-        return names
+        return self._timer.due(now_ms, limit)
 
     def view(self, packet_id: str, tenant: str) -> PacketView | Refused:
         """Return a packet with its list in order of rank."""
         packet = self._find(packet_id)
-        if packet is None or packet.funding.tenant != tenant:
+        if packet is None or packet.tenant != tenant:
             return NOT_FOUND
         lines = [
             GrabLine(user, amount_fen, at_ms)
             for user, (amount_fen, at_ms) in zip(packet.rank_of, iter_unpack(GRAB.format, packet.grabs), strict=True)
         ]
-        return PacketView(packet.funding, packet.ended, packet.grabbed_fen, packet.refunded_fen, packet.seed, lines)
+        return PacketView(packet.terms, packet.ended, packet.grabbed_fen, packet.refunded_fen, packet.seed, lines)
 
     def end(self, packet_id: str, tenant: str) -> PacketEnd | Refused:
         """Tell how a packet ended and who may have won; one that has not ended is not to be found: O(winners)."""
         packet = self._find(packet_id)
-        if packet is None or packet.funding.tenant != tenant or packet.ended == "open":
+        if packet is None or packet.tenant != tenant or packet.ended == "open":
             return NOT_FOUND
         hashes = array("I", sorted(user_hash(tenant, user) for user in packet.rank_of))
         return PacketEnd(packet.ended, hashes.tobytes())
@@ -209,10 +244,12 @@ class PacketMachine(BookMachine[State, Leaving]):
         for destination, sent in self._state.book.sent.items():
             if not sent.unsettled:
                 continue
-            first = sent.settled_number + 1
-            last = min(sent.last_number, sent.settled_number + self._rules.settle_batch_max)
-            payouts = [self._payout(sent.unsettled[n]) for n in range(first, last + 1)]
-            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], payouts)
+            runs: list[PayoutRun] = []
+            last = sent.settled_number
+            while last < sent.last_number and last - sent.settled_number < self._rules.settle_batch_max:
+                runs.append(run := sent.unsettled[last + 1])
+                last += run.transfers
+            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], runs)
             batches.append(Outgoing(self.stream, destination, receive))
         return batches
 
@@ -220,7 +257,7 @@ class PacketMachine(BookMachine[State, Leaving]):
         """Return the sums an audit adds up, all in fen, read from every packet: O(packets)."""
         packets, passed = self._state.packets.values(), self._state.passed
         figures = {
-            "funded_fen": passed.funded_fen + sum(p.funding.total_fen for p in packets),
+            "funded_fen": passed.funded_fen + sum(p.total_fen for p in packets),
             "paid_fen": passed.paid_fen + sum(p.grabbed_fen for p in packets),
             "refunded_fen": passed.refunded_fen + sum(p.refunded_fen for p in packets),
             "remaining_fen": sum(p.remaining_fen for p in packets),
@@ -239,52 +276,48 @@ class PacketMachine(BookMachine[State, Leaving]):
 
     def apply(self, event: Any) -> None:
         """Take an event into the state. Live and replay go through here."""
-        if type(event) is Grabbed:
-            self.apply_grabbed(event)
-            return
         state = self._state
         state.version += 1
         match event:
+            case GrabbedMany():
+                self._apply_grabs(event)
             case Opened():
                 self._apply_opened(event)
             case Expired():
                 self._apply_expired(event)
             case OpeningReturned():
-                state.book.receive(event.source, event.funding.number, event.funding.total_fen)
-                self._sent[event.to_wallet].add(event)
+                funding = event.funding
+                state.book.receive(event.source, funding.number, funding.total_fen)
+                back = back_to_sender("returned", event.number, funding, funding.total_fen, funding.at_ms)
+                self._sent[event.to_wallet].add(back)
             case Settled():
                 self._apply_settled(event)
             case Passivated():
                 self._apply_passivated(event)
+            case Grabbed():
+                self._apply_grabs(event.by_many(state.packets[event.packet_id].tenant))
             case SnapshotTaken():
                 pass
             case _:
                 raise AssertionError(f"{type(event).__name__} is no event of a packet stream")
 
-    def apply_grabbed(self, event: Grabbed) -> None:
-        """Take a grab into the state: the branch of `apply` that carries the peak."""
-        state = self._state
-        state.version += 1
-        packet = state.packets[event.packet_id]
-        rank = event.rank
-        assert rank == len(packet.rank_of) + 1, "shares leave in order, each once"
-        packet.rank_of[event.user] = rank
-        packet.grabs.extend(GRAB.pack(event.amount_fen, event.at_ms))
-        packet.grabbed_fen += event.amount_fen
-        packet.unsettled += 1
-        self._sent[event.to_wallet].add(event)
-        if event.at_ms > state.stamp_ms:
-            state.stamp_ms = event.at_ms
-        if rank == packet.funding.count:
+    def _apply_grabs(self, event: GrabbedMany) -> None:
+        packet = self._state.packets[event.packet_id]
+        packet.add(event.first_rank, event.users, event.amounts_fen, event.at_ms)
+        for to_wallet, run in event.runs().items():
+            self._sent[to_wallet].add(run)
+        if event.at_ms > self._state.stamp_ms:
+            self._state.stamp_ms = event.at_ms
+        if len(packet.rank_of) == packet.count:
             assert packet.remaining_fen == 0, "the last share empties the escrow"
             self._end(packet, "drained", event.seed)
 
     def _apply_opened(self, event: Opened) -> None:
-        funding = event.funding.compact()
+        funding = event.funding
         assert funding.packet_id not in self._state.packets, "a packet opens once"
         self._state.packets[funding.packet_id] = Packet(funding)
         self._state.book.receive(event.source, funding.number, funding.total_fen)
-        heappush(self._expiries, (funding.expires_at_ms, funding.packet_id))
+        self._timer.put(funding.expires_at_ms, funding.packet_id)
 
     def _apply_expired(self, event: Expired) -> None:
         packet = self._state.packets[event.packet_id]
@@ -292,18 +325,19 @@ class PacketMachine(BookMachine[State, Leaving]):
         packet.refunded_fen = event.amount_fen
         packet.unsettled += 1
         self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
-        self._sent[event.to_wallet].add(event)
+        back = back_to_sender("refund", event.number, packet.terms, event.amount_fen, event.at_ms)
+        self._sent[event.to_wallet].add(back)
         self._end(packet, "expired", event.seed)
 
     def _apply_settled(self, event: Settled) -> None:
         packets = self._state.packets
-        for settled in self._state.book.settle(event.destination, event.number):
-            if isinstance(settled, OpeningReturned):
+        for run in self._state.book.settle(event.destination, event.number):
+            if run.kind == "returned":
                 continue  # the second funding of a packet is no part of it
-            packet = packets[settled.packet_id]
-            packet.unsettled -= 1
+            packet = packets[run.packet_id]
+            packet.unsettled -= run.transfers
             if packet.is_quiet:
-                self._quiet.append(settled.packet_id)
+                self._quiet.append(run.packet_id)
 
     def _apply_passivated(self, event: Passivated) -> None:
         state, passed = self._state, self._state.passed
@@ -311,46 +345,43 @@ class PacketMachine(BookMachine[State, Leaving]):
             packet = state.packets.pop(packet_id)
             assert packet.is_quiet, "only what can never change leaves memory"
             passed.packets += 1
-            passed.funded_fen += packet.funding.total_fen
+            passed.funded_fen += packet.total_fen
             passed.paid_fen += packet.grabbed_fen
             passed.refunded_fen += packet.refunded_fen
         while self._quiet and self._quiet[0] not in state.packets:
             self._quiet.popleft()
-        if len(self._expiries) > 2 * len(state.packets) + _EXPIRIES_SLACK:
-            self._expiries = self._open_expiries()
+        if self._timer.entries > 2 * len(state.packets) + _TIMER_SLACK:
+            self._timer = self._timer_of_open()
 
     def _end(self, packet: Packet, ended: PacketState, seed: bytes) -> None:
         packet.ended = ended
         packet.ended_version = self._state.version
         packet.seed = seed
-        self._shares.pop(packet.funding.packet_id, None)
+        packet.shares = b""
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
-        self._adopt(msgspec.msgpack.decode(state, type=State))
+        self._adopt(decode_state(state))
 
     # Derived.
 
     def _adopt(self, state: State) -> None:
         self._state = state
-        self._shares = {}
-        self._expiries = self._open_expiries()
+        self._timer = self._timer_of_open()
         self._quiet = deque(packet_id for packet_id, packet in state.packets.items() if packet.is_quiet)
         wallets = (wallet_stream(index) for index in range(self._rules.wallet_streams))
-        self._sent: list[Sent[Leaving]] = [state.book.to(wallet) for wallet in wallets]
+        self._sent = [state.book.to(wallet) for wallet in wallets]
 
-    def _open_expiries(self) -> list[tuple[int, str]]:
-        """Return the timer: a heap of the open packets by the end of their time."""
+    def _timer_of_open(self) -> Timer:
+        """Return a timer of the open packets."""
         packets = self._state.packets.items()
-        expiries = [(p.funding.expires_at_ms, packet_id) for packet_id, p in packets if p.ended == "open"]
-        heapify(expiries)
-        return expiries
+        return Timer((packet.expires_at_ms, packet_id) for packet_id, packet in packets if packet.ended == "open")
 
     def _find(self, packet_id: str) -> Packet | None:
         return self._state.packets.get(packet_id) or self._recalled.get(packet_id)
 
     def _expired(self, packet: Packet, now_ms: int) -> Expired:
-        funding = packet.funding
+        funding = packet.terms
         to_wallet, number = self._way_back(funding)
         return Expired(funding.packet_id, packet.remaining_fen, now_ms, to_wallet, number, self._seed(funding))
 
@@ -362,8 +393,8 @@ class PacketMachine(BookMachine[State, Leaving]):
     def _seed(self, funding: PacketFunded) -> bytes:
         return seed_of(self._keys.key(funding.key_id), funding.packet_id)
 
-    def _split(self, funding: PacketFunded) -> Sequence[int]:
-        """Make the shares of a packet and keep them until it ends (a cache: replay never needs them)."""
+    def _split(self, funding: PacketFunded) -> bytes:
+        """Return the shares of a packet, as `Packet.shares` keeps them."""
         shares = split(
             funding.algorithm,
             self._seed(funding),
@@ -372,12 +403,8 @@ class PacketMachine(BookMachine[State, Leaving]):
             funding.share_fen_min,
             funding.share_fen_max,
         )
-        self._shares[funding.packet_id] = kept = array("I", shares)
-        return kept
+        return array("I", shares).tobytes()
 
-    def _payout(self, event: Leaving) -> Payout:
-        if type(event) is Grabbed:
-            tenant = self._state.packets[event.packet_id].funding.tenant
-            return Payout(event.number, "share", tenant, event.user, event.amount_fen, event.packet_id)
-        funding = event.funding if isinstance(event, OpeningReturned) else self._state.packets[event.packet_id].funding
-        return Payout(event.number, "refund", funding.tenant, funding.sender, event.amount_fen, funding.packet_id)
+
+def _are_distinct(users: list[str]) -> bool:
+    return len(users) == 1 or len(set(users)) == len(users)

@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded, Refused
+from actors.ledger.transfer import PacketFunded, PayoutRun, Refused
 
 PacketState = Literal["open", "drained", "expired"]
 
@@ -71,8 +71,41 @@ class OpeningReturned(msgspec.Struct, frozen=True, array_like=True, tag="opening
         return self.funding.total_fen
 
 
+class GrabbedMany(msgspec.Struct, frozen=True, array_like=True, tag="grabbed_many"):
+    """Users took the next shares of one packet: `escrow -> transit` to their wallets. The last one publishes the seed.
+
+    Row i is rank `first_rank + i`, taken by `users[i]`: `amounts_fen[i]` to wallet stream `to_wallets[i]`. `numbers`
+    holds, for each of these streams, the number of the first transfer to it here; the others to it follow that one.
+    """
+
+    packet_id: str
+    tenant: str
+    first_rank: int
+    users: list[str]
+    amounts_fen: list[int]
+    at_ms: int
+    to_wallets: list[int]
+    numbers: dict[int, int]
+    seed: bytes = b""
+
+    def runs(self) -> dict[int, PayoutRun]:
+        """Return the transfers, by wallet stream."""
+        if len(self.users) == 1:
+            [(to_wallet, number)] = self.numbers.items()
+            return {to_wallet: self._run(number, self.users, self.amounts_fen)}
+        rows: dict[int, tuple[list[str], list[int]]] = {to_wallet: ([], []) for to_wallet in self.numbers}
+        for to_wallet, user, amount_fen in zip(self.to_wallets, self.users, self.amounts_fen, strict=True):
+            users, amounts_fen = rows[to_wallet]
+            users.append(user)
+            amounts_fen.append(amount_fen)
+        return {to_wallet: self._run(self.numbers[to_wallet], *columns) for to_wallet, columns in rows.items()}
+
+    def _run(self, number: int, users: list[str], amounts_fen: list[int]) -> PayoutRun:
+        return PayoutRun(number, "share", self.tenant, self.packet_id, users, amounts_fen, self.at_ms)
+
+
 class Grabbed(msgspec.Struct, frozen=True, array_like=True, tag="grabbed", gc=False):
-    """A user took the next share: `escrow -> transit` to his wallet's stream. The last one publishes the seed."""
+    """`GrabbedMany` of one user, as journals held it before. Read, never written any more."""
 
     packet_id: str
     user: str
@@ -82,6 +115,14 @@ class Grabbed(msgspec.Struct, frozen=True, array_like=True, tag="grabbed", gc=Fa
     to_wallet: int
     number: int
     seed: bytes = b""
+
+    def by_many(self, tenant: str) -> GrabbedMany:
+        """Return the same as the event that is written now."""
+        user, wallet = [self.user], [self.to_wallet]
+        numbers = {self.to_wallet: self.number}
+        return GrabbedMany(
+            self.packet_id, tenant, self.rank, user, [self.amount_fen], self.at_ms, wallet, numbers, self.seed
+        )
 
 
 class Expired(msgspec.Struct, frozen=True, array_like=True, tag="expired"):
@@ -111,7 +152,7 @@ class Won(msgspec.Struct, frozen=True, array_like=True, tag="won", gc=False):
 
 
 class Takings(msgspec.Struct, frozen=True, array_like=True, tag="takings"):
-    """Reply to `GrabMany`: a share or a refusal for each user, in order."""
+    """Reply to `GrabMany` that is neither one refusal for all nor `Shares`: each user's share or refusal, in order."""
 
     replies: list[Won | Refused]
 
@@ -127,8 +168,8 @@ class Shares(msgspec.Struct, frozen=True, array_like=True, tag="shares"):
 class PacketEnd(msgspec.Struct, frozen=True, array_like=True, tag="packet_end"):
     """Reply to `ReadEnd`: how the packet ended, for ever, and who may have won.
 
-    `winners`: `actors.ids.user_hash` of every winner, sorted, as native 32-bit integers (`array("I")`). Whoever's hash is
-    not among them has not won; two users may share a hash, so whoever's is among them must be asked for.
+    `winners`: `actors.ids.user_hash` of every winner, sorted, as native 32-bit integers (`array("I")`). Whoever's hash
+    is not among them has not won; two users may share a hash, so whoever's is among them must be asked for.
     """
 
     state: PacketState

@@ -10,17 +10,16 @@ from actors.errors import JournalUnavailable
 from actors.host import Host, HostRules, Records
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.counting import count_grabs
-from actors.packet.machine import EXPIRED, OVERLOADED, PacketMachine, PacketRules
+from actors.packet.machine import OVERLOADED, PacketMachine, PacketRules
 from actors.packet.messages import (
-    Expired,
     Grab,
-    Grabbed,
     GrabMany,
     Open,
     Opened,
     OpeningReturned,
     OpenNow,
     ReadEnd,
+    Shares,
     Takings,
     View,
     Won,
@@ -34,6 +33,22 @@ PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge 
 
 LOOKUPS_MAX = 8
 """Lookups for one group of commands; one is enough unless packets leave memory meanwhile."""
+
+
+def one_by_one(reply: Any, count: int) -> list[Won | Refused]:
+    """Return the answer of each of the `count` users of a `GrabMany` that this is the reply to."""
+    if isinstance(reply, Refused):
+        return [reply] * count
+    if isinstance(reply, Takings):
+        return reply.replies
+    assert isinstance(reply, Shares), f"{type(reply).__name__} is no reply to grabs"
+    return [
+        Won(rank, amount_fen, reply.at_ms, False) for rank, amount_fen in enumerate(reply.amounts_fen, reply.first_rank)
+    ]
+
+
+def _is_same_packet(grab: Grab, other: Any) -> bool:
+    return type(other) is Grab and other.packet_id == grab.packet_id and other.tenant == grab.tenant
 
 
 def _packets_of(commands: list[Any]) -> Iterator[str]:
@@ -118,16 +133,23 @@ class PacketShard(Host[PacketMachine]):
         # No `await` in here: an interleaved grab would be decided on the same share.
         shell.machine.recall(recalled)
         now_ms = shell.now_ms()
-        room = shell.machine.has_room and not shell.refusing
+        barred = None if shell.machine.has_room and not shell.refusing else OVERLOADED
         replies: list[Any] = []
         wait = False
-        for command in commands:
+        at = 0
+        while at < len(commands):
+            command = commands[at]
+            at += 1
             if type(command) is Grab:
-                answers, waits = self._grabs(shell, command.packet_id, command.tenant, [command.user], now_ms, room)
-                replies += answers
+                users = [command.user]
+                while at < len(commands) and _is_same_packet(command, commands[at]):
+                    users.append(commands[at].user)
+                    at += 1
+                reply, waits = self._grabs(shell, command.packet_id, command.tenant, users, now_ms, barred)
+                replies += one_by_one(reply, len(users))
             elif type(command) is GrabMany:
-                answers, waits = self._grabs(shell, command.packet_id, command.tenant, command.users, now_ms, room)
-                replies.append(Takings(answers))
+                reply, waits = self._grabs(shell, command.packet_id, command.tenant, command.users, now_ms, barred)
+                replies.append(reply)
             else:
                 waits = True
                 replies.append(self._decide_other(shell, command, now_ms))
@@ -135,33 +157,20 @@ class PacketShard(Host[PacketMachine]):
         return replies, wait
 
     def _grabs(
-        self, shell: Shell[PacketMachine], packet_id: str, tenant: str, users: list[str], now_ms: int, room: bool
-    ) -> tuple[list[Any], bool]:
-        """Decide, apply and stage the grabs of one packet one after another; tell whether any answer must wait."""
-        machine = shell.machine
-        decide, apply = machine.decide_grab, machine.apply_grabbed
-        stage = shell.staging().append
-        replies: list[Any] = []
-        reply = replies.append
-        wait = False
-        for user in users:
-            answer = decide(packet_id, tenant, user, now_ms)
-            if type(answer) is Grabbed:
-                if not room:
-                    reply(OVERLOADED)
-                    continue
-                apply(answer)
-                stage(answer)
-                wait = True
-                reply(Won(answer.rank, answer.amount_fen, answer.at_ms, False))
-                continue
-            if type(answer) is Expired:
-                shell.stage(answer)
-                answer = EXPIRED
-            # Refusals wait too: "drained", told before the last share is durable, may prove untrue.
-            wait = wait or not machine.is_final(packet_id, shell.durable_version)
-            reply(answer)
-        return replies, wait
+        self,
+        shell: Shell[PacketMachine],
+        packet_id: str,
+        tenant: str,
+        users: list[str],
+        now_ms: int,
+        barred: Refused | None,
+    ) -> tuple[Shares | Takings | Refused, bool]:
+        """Decide, apply and stage the grabs of one packet; tell whether the answers must wait."""
+        event, reply = shell.machine.decide_grabs(packet_id, tenant, users, now_ms, barred)
+        if event is not None:
+            shell.stage(event, len(users))
+        # Refusals wait too: "drained", told before the last share is durable, may prove untrue.
+        return reply, not shell.machine.is_final(packet_id, shell.durable_version)
 
     def _decide_other(self, shell: Shell[PacketMachine], command: Any, now_ms: int) -> Any:
         if shell.refusing:

@@ -3,25 +3,28 @@
 A record is read for ever: a field of `Packet` is only ever added, with a default.
 """
 
+from array import array
 from struct import Struct
+from sys import byteorder, intern
+from typing import Any, Literal
 
 import msgspec
 
 from actors.ledger.book import Book
-from actors.ledger.transfer import PacketFunded
+from actors.ledger.transfer import PacketFunded, PayoutRun
 from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won
 
 GRAB = Struct("<IQ")
 """One grab in `Packet.grabs`, by rank: amount (fen), stamp (ms)."""
 
-Leaving = Grabbed | Expired | OpeningReturned
-"""The events that move money out of a packet's book."""
+_FUNDING = msgspec.msgpack.Decoder(PacketFunded)
 
 
-class Packet(msgspec.Struct):
-    """One packet's state."""
+class Packet(msgspec.Struct, gc=False):
+    """One packet's state. What every grab asks for stands beside the packed funding, which is a third of the memory."""
 
-    funding: PacketFunded
+    funding: bytes | PacketFunded
+    """Packed; as it is in the journal where an older snapshot or record was read."""
     rank_of: dict[str, int] = {}
     grabs: bytearray = msgspec.field(default_factory=bytearray)
     grabbed_fen: int = 0
@@ -32,6 +35,40 @@ class Packet(msgspec.Struct):
     """The version of the event that ended this packet."""
     unsettled: int = 0
     """Its payouts that their wallets have not acknowledged yet."""
+    tenant: str = ""
+    count: int = 0
+    total_fen: int = 0
+    expires_at_ms: int = 0
+    shares: bytes = b""
+    """All shares by rank, native 32-bit integers, from the first grab to the end: a cache, replay never needs it."""
+
+    def __post_init__(self) -> None:
+        funding = self.funding
+        if isinstance(funding, PacketFunded):
+            self.funding = msgspec.msgpack.encode(funding)
+            self.tenant, self.count, self.total_fen = funding.tenant, funding.count, funding.total_fen
+            self.expires_at_ms = funding.expires_at_ms
+        self.tenant = intern(self.tenant)
+
+    @property
+    def terms(self) -> PacketFunded:
+        """The whole funding."""
+        assert isinstance(self.funding, bytes), "packed when it was made"
+        return _FUNDING.decode(self.funding)
+
+    def add(self, event_rank: int, users: list[str], amounts_fen: list[int], at_ms: int) -> None:
+        """Take the shares of the next ranks in."""
+        rank_of = self.rank_of
+        assert event_rank == len(rank_of) + 1, "shares leave in order, each once"
+        if len(users) == 1:
+            rank_of[users[0]] = event_rank
+            self.grabs += GRAB.pack(amounts_fen[0], at_ms)
+        else:
+            rank_of.update(zip(users, range(event_rank, event_rank + len(users)), strict=True))
+            self.grabs += _rows(amounts_fen, at_ms)
+        assert len(rank_of) == event_rank + len(users) - 1, "one share a user"
+        self.grabbed_fen += sum(amounts_fen)
+        self.unsettled += len(users)
 
     def won(self, rank: int, *, replayed: bool) -> Won:
         """Return the share of that rank."""
@@ -41,7 +78,7 @@ class Packet(msgspec.Struct):
     @property
     def remaining_fen(self) -> int:
         """What the escrow of this packet still holds."""
-        return self.funding.total_fen - self.grabbed_fen - self.refunded_fen
+        return self.total_fen - self.grabbed_fen - self.refunded_fen
 
     @property
     def is_quiet(self) -> bool:
@@ -52,7 +89,7 @@ class Packet(msgspec.Struct):
     def ended_ms(self) -> int:
         """When it ended, or was to."""
         if self.ended == "expired" or not self.grabs:
-            return self.funding.expires_at_ms
+            return self.expires_at_ms
         return int(GRAB.unpack_from(self.grabs, len(self.grabs) - GRAB.size)[1])
 
 
@@ -69,12 +106,66 @@ class State(msgspec.Struct):
     """Everything durable about one packet stream: what a snapshot holds."""
 
     packets: dict[str, Packet] = {}
-    book: Book[Leaving] = msgspec.field(default_factory=Book)
+    book: Book[PayoutRun] = msgspec.field(default_factory=Book)
     stamp_ms: int = 0
     version: int = 0
     passed: Passed = msgspec.field(default_factory=Passed)
 
 
+class _Stored(msgspec.Struct):
+    """A `State` as any snapshot holds it: older books hold the events that moved money instead of runs."""
+
+    packets: dict[str, Packet]
+    book: Book[Any]
+    stamp_ms: int
+    version: int
+    passed: Passed
+
+
+def decode_state(state: bytes) -> State:
+    """Read what a snapshot holds."""
+    stored = msgspec.msgpack.decode(state, type=_Stored)
+    for sent in stored.book.sent.values():
+        sent.unsettled = {number: _run_of(moved, stored.packets) for number, moved in sent.unsettled.items()}
+    return State(stored.packets, stored.book, stored.stamp_ms, stored.version, stored.passed)
+
+
 def decode_record(record: bytes) -> Packet:
     """Read what `PacketMachine.passivable` returned."""
     return msgspec.msgpack.decode(record, type=Packet)
+
+
+def _run_of(stored: Any, packets: dict[str, Packet]) -> PayoutRun:
+    moved = msgspec.convert(stored, PayoutRun | Grabbed | Expired | OpeningReturned)
+    match moved:
+        case PayoutRun():
+            return moved
+        case Grabbed():
+            return moved.by_many(packets[moved.packet_id].tenant).runs()[moved.to_wallet]
+        case OpeningReturned():
+            funding = moved.funding
+            return back_to_sender("returned", moved.number, funding, funding.total_fen, funding.at_ms)
+    return back_to_sender("refund", moved.number, packets[moved.packet_id].terms, moved.amount_fen, moved.at_ms)
+
+
+def back_to_sender(
+    kind: Literal["refund", "returned"], number: int, funding: PacketFunded, amount_fen: int, at_ms: int
+) -> PayoutRun:
+    """Return the transfer that brings money back to who paid for a packet."""
+    return PayoutRun(number, kind, funding.tenant, funding.packet_id, [funding.sender], [amount_fen], at_ms)
+
+
+def _rows(amounts_fen: list[int], at_ms: int) -> bytes:
+    """Pack grabs of one instant, a `GRAB` each: byte by byte of all of them, which costs nothing a grab."""
+    count, size = len(amounts_fen), GRAB.size
+    rows = bytearray(size * count)
+    amounts = array("I", amounts_fen)
+    if byteorder == "big":
+        amounts.byteswap()
+    packed = amounts.tobytes()
+    width = amounts.itemsize
+    for at in range(width):
+        rows[at::size] = packed[at::width]
+    for at, byte in enumerate(at_ms.to_bytes(size - width, "little"), width):
+        rows[at::size] = bytes((byte,)) * count
+    return bytes(rows)

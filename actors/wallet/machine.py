@@ -19,11 +19,11 @@ from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import (
     Outgoing,
     PacketFunded,
-    Payout,
     PayoutsReceived,
     Receive,
     Refusal,
     Refused,
+    RunsReceived,
     Settled,
     SnapshotTaken,
 )
@@ -45,7 +45,11 @@ _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
 _KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void")
 _KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
-_PAYOUT_CODE = {"share": _KIND_CODE["packet_share"], "refund": _KIND_CODE["packet_refund"]}
+_PAYOUT_CODE = {
+    "share": _KIND_CODE["packet_share"],
+    "refund": _KIND_CODE["packet_refund"],
+    "returned": _KIND_CODE["packet_refund"],
+}
 
 INSUFFICIENT = Refused(Refusal.INSUFFICIENT_FUNDS)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
@@ -79,7 +83,7 @@ class Terms(msgspec.Struct, frozen=True):
     commitment: bytes
 
 
-class Account(msgspec.Struct):
+class Account(msgspec.Struct, gc=False):
     """One user's money: spendable, reserved, and the newest statement lines (packed, oldest first)."""
 
     available_fen: int = 0
@@ -120,6 +124,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def __init__(self, stream: str, rules: WalletRules) -> None:
         super().__init__(stream, State())
         self._rules = rules
+        self._lines_bytes = rules.statement_lines_max * _LINE.size
 
     # Decide: reads only.
 
@@ -196,17 +201,20 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         event = HoldPosted if post else HoldVoided
         return event(hold_id, hold.tenant, hold.user, hold.amount_fen, now_ms)
 
-    def decide_payouts(self, receive: Receive, now_ms: int) -> PayoutsReceived | Refused | None:
+    def decide_payouts(self, receive: Receive, now_ms: int) -> RunsReceived | Refused | None:
         """Take the next payouts of a packet stream; None if all of them are here already."""
         received = self._state.book.watermark(receive.source)
         if receive.before_number == received.number:
             assert receive.before_fen == received.total_fen, f"{receive.source} and {self.stream} disagree"
-        fresh = [payout for payout in receive.payouts if payout.number > received.number]
+        fresh = [run for run in receive.runs if run.number > received.number]
         if not fresh:
             return None
-        if fresh[0].number != received.number + 1 or fresh[-1].number != received.number + len(fresh):
-            return Refused(Refusal.OUT_OF_ORDER)
-        return PayoutsReceived(receive.source, fresh, now_ms)
+        following = received.number + 1
+        for run in fresh:
+            if run.number != following:
+                return Refused(Refusal.OUT_OF_ORDER)
+            following += run.transfers
+        return RunsReceived(receive.source, fresh, now_ms)
 
     def find_funding(self, packet_id: str) -> Funded | Refused:
         """Return what this book paid for that packet."""
@@ -283,18 +291,20 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         state = self._state
         state.version += 1
         match event:
+            case RunsReceived():
+                self._apply_runs(event)
             case PayoutsReceived():
-                self._apply_payouts(event)
+                self._apply_runs(event.by_run())
             case PacketFunded():
                 self._apply_funded(event)
             case SandboxCredited():
                 state.faucet_fen -= event.amount_fen
                 account = self._open_account(event.tenant, event.user)
-                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["sandbox"], "")
+                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["sandbox"], b"")
             case Held():
                 account = self._open_account(event.tenant, event.user)
                 account.held_fen += event.amount_fen
-                self._change(account, -event.amount_fen, event.at_ms, _KIND_CODE["hold"], event.hold_id)
+                self._change(account, -event.amount_fen, event.at_ms, _KIND_CODE["hold"], _reference(event.hold_id))
                 state.holds[event.hold_id] = OpenHold(event.tenant, event.user, event.amount_fen)
             case HoldPosted():
                 account = self._open_account(event.tenant, event.user)
@@ -304,7 +314,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             case HoldVoided():
                 account = self._open_account(event.tenant, event.user)
                 account.held_fen -= event.amount_fen
-                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["hold_void"], event.hold_id)
+                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["hold_void"], _reference(event.hold_id))
                 state.holds[event.hold_id].outcome = "voided"
             case Settled():
                 state.book.settle(event.destination, event.number)
@@ -319,7 +329,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state
         account = self._open_account(event.tenant, event.sender)
-        self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], event.packet_id)
+        self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
@@ -331,22 +341,19 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         oldest = next(iter(self._state.fundings.values()))
         return now_ms - oldest.at_ms >= self._rules.idempotency_ms
 
-    def _apply_payouts(self, event: PayoutsReceived) -> None:
-        book = self._state.book
-        for payout in event.payouts:
-            book.receive(event.source, payout.number, payout.amount_fen)
-            self._credit(payout, event.at_ms)
+    def _apply_runs(self, event: RunsReceived) -> None:
+        received = self._state.book.source(event.source)
+        for run in event.runs:
+            received.add_run(run.number, run.amounts_fen)
+            kind, reference = _PAYOUT_CODE[run.kind], _reference(run.packet_id)
+            for user, amount_fen in zip(run.users, run.amounts_fen, strict=True):
+                self._change(self._open_account(run.tenant, user), amount_fen, event.at_ms, kind, reference)
 
-    def _credit(self, payout: Payout, at_ms: int) -> None:
-        account = self._open_account(payout.tenant, payout.user)
-        self._change(account, payout.amount_fen, at_ms, _PAYOUT_CODE[payout.kind], payout.packet_id)
-
-    def _change(self, account: Account, amount_fen: int, at_ms: int, kind: int, reference: str) -> None:
-        account.available_fen += amount_fen
-        assert account.available_fen >= 0, "a balance is never negative"
-        line = _LINE.pack(at_ms, kind, amount_fen, account.available_fen, reference.encode()[:32])
-        kept = self._rules.statement_lines_max * _LINE.size
-        account.lines = (account.lines + line)[-kept:]
+    def _change(self, account: Account, amount_fen: int, at_ms: int, kind: int, reference: bytes) -> None:
+        account.available_fen = available_fen = account.available_fen + amount_fen
+        assert available_fen >= 0, "a balance is never negative"
+        line = _LINE.pack(at_ms, kind, amount_fen, available_fen, reference)
+        account.lines = (account.lines + line)[-self._lines_bytes :]
         account.lines_count += 1
 
     def _account(self, tenant: str, user: str) -> Account | None:
@@ -364,3 +371,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
         self._state = msgspec.msgpack.decode(state, type=State)
+
+
+def _reference(name: str) -> bytes:
+    """Return what a statement line keeps of a packet's or hold's id."""
+    return name.encode()[:32]

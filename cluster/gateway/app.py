@@ -25,7 +25,7 @@ from cluster.gateway.hot import HotRoutes
 from cluster.gateway.problems import Problem
 from cluster.gateway.routes import operator, packets, wallet
 from cluster.gateway.service import Service
-from cluster.gateway.sight import Sight
+from cluster.gateway.sight import Sight, overload_source
 from cluster.logs import log_json
 from cluster.placement import SUPERVISOR, hosts, kinds
 from cluster.shards import calm_collector, create_shard, open_journals
@@ -109,7 +109,8 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     bounds = gateway.settings.bounds
     hot = HotRoutes(api, gateway)
     edge = Edge(hot, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
-    return Sight(edge, gateway.service.tally, directory, gateway.settings.sight.report_ms)
+    service, sight = gateway.service, gateway.settings.sight
+    return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])
 
 
 def app(args: AppArgs) -> serve.Application:

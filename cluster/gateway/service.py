@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 from actors.ids import User, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
+from actors.packet.shard import one_by_one
 from actors.tally import Tally
 from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadStatement, ReadWallet, Send
 from cluster.audit import AuditReport, audit
@@ -76,7 +77,7 @@ class Service:
         answers = await asyncio.gather(*(self._ask_packets(stream, group) for stream, group in commands.items()))
         for group, answer in zip(commands.values(), answers, strict=True):
             for command, reply in zip(group, answer, strict=True):
-                each = reply.replies if isinstance(reply, Takings) else [reply] * len(command.users)
+                each = one_by_one(reply, len(command.users))
                 for index, taken in zip(places[command.packet_id], each, strict=True):
                     replies[index] = taken
         return replies

@@ -13,14 +13,21 @@ from typing import Any, Protocol
 
 import msgspec
 
-from actors.tally import Tally
+from actors.tally import HistogramFigures, Tally, TallyFigures
 from cluster.directory import Directory, ShardUnavailable
 from cluster.logs import REQUEST
 from cluster.placement import SUPERVISOR
 
 log = logging.getLogger(__name__)
 
+KINDS = ("send", "grab_many", "grab", "read", "last")
+"""Kinds of requests as admission tells them apart, in the order in which they are kept."""
+
 ENCODER = msgspec.msgpack.Encoder()
+
+
+Source = Callable[[], tuple[Mapping[str, dict[str, int]], Mapping[str, HistogramFigures]]]
+"""Gives counts (family -> label -> count) and histograms by family, each since the replica began."""
 
 
 class Queued(Protocol):
@@ -30,19 +37,46 @@ class Queued(Protocol):
     size: int
 
 
+def overload_source(service: Any) -> Source:
+    """Return what admission and the batchers of a service count, as far as they do.
+
+    Read by name: `service.admission.tally` (`shed` by kind, `full`, `shed_lines`) and `service.batching.tally`
+    (`refused_*`, `gone`, `repeated`, and the histogram `queueing_ms` with `ends`, `counts`, `total`).
+    """
+
+    def read() -> tuple[dict[str, dict[str, int]], dict[str, HistogramFigures]]:
+        counts: dict[str, dict[str, int]] = {}
+        histograms: dict[str, HistogramFigures] = {}
+        admission = getattr(getattr(service, "admission", None), "tally", None)
+        if admission is not None:
+            counts["shed"] = dict(zip(KINDS, admission.shed, strict=True))
+            counts["shed"] |= {"full": admission.full, "stream_line": admission.shed_lines}
+        batching = getattr(getattr(service, "batching", None), "tally", None)
+        if batching is not None:
+            names = ("refused_full", "refused_packet_full", "refused_late", "gone", "repeated")
+            counts["queue_drops"] = {name: getattr(batching, name) for name in names}
+            queueing = batching.queueing_ms
+            bounds = tuple(float(end) for end in queueing.ends)
+            histograms["queueing"] = HistogramFigures(bounds, list(queueing.counts), float(queueing.total))
+        return counts, histograms
+
+    return read
+
+
 class Sight:
     """Counts requests on their way through; starts telling the supervisor when the application starts."""
 
-    def __init__(self, app: Any, tally: Tally, directory: Directory | None, report_ms: int) -> None:
-        """`directory`: None: nobody is told."""
+    def __init__(
+        self, app: Any, tally: Tally, directory: Directory | None, report_ms: int, sources: Sequence[Source] = ()
+    ) -> None:
+        """`directory`: None: nobody is told. `sources`: whoever else counts in this replica."""
         self._app = app
         self._tally = tally
         self._directory = directory
         self._report_ms = report_ms
         self._replica = secrets.token_hex(8)
         self._teller: asyncio.Task[None] | None = None
-        self.sources: list[Callable[[], Mapping[str, Mapping[str, int]]]] = []
-        """Whoever else counts in this replica: each gives all its counts, family -> label -> count, e.g. `shed`."""
+        self.sources = sources
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -70,6 +104,16 @@ class Sight:
             self._tally.add("http_requests", str(status) if status else "gone")
             self._tally.latency("request", 1_000 * (time.perf_counter() - began_s))
 
+    def figures(self) -> TallyFigures:
+        """Return all that this replica has counted; what a source counts replaces our own of that name."""
+        figures = self._tally.figures()
+        for source in self.sources:
+            counts, histograms = source()
+            figures = msgspec.structs.replace(
+                figures, counts={**figures.counts, **counts}, histograms={**figures.histograms, **histograms}
+            )
+        return figures
+
     def _start_telling(self) -> None:
         if self._directory is not None and self._teller is None:
             self._teller = asyncio.get_running_loop().create_task(self._tell(self._directory), name="tell figures")
@@ -77,11 +121,8 @@ class Sight:
     async def _tell(self, directory: Directory) -> None:
         while True:
             await asyncio.sleep(self._report_ms / 1000)
-            figures = self._tally.figures()
-            for source in self.sources:
-                figures = msgspec.structs.replace(figures, counts={**figures.counts, **source()})
             try:
-                await directory.call(SUPERVISOR, "take_gateway", self._replica, ENCODER.encode(figures))
+                await directory.call(SUPERVISOR, "take_gateway", self._replica, ENCODER.encode(self.figures()))
             except ShardUnavailable:
                 continue  # the next one carries it as well
 

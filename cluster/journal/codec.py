@@ -18,19 +18,21 @@ from zlib import crc32
 import msgspec
 
 from actors.errors import JournalCorrupt
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
+from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
+from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
 from actors.ports import Event, Position, Sealed
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
 PlatformEvent = (
     PacketFunded
     | PayoutsReceived
+    | RunsReceived
     | Settled
     | SnapshotTaken
     | Opened
     | OpeningReturned
     | Grabbed
+    | GrabbedMany
     | Expired
     | Passivated
     | SandboxCredited

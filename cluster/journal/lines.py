@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from actors.ledger.accounts import postings
-from actors.ledger.transfer import PayoutsReceived
-from actors.packet.messages import Opened, OpeningReturned
+from actors.ledger.transfer import PayoutsReceived, RunsReceived
+from actors.packet.messages import GrabbedMany, Opened, OpeningReturned
 from actors.ports import Event
 
 _STATEMENT_WORDS = {
@@ -19,6 +19,7 @@ _STATEMENT_WORDS = {
     "hold_posted": "hold_post",
     "hold_voided": "hold_void",
 }
+_PAYOUT_WORDS = {"share": "packet_share", "refund": "packet_refund", "returned": "packet_refund"}
 TRANSIT = ("sent", "received")
 USERS = ("change", "held")
 
@@ -56,10 +57,23 @@ def lines_of(event: Event, version: int) -> list[Line]:
     if not posted:
         return []
     at_ms = stamp_of(event)
-    told: list[tuple[str, str | None, int | None, int | None]]
+    told: list[tuple[str, str | None, int | None, int | None]]  # kind, reference, number if sent, if received
+    # Two postings a transfer, in order.
     if isinstance(event, PayoutsReceived):
-        # Two postings a payout, in order.
-        told = [(f"packet_{p.kind}", p.packet_id, p.number, p.number) for p in event.payouts for _ in range(2)]
+        event = event.by_run()
+    if isinstance(event, RunsReceived):
+        told = [
+            (_PAYOUT_WORDS[run.kind], run.packet_id, number, number)
+            for run in event.runs
+            for number in range(run.number, run.number + run.transfers)
+            for _ in range(2)
+        ]
+    elif isinstance(event, GrabbedMany):
+        following = dict(event.numbers)
+        told = []
+        for to_wallet in event.to_wallets:
+            told += [("grabbed", event.packet_id, following[to_wallet], None)] * 2
+            following[to_wallet] += 1
     else:
         tag = event.__struct_config__.tag
         kind = _STATEMENT_WORDS.get(tag, tag)

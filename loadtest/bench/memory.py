@@ -16,7 +16,7 @@ from actors.ids import packet_id_of
 from actors.ledger.transfer import PacketFunded, Settled
 from actors.packet.fairness import SeedCommitments
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import Grabbed, Opened
+from actors.packet.messages import GrabbedMany, Opened
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import CreditSandbox, SandboxCredited
 from cluster.config import Keys, load
@@ -62,8 +62,8 @@ def fill_packets(count: int) -> PacketMachine:
         )
         machine.apply(as_read(Opened("wallet-000", funding)))
         for taker in range(TAKEN):
-            grabbed = machine.decide_grab(packet_id, "wechat", f"taker{number + taker}", 1_451_577_960_000)
-            assert isinstance(grabbed, Grabbed), "an open packet has a share"
+            grabbed, _ = machine.decide_grabs(packet_id, "wechat", [f"taker{number + taker}"], 1_451_577_960_000)
+            assert isinstance(grabbed, GrabbedMany), "an open packet has a share"
             machine.apply(as_read(grabbed))
         if number % 1_000 == 0:
             for stream, sent in machine.book.sent.items():

@@ -15,7 +15,7 @@ from ray import serve
 from actors.ids import packet_id_of
 from actors.ledger.transfer import PacketFunded
 from actors.packet.fairness import SeedCommitments
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Takings, Won
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Shares, Won
 from cluster.config import Keys, Settings
 from cluster.directory import REPLIES
 from cluster.placement import kinds
@@ -210,11 +210,13 @@ class HotShard:
         started_s = loop.time()
         await asyncio.gather(*(one() for _ in range(calls)))
         seconds = loop.time() - started_s
-        takings = [REPLIES.decode(answer)[0][0] for answer in answers]
-        wins = [reply for taken in takings if isinstance(taken, Takings) for reply in taken.replies]
-        assert len(wins) == shares - 1, "everybody is answered"
-        assert all(isinstance(reply, Won) and not reply.replayed for reply in wins), "everybody takes a share"
-        paid_fen = self._first_fen + sum(reply.amount_fen for reply in wins if isinstance(reply, Won))
+        replies = [REPLIES.decode(answer)[0][0] for answer in answers]
+        taken = [reply for reply in replies if isinstance(reply, Shares)]
+        assert len(taken) == len(groups), "everybody takes a share"
+        ranks = sorted(reply.first_rank for reply in taken)
+        assert ranks == list(range(2, shares + 1, size)), "each share is taken once"
+        assert sum(len(reply.amounts_fen) for reply in taken) == shares - 1, "everybody is answered"
+        paid_fen = self._first_fen + sum(sum(reply.amounts_fen) for reply in taken)
         assert paid_fen == shares * 100, f"a packet pays exactly its total, not {paid_fen}"
         return seconds
 

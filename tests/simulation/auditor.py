@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from zlib import crc32
 
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, Refused, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, PacketView, Passivated, Won
+from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
+from actors.packet.messages import Expired, GrabbedMany, Opened, OpeningReturned, PacketView, Passivated, Won
 from actors.ports import Position
 from actors.wallet.messages import SandboxCredited, Statement, WalletView
 from cluster.journal.codec import Chain
@@ -46,19 +46,22 @@ class Life:
         """Return what a reader would see."""
         return self.state, len(self.shares), self.paid_fen, self.refunded_fen
 
-    def grabbed(self, event: Grabbed) -> None:
-        """Take a share in."""
+    def grabbed(self, event: GrabbedMany) -> None:
+        """Take shares in."""
         funding = self.funding
         assert self.state == "open", "nobody wins after the end"
-        assert event.user not in self.shares, "one share a user"
-        assert event.rank == len(self.shares) + 1 <= funding.count, "no more shares than the count, in ranks from one"
-        assert funding.share_fen_min <= event.amount_fen <= funding.share_fen_max
+        assert event.tenant == funding.tenant, "a packet is its tenant's"
         assert event.at_ms < funding.expires_at_ms, "a share was taken in time"
-        equal = event.amount_fen * funding.count == funding.total_fen
-        assert funding.kind != "equal" or equal, "equal shares are equal"
-        self.shares[event.user] = event.rank, event.amount_fen, event.at_ms
-        self.paid_fen += event.amount_fen
-        if event.rank < funding.count:
+        assert len(event.users) == len(event.amounts_fen) == len(event.to_wallets) > 0, "a row is a grab"
+        for rank, (user, amount_fen) in enumerate(zip(event.users, event.amounts_fen, strict=True), event.first_rank):
+            assert user not in self.shares, "one share a user"
+            assert rank == len(self.shares) + 1 <= funding.count, "no more shares than the count, in ranks from one"
+            assert funding.share_fen_min <= amount_fen <= funding.share_fen_max
+            equal = amount_fen * funding.count == funding.total_fen
+            assert funding.kind != "equal" or equal, "equal shares are equal"
+            self.shares[user] = rank, amount_fen, event.at_ms
+            self.paid_fen += amount_fen
+        if len(self.shares) < funding.count:
             assert event.seed == b"", "the seed is published by the end"
         else:
             assert self.paid_fen == funding.total_fen, "the shares sum to the total"
@@ -168,20 +171,28 @@ class Auditor:
             case OpeningReturned():
                 assert event.funding.packet_id in self.packets, "only a second funding goes back"
                 self._receive_funding(stream, event)
-                who = event.funding.tenant, event.funding.sender
-                self._send(stream, event, event.funding.total_fen, who)
-            case Grabbed():
+                funding = event.funding
+                who = funding.tenant, funding.sender
+                self._send(stream, event.to_wallet, event.number, funding.total_fen, who)
+            case GrabbedMany():
                 life = self.packets[event.packet_id]
                 life.grabbed(event)
-                self._send(stream, event, event.amount_fen, (life.funding.tenant, event.user), life)
+                following = dict(event.numbers)
+                for user, amount_fen, to_wallet in zip(event.users, event.amounts_fen, event.to_wallets, strict=True):
+                    who = life.funding.tenant, user
+                    self._send(stream, to_wallet, following[to_wallet], amount_fen, who, life)
+                    following[to_wallet] += 1
+                assert following.keys() == set(event.to_wallets), "a number for each wallet stream"
             case Expired():
                 life = self.packets[event.packet_id]
                 life.expired(event)
-                self._send(stream, event, event.amount_fen, (life.funding.tenant, life.funding.sender), life)
-            case PayoutsReceived():
-                for payout in event.payouts:
-                    self._receive(event.source, stream, payout.number, payout.amount_fen, (payout.tenant, payout.user))
-                    self._change((payout.tenant, payout.user), payout.amount_fen)
+                who = life.funding.tenant, life.funding.sender
+                self._send(stream, event.to_wallet, event.number, event.amount_fen, who, life)
+            case RunsReceived():
+                for run in event.runs:
+                    for at, (user, amount_fen) in enumerate(zip(run.users, run.amounts_fen, strict=True)):
+                        self._receive(event.source, stream, run.number + at, amount_fen, (run.tenant, user))
+                        self._change((run.tenant, user), amount_fen)
             case Settled():
                 self._settled.append((stream, event))
             case Passivated():
@@ -218,15 +229,17 @@ class Auditor:
         history.append(history[-1] + amount_fen)
         assert history[-1] >= 0, f"the balance of {who} is negative"
 
-    def _send(self, stream: str, event: Any, amount_fen: int, who: Who, life: Life | None = None) -> None:
+    def _send(
+        self, stream: str, to_wallet: int, number: int, amount_fen: int, who: Who, life: Life | None = None
+    ) -> None:
         index = crc32("\n".join(who).encode()) % self._wallet_streams
-        assert event.to_wallet == index, "money goes where its owner's wallet is"
+        assert to_wallet == index, "money goes where its owner's wallet is"
         way = stream, f"wallet-{index:03d}"
         sent = self.sent.setdefault(way, [])
         sent.append((amount_fen, who))
-        assert event.number == len(sent), "transfers are numbered without gaps"
+        assert number == len(sent), "transfers are numbered without gaps"
         if life is not None:
-            life.payouts.append((way, event.number))
+            life.payouts.append((way, number))
 
     def _receive(self, source: str, stream: str, number: int, amount_fen: int, who: Who) -> None:
         received = self.received.setdefault((source, stream), {})

@@ -27,6 +27,7 @@ from actors.errors import OperatingFailure
 from actors.ids import User
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Outgoing, Refused
 from actors.packet.messages import Grab, View, Won
+from actors.packet.timer import SLOT_MS
 from actors.settlement.plan import acknowledgements, deliveries
 from actors.settlement.task import settle
 from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send
@@ -176,13 +177,14 @@ class Money(RuleBasedStateMachine):
         """Take a snapshot, dying after some of its steps."""
         journals, settings = self.system.journals, self.system.settings
         try:
-            record = await fold(journals, journals.codec, stream, empty_machine(stream, settings, KEYS))
+            machine = empty_machine(stream, settings, KEYS)
+            record = await fold(journals, journals.codec, stream, machine)
             if record is None or steps < 1:
                 return
             await journals.write_snapshot(record)
             if steps < 2:
                 return
-            adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version)
+            adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version, machine.work)
             [[reply]] = await self.system.directory.ask([(stream, [adopt])])
             if steps < 3 or not isinstance(reply, Done):
                 return
@@ -449,7 +451,7 @@ class Money(RuleBasedStateMachine):
         fresh = await system.service.wallet(CreditSandbox(TENANT, "fresh", 1_000))
         assert fresh.available_fen == 1_000
         await system.service.send(Send(TENANT, "fresh", "k", "lucky", 1_000, 2, ""))
-        system.clock.ms += system.settings.limits.packet_lifetime_ms
+        system.clock.ms += system.settings.limits.packet_lifetime_ms + SLOT_MS
         await system.tick()
         await system.settle()
         model.advance()

@@ -36,7 +36,7 @@ async def folded(system: System, stream: str = STREAM) -> Record:
 
 
 async def adopt(system: System, record: Record) -> Any:
-    command = AdoptSnapshot(record.position.epoch, record.position.seq, record.version)
+    command = AdoptSnapshot(record.position.epoch, record.position.seq, record.version, record.version)
     [[reply]] = await system.directory.ask([(record.stream, [command])])
     return reply
 

@@ -7,7 +7,8 @@ import msgspec
 from actors.ledger.transfer import PacketFunded
 from actors.packet.fairness import ALGORITHM_OF_KIND, commitment_of, seed_of
 from actors.packet.machine import PacketMachine, PacketRules
-from actors.packet.messages import Expired, Grabbed, Opened
+from actors.packet.messages import Opened
+from actors.packet.shard import one_by_one
 from actors.wallet.machine import Terms, WalletMachine, WalletRules
 from actors.wallet.messages import CreditSandbox, Send
 from cluster.config import Keys
@@ -76,11 +77,12 @@ def packets(*fundings: PacketFunded, **rules: int) -> PacketMachine:
 
 
 def grab(machine: PacketMachine, user: str, packet_id: str = "p1", now_ms: int = NOW_MS, tenant: str = TENANT) -> Any:
-    """Decide a grab and apply what follows from it; return the decision."""
-    decision = machine.decide_grab(packet_id, tenant, user, now_ms)
-    if isinstance(decision, Grabbed | Expired):
-        machine.apply(decision)
-    return decision
+    """Decide a grab and apply what follows from it; return the answer."""
+    event, reply = machine.decide_grabs(packet_id, tenant, [user], now_ms)
+    if event is not None:
+        machine.apply(event)
+    [answer] = one_by_one(reply, 1)
+    return answer
 
 
 def wallets(balance_fen: int = 10_000, user: str = "sender", **rules: int) -> WalletMachine:

@@ -66,10 +66,13 @@ class Bench:
         """Take a snapshot, seal behind the one before it."""
         system, journals = self.system, self.system.journals
         older = await journals.load_snapshot(stream)
-        record = await fold(journals, journals.codec, stream, empty_machine(stream, system.settings, KEYS))
+        machine = empty_machine(stream, system.settings, KEYS)
+        record = await fold(journals, journals.codec, stream, machine)
         assert record is not None
         await journals.write_snapshot(record)
-        [[reply]] = await system.directory.ask([(stream, [AdoptSnapshot(*record.position, record.version)])])
+        [[reply]] = await system.directory.ask(
+            [(stream, [AdoptSnapshot(*record.position, record.version, machine.work)])]
+        )
         assert reply == Done()
         await journals.adopt_snapshot(stream, record.position)
         if older is not None:

@@ -16,6 +16,7 @@ from tests.golden.events.write import SAMPLES
 class Moved(msgspec.Struct, frozen=True):
     number: int
     amount_fen: int
+    transfers: int = 1
 
 
 def sent(*amounts: int) -> Sent[Moved]:

@@ -1,15 +1,30 @@
 """Packet machine: its promises, one decision at a time."""
 
+from array import array
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.ids import user_hash
 from actors.ledger.transfer import Refusal, Refused, Settled
 from actors.packet.fairness import seed_of
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, OpenNow, Won
+from actors.packet.messages import (
+    Expired,
+    Grabbed,
+    GrabbedMany,
+    Opened,
+    OpeningReturned,
+    OpenNow,
+    PacketEnd,
+    Shares,
+    Takings,
+    Won,
+)
+from actors.packet.shard import one_by_one
 from tests.unit.samples import (
     DAY_MS,
     KEYS,
@@ -34,7 +49,7 @@ def refusal(answer: Any) -> Refusal | None:
 def test_a_packet_pays_exactly_its_total_in_ranks_from_one() -> None:
     machine = packets(funding())
     won = [grab(machine, f"u{i}") for i in range(5)]
-    assert all(isinstance(one, Grabbed) for one in won)
+    assert all(isinstance(one, Won) and not one.replayed for one in won)
     assert [one.rank for one in won] == [1, 2, 3, 4, 5]
     assert sum(one.amount_fen for one in won) == 1_000
     assert refusal(grab(machine, "u5")) is Refusal.DRAINED
@@ -65,8 +80,9 @@ def test_a_winner_is_not_even_told_otherwise_when_his_repeat_is_what_meets_the_e
 
 def test_the_last_millisecond_still_pays_and_the_next_one_expires() -> None:
     machine = packets(funding())
-    assert isinstance(grab(machine, "u0", now_ms=END_MS - 1), Grabbed)
-    assert isinstance(grab(machine, "u1", now_ms=END_MS), Expired)
+    assert isinstance(grab(machine, "u0", now_ms=END_MS - 1), Won)
+    assert refusal(grab(machine, "u1", now_ms=END_MS)) is Refusal.EXPIRED
+    assert machine.view("p1", TENANT).state == "expired"
     assert refusal(grab(machine, "u2", now_ms=END_MS)) is Refusal.EXPIRED
 
 
@@ -79,8 +95,9 @@ def test_a_packet_that_expired_stays_expired_although_a_clock_runs_behind() -> N
 
 def test_the_end_is_an_event_and_never_the_clock_alone() -> None:
     machine = packets(funding())
-    decided = machine.decide_grab("p1", TENANT, "u0", END_MS)
-    assert isinstance(decided, Expired)
+    event, reply = machine.decide_grabs("p1", TENANT, ["u0"], END_MS)
+    assert isinstance(event, Expired)
+    assert refusal(reply) is Refusal.EXPIRED
     assert machine.view("p1", TENANT).state == "open"
 
 
@@ -93,9 +110,9 @@ def test_a_refund_is_what_the_shares_left_and_goes_to_the_sender_once() -> None:
     machine.apply(expired)
     assert machine.decide_expiry("p1", END_MS + 1) is None
     [batch] = machine.outgoing(END_MS)
-    assert [(p.number, p.kind, p.user, p.amount_fen) for p in batch.receive.payouts] == [
-        (1, "share", "u0", share),
-        (2, "refund", "sender", 1_000 - share),
+    assert [(run.number, run.kind, run.users, run.amounts_fen) for run in batch.receive.runs] == [
+        (1, "share", ["u0"], [share]),
+        (2, "refund", ["sender"], [1_000 - share]),
     ]
     figures = machine.figures()
     assert figures["paid_fen"] + figures["remaining_fen"] + figures["refunded_fen"] == figures["funded_fen"] == 1_000
@@ -111,10 +128,14 @@ def test_a_drained_packet_never_expires() -> None:
 
 def test_the_seed_is_published_by_the_end_and_not_one_share_earlier() -> None:
     machine = packets(funding())
-    seeds = [grab(machine, f"u{i}").seed for i in range(4)]
-    assert seeds == [b""] * 4
+    event, _ = machine.decide_grabs("p1", TENANT, ["u0", "u1", "u2", "u3"], NOW_MS)
+    machine.apply(event)
     assert machine.view("p1", TENANT).seed == b""
-    assert grab(machine, "u4").seed == seed_of(SEED_KEY, "p1")
+    last, _ = machine.decide_grabs("p1", TENANT, ["u4", "u5"], NOW_MS)
+    assert isinstance(event, GrabbedMany)
+    assert isinstance(last, GrabbedMany)
+    assert (event.seed, last.seed) == (b"", seed_of(SEED_KEY, "p1"))
+    machine.apply(last)
     assert machine.view("p1", TENANT).seed == seed_of(SEED_KEY, "p1")
 
 
@@ -125,7 +146,7 @@ def test_an_expired_packet_publishes_its_seed() -> None:
 
 
 def test_the_sender_may_take_from_his_own_packet() -> None:
-    assert isinstance(grab(packets(funding()), "sender"), Grabbed)
+    assert isinstance(grab(packets(funding()), "sender"), Won)
 
 
 def test_a_packet_of_another_tenant_does_not_exist() -> None:
@@ -156,7 +177,7 @@ def test_a_second_funding_of_one_packet_goes_back_in_the_same_entry() -> None:
     assert isinstance(returned, OpeningReturned)
     machine.apply(returned)
     [batch] = machine.outgoing(NOW_MS)
-    assert [(p.kind, p.user, p.amount_fen) for p in batch.receive.payouts] == [("refund", "sender", 700)]
+    assert [(run.kind, run.users, run.amounts_fen) for run in batch.receive.runs] == [("returned", ["sender"], [700])]
     assert machine.view("p1", TENANT).funding == funding()
     assert refusal(machine.decide_opening(WALLET, second)) is Refusal.IDEMPOTENCY_KEY_REUSED
     assert machine.figures()["book_sum_fen"] == 0
@@ -247,10 +268,132 @@ def test_paid_and_remaining_and_refunded_are_always_what_was_funded(steps: list[
                 machine.apply(Settled(WALLET, figure))
         else:
             answer = grab(machine, f"u{figure}", now_ms=now_ms)
-            if isinstance(answer, Grabbed | Won):
+            if isinstance(answer, Won):
                 assert shares.setdefault(figure, (answer.rank, answer.amount_fen)) == (answer.rank, answer.amount_fen)
         figures = machine.figures()
         assert figures["paid_fen"] == sum(amount for _, amount in shares.values())
         assert figures["paid_fen"] + figures["remaining_fen"] + figures["refunded_fen"] == total
         assert figures["book_sum_fen"] == 0
         assert sorted(rank for rank, _ in shares.values()) == list(range(1, len(shares) + 1))
+
+
+# Many at once.
+
+
+def test_many_grabs_are_answered_as_one_after_another_would_be() -> None:
+    at_once, one_by_one_ = packets(funding()), packets(funding())
+    users = ["u0", "u1", "u0", "u2", "u3", "u4", "u5", "u4"]
+    event, reply = at_once.decide_grabs("p1", TENANT, users, NOW_MS)
+    at_once.apply(event)
+    assert isinstance(reply, Takings)
+    assert reply.replies == [grab(one_by_one_, user) for user in users]
+    assert at_once.view("p1", TENANT) == one_by_one_.view("p1", TENANT)
+    assert at_once.figures() == one_by_one_.figures()
+
+
+def test_where_everybody_takes_a_fresh_share_the_reply_is_in_columns() -> None:
+    machine = packets(funding())
+    event, reply = machine.decide_grabs("p1", TENANT, ["u0", "u1"], NOW_MS)
+    assert isinstance(event, GrabbedMany)
+    assert reply == Shares(1, event.amounts_fen, NOW_MS)
+    machine.apply(event)
+    assert machine.version == 2, "many grabs are one event"
+    assert machine.work == 1 + 1 + 1 + 2, "and as much work as they are: two events, a funding, two payouts"
+
+
+@pytest.mark.parametrize("again", [["u0", "u0"], ["sender", "u0"], ["u1", "u2", "u3", "u4", "u5"]])
+def test_a_share_too_many_is_never_given(again: list[str]) -> None:
+    machine = packets(funding())
+    grab(machine, "u0")
+    event, reply = machine.decide_grabs("p1", TENANT, again, NOW_MS)
+    if event is not None:
+        machine.apply(event)
+    assert isinstance(reply, Takings)
+    view = machine.view("p1", TENANT)
+    assert len({line.user for line in view.grabs}) == len(view.grabs) <= 5
+    assert machine.figures()["book_sum_fen"] == 0
+
+
+def test_a_bar_keeps_fresh_grabs_out_and_no_winner_and_no_end() -> None:
+    machine = packets(funding(), funding("p2", 2, count=1))
+    grab(machine, "u0")
+    grab(machine, "u0", packet_id="p2")
+    bar = Refused(Refusal.OVERLOADED)
+    event, reply = machine.decide_grabs("p1", TENANT, ["u0", "u1"], NOW_MS, bar)
+    assert event is None
+    assert isinstance(reply, Takings)
+    assert reply.replies[1] == bar
+    assert isinstance(reply.replies[0], Won)
+    assert machine.decide_grabs("p2", TENANT, ["u1"], NOW_MS, bar) == (None, Refused(Refusal.DRAINED))
+    event, reply = machine.decide_grabs("p1", TENANT, ["u1"], END_MS, bar)
+    assert isinstance(event, Expired)
+    assert reply == Refused(Refusal.EXPIRED)
+
+
+def test_payouts_to_one_wallet_stream_are_numbered_in_order_of_rank_and_settle_a_run_at_a_time() -> None:
+    machine = packets(funding(count=50, total_fen=5_000), wallet_streams=3)
+    users = [f"user{i}" for i in range(40)]
+    for part in (users[:1], users[1:30], users[30:]):
+        event, _ = machine.decide_grabs("p1", TENANT, part, NOW_MS)
+        machine.apply(event)
+    batches = machine.outgoing(NOW_MS)
+    runs = [run for batch in batches for run in batch.receive.runs]
+    paid = [pair for run in runs for pair in zip(run.users, run.amounts_fen, strict=True)]
+    assert sorted(paid) == sorted((line.user, line.amount_fen) for line in machine.view("p1", TENANT).grabs)
+    for batch in batches:
+        numbers = [run.number + i for run in batch.receive.runs for i in range(run.transfers)]
+        assert numbers == list(range(1, len(numbers) + 1))
+        sent = machine.book.sent[batch.destination]
+        assert sent.total_at(len(numbers)) == sent.total_fen
+        machine.apply(Settled(batch.destination, len(numbers)))
+    assert machine.outgoing(NOW_MS) == []
+    assert machine.book.unsettled_count == 0
+
+
+def test_a_journal_and_a_snapshot_of_the_time_of_single_grabs_are_read_as_ever() -> None:
+    old, new = packets(funding()), packets(funding())
+    event, _ = new.decide_grabs("p1", TENANT, ["u0"], NOW_MS)
+    assert isinstance(event, GrabbedMany)
+    new.apply(event)
+    grabbed = Grabbed("p1", "u0", 1, event.amounts_fen[0], NOW_MS, 0, 1)
+    old.apply(grabbed)
+    assert old.view("p1", TENANT) == new.view("p1", TENANT)
+    assert old.outgoing(NOW_MS) == new.outgoing(NOW_MS)
+    state = msgspec.msgpack.decode(new.snapshot())
+    terms = funding()
+    for name in ("tenant", "count", "total_fen", "expires_at_ms", "shares"):
+        del state["packets"]["p1"][name]
+    state["packets"]["p1"]["funding"] = terms
+    state["book"]["sent"][WALLET]["unsettled"] = {1: grabbed}
+    restored = PacketMachine(PACKET, PACKET_RULES, KEYS)
+    restored.restore(msgspec.msgpack.encode(state))
+    assert restored.view("p1", TENANT) == new.view("p1", TENANT)
+    assert restored.outgoing(NOW_MS) == new.outgoing(NOW_MS)
+    assert grab(restored, "u1") == grab(new, "u1")
+
+
+def test_an_end_tells_who_may_have_won_and_an_open_packet_tells_nothing() -> None:
+    machine = packets(funding())
+    grab(machine, "u0")
+    assert refusal(machine.end("p1", TENANT)) is Refusal.PACKET_NOT_FOUND
+    machine.apply(machine.decide_expiry("p1", END_MS))
+    assert refusal(machine.end("p1", "qq")) is Refusal.PACKET_NOT_FOUND
+    end = machine.end("p1", TENANT)
+    assert isinstance(end, PacketEnd)
+    assert (end.state, list(array("I", end.winners))) == ("expired", [user_hash(TENANT, "u0")])
+
+
+USERS = st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=8), min_size=1, max_size=6)
+
+
+@given(USERS, st.integers(1, 9))
+def test_whatever_is_asked_at_once_or_apart_the_shares_are_the_same(groups: list[list[int]], count: int) -> None:
+    at_once, apart = (packets(funding(total_fen=900, count=count), wallet_streams=2) for _ in range(2))
+    for group in groups:
+        users = [f"u{i}" for i in group]
+        event, reply = at_once.decide_grabs("p1", TENANT, users, NOW_MS)
+        if event is not None:
+            at_once.apply(event)
+        assert one_by_one(reply, len(users)) == [grab(apart, user) for user in users]
+    assert at_once.view("p1", TENANT) == apart.view("p1", TENANT)
+    assert [sent.total_fen for sent in at_once.book.sent.values()] == [s.total_fen for s in apart.book.sent.values()]

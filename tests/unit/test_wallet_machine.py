@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ledger.transfer import PacketFunded, Payout, PayoutsReceived, Receive, Refusal, Refused, Settled
+from actors.ledger.transfer import PacketFunded, PayoutRun, Receive, Refusal, Refused, RunsReceived, Settled
 from actors.wallet.machine import OpenHold, WalletMachine
 from actors.wallet.messages import (
     CreditSandbox,
@@ -28,13 +28,13 @@ def refusal(answer: Any) -> Refusal | None:
 
 
 def payouts(first: int, *amounts: int, before_fen: int = 0, before: int | None = None, user: str = "taker") -> Receive:
-    lines = [Payout(first + i, "share", TENANT, user, amount, "p9") for i, amount in enumerate(amounts)]
+    lines = [PayoutRun(first + i, "share", TENANT, "p9", [user], [amount], NOW_MS) for i, amount in enumerate(amounts)]
     return Receive(PAYOUT_SOURCE, first - 1 if before is None else before, before_fen, [], lines)
 
 
 def take(machine: WalletMachine, receive: Receive) -> Any:
     decided = machine.decide_payouts(receive, NOW_MS)
-    if isinstance(decided, PayoutsReceived):
+    if isinstance(decided, RunsReceived):
         machine.apply(decided)
     return decided
 
@@ -126,7 +126,7 @@ def test_payouts_delivered_twice_are_credited_once() -> None:
     take(machine, payouts(1, 30, 12))
     assert take(machine, payouts(1, 30, 12)) is None
     overlapping = take(machine, payouts(1, 30, 12, 8))
-    assert [p.number for p in overlapping.payouts] == [3]
+    assert [run.number for run in overlapping.runs] == [3]
     assert machine.view(TENANT, "taker") == WalletView(50, 0)
     assert (machine.received_from(PAYOUT_SOURCE).number, machine.received_from(PAYOUT_SOURCE).total_fen) == (3, 50)
 
@@ -134,7 +134,7 @@ def test_payouts_delivered_twice_are_credited_once() -> None:
 def test_a_gap_in_the_payouts_is_refused_and_nothing_is_credited() -> None:
     machine = wallets()
     assert refusal(take(machine, payouts(2, 12))) is Refusal.OUT_OF_ORDER
-    hole = Receive(PAYOUT_SOURCE, 0, 0, [], [payouts(1, 5).payouts[0], payouts(3, 5).payouts[0]])
+    hole = Receive(PAYOUT_SOURCE, 0, 0, [], [payouts(1, 5).runs[0], payouts(3, 5).runs[0]])
     assert refusal(take(machine, hole)) is Refusal.OUT_OF_ORDER
     assert machine.view(TENANT, "taker") == WalletView(0, 0)
 

@@ -11,8 +11,16 @@ from typing import Any
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded, Payout, PayoutsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
+from actors.ledger.transfer import (
+    PacketFunded,
+    Payout,
+    PayoutRun,
+    PayoutsReceived,
+    RunsReceived,
+    Settled,
+    SnapshotTaken,
+)
+from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
 FOLDER = Path(__file__).parent
@@ -50,6 +58,15 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
         ],
         at_ms=_AT_MS + 200,
     ),
+    RunsReceived(
+        source="packet-002",
+        runs=[
+            PayoutRun(1, "share", "wechat", _PACKET, ["韩梅梅", "林涛"], [1_234, 1], _AT_MS + 100),
+            PayoutRun(3, "refund", "wechat", _PACKET, ["李雷"], [7_653], _AT_MS + 150),
+            PayoutRun(4, "returned", "wechat", _PACKET, ["李雷"], [8_888], _AT_MS + 160),
+        ],
+        at_ms=_AT_MS + 200,
+    ),
     Settled(destination="wallet-005", number=2),
     SnapshotTaken(epoch=3, seq=41),
     Opened(source="wallet-001", funding=_FUNDING),
@@ -62,6 +79,17 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
         at_ms=_AT_MS + 100,
         to_wallet=5,
         number=1,
+        seed=bytes(range(32, 64)),
+    ),
+    GrabbedMany(
+        packet_id=_PACKET,
+        tenant="wechat",
+        first_rank=8,
+        users=["韩梅梅", "林涛", "小明"],
+        amounts_fen=[1_234, 1, 20_000],
+        at_ms=_AT_MS + 100,
+        to_wallets=[5, 0, 5],
+        numbers={5: 3, 0: 1},
         seed=bytes(range(32, 64)),
     ),
     Expired(
@@ -98,6 +126,8 @@ def _readable(value: Any) -> Any:
         return value.hex()
     if isinstance(value, list):
         return [_readable(part) for part in value]
+    if isinstance(value, dict):
+        return {str(name): _readable(part) for name, part in value.items()}
     return value
 
 
