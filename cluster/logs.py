@@ -38,7 +38,7 @@ TEXT_CHARS_MAX: Final = 8_192
 """Of one field: a traceback or a body within a message must not become a line of megabytes."""
 
 REQUEST: ContextVar[Mapping[str, Any] | None] = ContextVar("request", default=None)
-"""The ASGI scope of the request that is being served; the edge writes `hongbao.request_id` into it."""
+"""The ASGI scope of the request that is being served. It holds `hongbao.request_id`, and `hongbao.over` once it is."""
 
 _QUIET: Final = ("asyncio", "uvicorn.access", "redis", "filelock")
 
@@ -71,7 +71,8 @@ def _clean(value: Any) -> Any:
 def add_request(logger: Any, method: str, line: Line) -> Line:
     """Name the request that is being served."""
     scope = REQUEST.get()
-    if scope is not None and (request_id := scope.get("hongbao.request_id")):
+    # A task that a request began (a batcher's) keeps its context when the request is long over.
+    if scope is not None and "hongbao.over" not in scope and (request_id := scope.get("hongbao.request_id")):
         line["request_id"] = request_id
     return line
 

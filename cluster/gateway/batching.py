@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextvars import Context
 from typing import Any, Protocol
 
 from actors.ledger.transfer import Refusal, Refused
@@ -84,11 +83,7 @@ class Batcher:
         self._parcels.append(parcel)
         self._filled.set()
         if self._sender is None or self._sender.done():
-            self._sender = asyncio.get_running_loop().create_task(
-                self._send(),
-                name=f"batches to {self._host}",
-                context=Context(),  # of no request: it serves all
-            )
+            self._sender = asyncio.get_running_loop().create_task(self._send(), name=f"batches to {self._host}")
 
     async def _send(self) -> None:
         while True:

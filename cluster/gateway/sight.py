@@ -101,6 +101,7 @@ class Sight:
             log.exception("%s %s failed", scope.get("method"), scope.get("path"))
             raise
         finally:
+            scope["hongbao.over"] = True
             self._tally.add("http_requests", str(status) if status else "gone")
             self._tally.latency("request", 1_000 * (time.perf_counter() - began_s))
 
