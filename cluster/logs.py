@@ -26,8 +26,8 @@ REFUSED: Final = "(refused)"
 
 _SECRET_TEXTS: Final = (
     (re.compile(r"(?i)(bearer\s+)[\w.~+/=-]+"), r"\1" + REFUSED),
-    (re.compile(r"eyJ[\w-]+\.[\w-]+\.[\w-]*"), REFUSED),  # a JWT wherever it stands
-    (re.compile(r"(\w+://)[^\s/@]*@"), r"\1" + REFUSED + "@"),  # user and password of a URL
+    (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), REFUSED),  # a JWT wherever it stands
+    (re.compile(r"(\b\w+://)[^\s/@]*@"), r"\1" + REFUSED + "@"),  # user and password of a URL
     (
         re.compile(r"""(?i)(["']?\b(?:passphrase|password|secret|token)["']?\s*[=:]\s*)("[^"]*"|'[^']*'|[^\s,;}&]+)"""),
         r"\1" + REFUSED,
@@ -56,6 +56,7 @@ def _is_secret(name: Any) -> bool:
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
+        value = value[: 2 * TEXT_CHARS_MAX]  # a search costs up to its length squared
         for pattern, instead in _SECRET_TEXTS:
             value = pattern.sub(instead, value)
         return value if len(value) <= TEXT_CHARS_MAX else value[: TEXT_CHARS_MAX - 1] + "…"
