@@ -15,6 +15,7 @@ import msgspec
 
 from actors.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure
 from actors.ledger.book import Sent
+from actors.ledger.levers import Levers, ReadLevers, SetLever
 from actors.ledger.transfer import (
     Acknowledge,
     AdoptSnapshot,
@@ -195,7 +196,24 @@ class Host(ABC, Generic[M]):
                 shell.stage(SnapshotTaken(command.epoch, command.seq))
                 shell.snapshot_version, shell.snapshot_work = command.version, command.work
                 return Done()
+            case ReadLevers():
+                return Levers(shell.epoch, shell.levers_asked, dict(machine.levers))
+            case SetLever():
+                return self._set_lever(shell, command)
         raise AssertionError(f"{type(command).__name__} is no command of {shell.stream}")
+
+    def _set_lever(self, shell: Shell[M], command: SetLever) -> Done | Refused:
+        """Set a lever, unless this activation has heard of another since the caller asked for the order."""
+        if (command.epoch, command.asked) != (shell.epoch, shell.levers_asked):
+            return Refused(Refusal.OUT_OF_ORDER)
+        shell.levers_asked += 1
+        machine: Any = shell.machine
+        event = machine.decide_lever(command.lever, command.paused, command.by, shell.now_ms())
+        if isinstance(event, Refused):
+            return event
+        if event is not None:
+            shell.stage(event)
+        return Done()
 
     def _watermark(self, shell: Shell[M], source: str) -> Watermark:
         received = shell.machine.received_from(source)  # type: ignore[attr-defined]

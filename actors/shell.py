@@ -77,6 +77,8 @@ class Shell(Generic[M]):
         self.snapshot_version = 0
         self.snapshot_work = 0
         self.dead = False
+        self.levers_asked = 0
+        """How often this activation was asked to set a lever: who sets one names the number that he was told."""
         self._journal = journal
         self._now_ms = now_ms
         self._events_max = events_max

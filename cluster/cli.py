@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, backups, deploying, ledger, scraping, simulating, system, tokens, top
+from cluster.commands import asking, backups, deploying, ledger, levers, scraping, simulating, system, tokens, top
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
@@ -19,6 +19,8 @@ COMMANDS = (
     system.status,
     system.down,
     top.top,
+    levers.pause,
+    levers.resume,
     asking.audit,
     ledger.verify,
     ledger.statement,

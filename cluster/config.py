@@ -80,6 +80,7 @@ class Bounds(_Section):
     expire_batch_max: PositiveInt
     settle_batch_max: PositiveInt
     passivate_batch_max: PositiveInt
+    split_apart_min: PositiveInt
     seal_elements_max: PositiveInt
     seal_bytes_max: PositiveInt
     token_cache_max: PositiveInt

@@ -14,6 +14,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.errors import OperatingFailure
+from actors.ledger.levers import Levers
 from actors.ledger.transfer import Done, Outgoing, Refusal, Refused, Watermark
 from actors.packet.messages import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
 from actors.wallet.messages import Funded, Statement, WalletView
@@ -36,6 +37,7 @@ Reply = (
     | Statement
     | Watermark
     | Done
+    | Levers
 )
 Group = tuple[str, Sequence[Any]]
 """(stream, commands)"""

@@ -77,6 +77,7 @@ def packet_rules(settings: Settings) -> PacketRules:
         settle_batch_max=bounds.settle_batch_max,
         passivate_after_ms=settings.timing.passivate_after_ms,
         passivate_batch_max=bounds.passivate_batch_max,
+        split_apart_min=bounds.split_apart_min,
     )
 
 

@@ -157,6 +157,20 @@ class Audit(msgspec.Struct, frozen=True):
     clean: bool
 
 
+class PausedLever(msgspec.Struct, frozen=True):
+    """Something that is paused: `sends`, `grabs`, or one `packet`; `missing` names streams that do not have it."""
+
+    lever: str
+    packet_id: str | None
+    since_ms: int
+    by: str
+    missing: list[str]
+
+
+class _Levers(msgspec.Struct):
+    paused: list[PausedLever]
+
+
 class _Results(msgspec.Struct):
     results: list[BatchItem]
 
@@ -176,6 +190,7 @@ _WALLET = msgspec.json.Decoder(Wallet)
 _STATEMENT = msgspec.json.Decoder(Statement)
 _CREATED = msgspec.json.Decoder(Created)
 _AUDIT = msgspec.json.Decoder(Audit)
+_LEVERS = msgspec.json.Decoder(_Levers)
 _ANYTHING = msgspec.json.Decoder()
 
 
@@ -304,6 +319,16 @@ class Api:
     async def audit(self) -> Audit | Problem:
         """Read the conservation report; needs an operator's token."""
         return await self._ask("GET", "/v1/audit", _AUDIT.decode)
+
+    async def levers(self) -> list[PausedLever] | Problem:
+        """Read what is paused; needs an operator's token."""
+        answer = await self._ask("GET", "/v1/levers", _LEVERS.decode)
+        return answer if isinstance(answer, Problem) else answer.paused
+
+    async def set_lever(self, lever: str, *, paused: bool) -> Problem | None:
+        """Pause or let go on: `sends`, `grabs`, or `packets/<id>`; needs an operator's token."""
+        answer = await self._ask("PUT", f"/v1/levers/{lever}", _ANYTHING.decode, {"paused": paused})
+        return answer if isinstance(answer, Problem) else None
 
     async def create_user(self, user: str, tenant: str, balance_fen: int) -> Created | Problem:
         """Create a sandbox user; needs an operator's token. An existing one keeps its balance."""

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
 from tests.bugs.journals import JOURNALS
+from tests.bugs.levers import PAUSES
 from tests.bugs.sight import SIGHT
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.unit import UNIT
@@ -35,7 +36,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *JOURNALS, *SIGHT, *SIMULATION]
+MUTANTS = [*UNIT, *JOURNALS, *SIGHT, *SIMULATION, *PAUSES]
 
 
 def check_texts() -> list[str]:

@@ -16,6 +16,7 @@ Positive is what the platform owes; the faucet and the receiving end of a transi
 from typing import Any
 
 from actors.ids import wallet_stream
+from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
@@ -62,7 +63,7 @@ def postings(event: Any) -> Postings:
             return _move(("held", event.tenant, event.user), ("bank",), event.amount_fen)
         case HoldVoided():
             return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
-        case Settled() | SnapshotTaken() | Passivated():
+        case Settled() | SnapshotTaken() | Passivated() | LeverSet():
             return []
     raise TypeError(f"no postings are defined for {type(event).__name__}")
 

@@ -8,6 +8,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from actors.ledger.book import Book, Moving, Received
+from actors.ledger.levers import LEVERS_MAX, Lever, LeverSet
 from actors.ledger.transfer import Refusal, Refused, Settled
 
 E = TypeVar("E", bound=Moving)
@@ -19,6 +20,7 @@ class State(Protocol[E]):
     book: Book[E]
     stamp_ms: int
     version: int
+    levers: dict[str, Lever]
 
 
 S = TypeVar("S", bound=State)  # type: ignore[type-arg]
@@ -66,6 +68,26 @@ class BookMachine(Generic[S, E]):
         if sent is None or number <= sent.settled_number:
             return None
         return Settled(destination, number)
+
+    @property
+    def levers(self) -> dict[str, Lever]:
+        """The levers that are on, by name."""
+        return self._state.levers
+
+    def decide_lever(self, lever: str, paused: bool, by: str, now_ms: int) -> LeverSet | Refused | None:
+        """Pause something, or let it go on; None if it is so already."""
+        levers = self._state.levers
+        if (lever in levers) is paused:
+            return None
+        if paused and len(levers) >= LEVERS_MAX:
+            return Refused(Refusal.OVERLOADED)
+        return LeverSet(lever, paused, now_ms, by)
+
+    def _apply_lever(self, event: LeverSet) -> None:
+        if event.paused:
+            self._state.levers[event.lever] = Lever(event.at_ms, event.by)
+        else:
+            del self._state.levers[event.lever]
 
     def snapshot(self) -> bytes:
         """Encode the whole state."""

@@ -22,6 +22,7 @@ class Refusal(StrEnum):
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     HOLD_NOT_FOUND = "hold_not_found"
     OVERLOADED = "overloaded"
+    PAUSED = "paused"
     JOURNAL_UNAVAILABLE = "journal_unavailable"
     SHARD_UNAVAILABLE = "shard_unavailable"
     OUT_OF_ORDER = "out_of_order"

@@ -6,7 +6,8 @@ Laws:
 - whoever has won stays the winner: a repeat is answered with the same share, also after the end;
 - an end (`drained`, `expired`) follows from a journaled event, never from the clock alone;
 - a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry;
-- a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that.
+- a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that;
+- while it is paused nobody takes a fresh share; that prolongs no life, and its lever ends with the packet.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 import msgspec
 
 from actors.ids import user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
+from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Receive, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.fairness import seed_of
@@ -53,6 +55,7 @@ NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 DRAINED = Refused(Refusal.DRAINED)
 EXPIRED = Refused(Refusal.EXPIRED)
 OVERLOADED = Refused(Refusal.OVERLOADED)
+PAUSED = Refused(Refusal.PAUSED)
 
 
 class PacketRules(msgspec.Struct, frozen=True):
@@ -64,6 +67,7 @@ class PacketRules(msgspec.Struct, frozen=True):
     settle_batch_max: int
     passivate_after_ms: int
     passivate_batch_max: int
+    split_apart_min: int
 
 
 class PacketMachine(BookMachine[State, PayoutRun]):
@@ -92,13 +96,13 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         packet = self._find(packet_id)
         if packet is None or packet.tenant != tenant:
             return None, NOT_FOUND
+        if self._state.levers and self._is_paused(packet_id):
+            barred = PAUSED
         rank_of = packet.rank_of
-        over = now_ms >= packet.expires_at_ms
-        if packet.ended != "open" or over or barred is not None:
-            ends = packet.ended == "open" and over and not rank_of.keys() >= set(users)
-            refusal = DRAINED if packet.ended == "drained" else EXPIRED if packet.ended == "expired" or over else barred
-            assert refusal is not None, "something keeps fresh grabs out"
+        refusal = _refusal(packet, now_ms, barred)
+        if refusal is not None:
             replies = refusal if rank_of.keys().isdisjoint(users) else self._replies(packet, users, {}, refusal, now_ms)
+            ends = refusal is EXPIRED and packet.ended == "open" and not rank_of.keys() >= set(users)
             return self._expired(packet, now_ms) if ends else None, replies
         # From here the grabs of fresh users must succeed while shares are left.
         first = len(rank_of) + 1
@@ -132,7 +136,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def _taken(self, packet: Packet, packet_id: str, users: list[str], now_ms: int) -> GrabbedMany:
         """Give the next shares to these users, as many of them as there are."""
         if not packet.shares:
-            packet.shares = self._split(packet.terms)
+            packet.shares = self.split(packet.terms)
         first = len(packet.rank_of) + 1
         last = first + len(users) - 1
         amounts = array("I")
@@ -142,6 +146,25 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         numbers = {index: sent[index].last_number + 1 for index in set(to_wallets)}
         seed = self._seed(packet.terms) if last == packet.count else b""
         return GrabbedMany(packet_id, packet.tenant, first, users, amounts.tolist(), now_ms, to_wallets, numbers, seed)
+
+    def _is_paused(self, packet_id: str) -> bool:
+        """Tell whether nobody may take a fresh share of an open packet now."""
+        levers = self._state.levers
+        return GRABS in levers or packet_lever(packet_id) in levers
+
+    def decide_lever(self, lever: str, paused: bool, by: str, now_ms: int) -> LeverSet | Refused | None:
+        """Pause all grabs or those of a packet, or let them go on; None if it is so already.
+
+        A packet that has ended cannot be paused: the answer is how it ended.
+        """
+        packet_id = packet_of(lever)
+        if packet_id is not None:
+            packet = self._find(packet_id)
+            if packet is None:
+                return NOT_FOUND
+            if paused and packet.ended != "open":
+                return EXPIRED if packet.ended == "expired" else DRAINED
+        return super().decide_lever(lever, paused, by, now_ms)
 
     def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
         """End the packet if its time is over; None if it is not, or has ended already, or does not exist."""
@@ -227,6 +250,21 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Return those of the ids that name no packet in memory: unknown, or passivated."""
         return {packet_id for packet_id in packet_ids if packet_id not in self._state.packets}
 
+    def unsplit(self, packet_ids: Iterable[str]) -> list[PacketFunded]:
+        """Return the fundings of big open packets whose shares nobody has made yet."""
+        found = []
+        for packet_id in packet_ids:
+            packet = self._state.packets.get(packet_id)
+            if packet and packet.count >= self._rules.split_apart_min and not packet.shares and packet.ended == "open":
+                found.append(packet.terms)
+        return found
+
+    def keep_shares(self, packet_id: str, shares: bytes) -> None:
+        """Keep what `split` made of a packet, if it is still open."""
+        packet = self._state.packets.get(packet_id)
+        if packet is not None and packet.ended == "open":
+            packet.shares = shares
+
     @property
     def passivated(self) -> int:
         """How many packets have left memory; a record looked up before the last one left may be missing."""
@@ -296,6 +334,9 @@ class PacketMachine(BookMachine[State, PayoutRun]):
                 self._apply_passivated(event)
             case Grabbed():
                 self._apply_grabs(event.by_many(state.packets[event.packet_id].tenant))
+            case LeverSet():
+                self._apply_lever(event)
+                state.stamp_ms = max(state.stamp_ms, event.at_ms)
             case SnapshotTaken():
                 pass
             case _:
@@ -358,6 +399,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         packet.ended_version = self._state.version
         packet.seed = seed
         packet.shares = b""
+        if self._state.levers:
+            self._state.levers.pop(packet_lever(packet.terms.packet_id), None)
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
@@ -393,8 +436,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def _seed(self, funding: PacketFunded) -> bytes:
         return seed_of(self._keys.key(funding.key_id), funding.packet_id)
 
-    def _split(self, funding: PacketFunded) -> bytes:
-        """Return the shares of a packet, as `Packet.shares` keeps them."""
+    def split(self, funding: PacketFunded) -> bytes:
+        """Return the shares of a packet, as `Packet.shares` keeps them. Touches no state: any thread may make them."""
         shares = split(
             funding.algorithm,
             self._seed(funding),
@@ -404,6 +447,15 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             funding.share_fen_max,
         )
         return array("I", shares).tobytes()
+
+
+def _refusal(packet: Packet, now_ms: int, barred: Refused | None) -> Refused | None:
+    """Return why a user who has not won yet gets no share whatever is left; None if he may get one."""
+    if packet.ended == "drained":
+        return DRAINED
+    if packet.ended == "expired" or now_ms >= packet.expires_at_ms:
+        return EXPIRED
+    return barred
 
 
 def _are_distinct(users: list[str]) -> bool:

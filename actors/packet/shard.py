@@ -3,11 +3,13 @@
 What Ray runs, and nothing of Ray: the cluster wraps it. The order of arrival at this actor is the order of ranks.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from actors.errors import JournalUnavailable
 from actors.host import Host, HostRules, Records
+from actors.ledger.levers import ReadLevers, SetLever, packet_of
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.counting import count_grabs
 from actors.packet.machine import OVERLOADED, PacketMachine, PacketRules
@@ -28,7 +30,7 @@ from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
 from actors.tally import Tally
 
-PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot
+PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot | SetLever | ReadLevers
 
 
 LOOKUPS_MAX = 8
@@ -62,6 +64,10 @@ def _packets_of(commands: list[Any]) -> Iterator[str]:
         elif kind is Receive:
             for funding in command.fundings:
                 yield funding.packet_id
+        elif kind is SetLever:
+            packet_id = packet_of(command.lever)
+            if packet_id is not None:
+                yield packet_id
 
 
 class PacketShard(Host[PacketMachine]):
@@ -81,6 +87,7 @@ class PacketShard(Host[PacketMachine]):
         super().__init__(name, streams, journals, clock, rules, PacketCommand, tally)
         self._keys = keys
         self._packet_rules = packet_rules
+        self._splitting: dict[str, asyncio.Future[bytes]] = {}
 
     def _machine(self, stream: str) -> PacketMachine:
         return PacketMachine(stream, self._packet_rules, self._keys)
@@ -103,6 +110,8 @@ class PacketShard(Host[PacketMachine]):
         A second funding of such a packet must find it, too, or it would open again.
         """
         machine = shell.machine
+        for funding in machine.unsplit(_packets_of(commands)):
+            await self._split_apart(machine, funding)
         for _ in range(LOOKUPS_MAX):
             names = sorted(machine.strangers(_packets_of(commands)))
             if not names:
@@ -112,6 +121,15 @@ class PacketShard(Host[PacketMachine]):
             if machine.passivated == passivated:  # else one of them may have left since it was looked up
                 return {name: record for name, record in zip(names, found, strict=True) if record is not None}
         raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
+
+    async def _split_apart(self, machine: PacketMachine, funding: PacketFunded) -> None:
+        """Make a big packet's shares in a thread, once however many ask: seconds for a million, others go on."""
+        splitting = self._splitting.get(funding.packet_id)
+        if splitting is None:
+            splitting = asyncio.ensure_future(asyncio.to_thread(machine.split, funding))
+            self._splitting[funding.packet_id] = splitting
+            splitting.add_done_callback(lambda _: self._splitting.pop(funding.packet_id, None))
+        machine.keep_shares(funding.packet_id, await asyncio.shield(splitting))
 
     async def _passivate(self, shell: Shell[PacketMachine]) -> None:
         """Keep the records first, durably; only then let the packets go, by an event.
@@ -173,6 +191,8 @@ class PacketShard(Host[PacketMachine]):
         return reply, not shell.machine.is_final(packet_id, shell.durable_version)
 
     def _decide_other(self, shell: Shell[PacketMachine], command: Any, now_ms: int) -> Any:
+        if isinstance(command, SetLever | ReadLevers):  # also, and most of all, while there is too much to do
+            return self._decide_common(shell, command)
         if shell.refusing:
             return OVERLOADED
         match command:

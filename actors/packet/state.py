@@ -11,6 +11,7 @@ from typing import Any, Literal
 import msgspec
 
 from actors.ledger.book import Book
+from actors.ledger.levers import Lever
 from actors.ledger.transfer import PacketFunded, PayoutRun
 from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won
 
@@ -110,6 +111,8 @@ class State(msgspec.Struct):
     stamp_ms: int = 0
     version: int = 0
     passed: Passed = msgspec.field(default_factory=Passed)
+    levers: dict[str, Lever] = {}
+    """The levers that are on: `grabs`, and those of open packets."""
 
 
 class _Stored(msgspec.Struct):
@@ -120,6 +123,7 @@ class _Stored(msgspec.Struct):
     stamp_ms: int
     version: int
     passed: Passed
+    levers: dict[str, Lever] = {}
 
 
 def decode_state(state: bytes) -> State:
@@ -127,7 +131,7 @@ def decode_state(state: bytes) -> State:
     stored = msgspec.msgpack.decode(state, type=_Stored)
     for sent in stored.book.sent.values():
         sent.unsettled = {number: _run_of(moved, stored.packets) for number, moved in sent.unsettled.items()}
-    return State(stored.packets, stored.book, stored.stamp_ms, stored.version, stored.passed)
+    return State(stored.packets, stored.book, stored.stamp_ms, stored.version, stored.passed, stored.levers)
 
 
 def decode_record(record: bytes) -> Packet:

@@ -5,7 +5,8 @@ Laws:
 - a balance is never negative, and what is held cannot be spent;
 - the debit of a send and the whole packet it pays for are one event: a packet is funded once per key, or not at all;
 - only successes are remembered under a key; a refusal is decided afresh;
-- a payout in transit is never refused: an unknown user gets an account.
+- a payout in transit is never refused: an unknown user gets an account;
+- while sends are paused nobody funds a new packet; the same send again is still answered again.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 import msgspec
 
 from actors.ledger.book import Book
+from actors.ledger.levers import SENDS, Lever, LeverSet
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import (
     Outgoing,
@@ -54,6 +56,7 @@ _PAYOUT_CODE = {
 INSUFFICIENT = Refused(Refusal.INSUFFICIENT_FUNDS)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
 OVERLOADED = Refused(Refusal.OVERLOADED)
+PAUSED = Refused(Refusal.PAUSED)
 HOLD_NOT_FOUND = Refused(Refusal.HOLD_NOT_FOUND)
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 
@@ -116,6 +119,8 @@ class State(msgspec.Struct):
     book: Book[PacketFunded] = msgspec.field(default_factory=Book)
     stamp_ms: int = 0
     version: int = 0
+    levers: dict[str, Lever] = {}
+    """The levers that are on: `sends`."""
 
 
 class WalletMachine(BookMachine[State, PacketFunded]):
@@ -129,7 +134,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     # Decide: reads only.
 
     def decide_send(self, send: Send, terms: Terms, now_ms: int) -> PacketFunded | Funded | Refused:
-        """Fund a packet, answer the same send again, or refuse."""
+        """Fund a packet, answer the same send again, or refuse. The first rule that matches wins."""
         state = self._state
         prior = state.fundings.get(terms.packet_id)
         if prior is not None:
@@ -141,6 +146,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             ):
                 return KEY_REUSED
             return Funded(self.stream, prior, replayed=True)
+        if SENDS in state.levers:
+            return PAUSED
         account = self._account(send.tenant, send.user)
         if account is None or account.available_fen < send.total_fen:
             return INSUFFICIENT
@@ -318,6 +325,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 state.holds[event.hold_id].outcome = "voided"
             case Settled():
                 state.book.settle(event.destination, event.number)
+            case LeverSet():
+                self._apply_lever(event)
             case SnapshotTaken():
                 pass
             case _:

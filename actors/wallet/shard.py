@@ -11,6 +11,7 @@ import msgspec
 
 from actors.host import Host, HostRules, Records
 from actors.ids import packet_id_of, packet_stream, parse_packet_id
+from actors.ledger.levers import ReadLevers, SetLever
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Receive, Refused
 from actors.ports import Clock, Fairness, Journals, KeyRing
 from actors.shell import Shell
@@ -42,6 +43,8 @@ WalletCommand = (
     | Receive
     | Acknowledge
     | AdoptSnapshot
+    | SetLever
+    | ReadLevers
 )
 
 
@@ -101,6 +104,8 @@ class WalletShard(Host[WalletMachine]):
                 return machine.statement(command.tenant, command.user, command.limit, command.below)
             case FindFunding():
                 return machine.find_funding(command.packet_id)
+            case SetLever() | ReadLevers():  # also, and most of all, while there is too much to do
+                return self._decide_common(shell, command)
         if shell.refusing:
             return OVERLOADED
         match command:

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from cluster.commands.levers import paused_now
 from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Config, Data, err, out, print_json, progress
-from cluster.commands.tokens import SANDBOX_TENANT, tokens_of
+from cluster.commands.tokens import RUN_TOKEN_S, SANDBOX_TENANT, tokens_of
 
 UP_TOKEN_S = 30 * 24 * 3_600
 
@@ -75,6 +76,8 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
 
     found = bootstrap.status(data_folder(data))
     facts = found.model_dump(mode="json")
+    if found.ready:
+        facts["paused"] = paused_now(found.url, tokens_of(found.data, RUN_TOKEN_S)[0])
     if as_json:
         print_json(facts)
     else:

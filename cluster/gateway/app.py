@@ -22,8 +22,9 @@ from cluster.gateway import problems
 from cluster.gateway.auth import Auth
 from cluster.gateway.edge import Edge
 from cluster.gateway.hot import HotRoutes
+from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
-from cluster.gateway.routes import operator, packets, wallet
+from cluster.gateway.routes import levers, operator, packets, wallet
 from cluster.gateway.service import Service
 from cluster.gateway.sight import Sight, overload_source
 from cluster.logs import log_json
@@ -56,6 +57,7 @@ class Gateway:
         self.auth = Auth(keys, settings.bounds.token_cache_max)
         self.directory = Directory(settings)
         self.service = Service(settings, self.directory)
+        self.levers = LeverFlow(settings, self.directory)
         self.journals = open_journals(settings)
         self._system = ""
 
@@ -104,6 +106,7 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     api.include_router(packets.router)
     api.include_router(wallet.router)
     api.include_router(operator.router)
+    api.include_router(levers.router)
     if gateway.settings.sandbox:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds

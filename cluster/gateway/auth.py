@@ -47,7 +47,9 @@ class Auth:
             raise Problem("forbidden", "This route is for chat gateways.")
         return claims.tenant
 
-    def require_operator(self, request: Request) -> None:
-        """Let only operators pass. Raises Problem."""
-        if self._claims(request).scope != OPERATOR_SCOPE:
+    def require_operator(self, request: Request) -> str:
+        """Let only operators pass, and return who it is. Raises Problem."""
+        claims = self._claims(request)
+        if claims.scope != OPERATOR_SCOPE:
             raise Problem("forbidden", "This route is for operators.")
+        return claims.user

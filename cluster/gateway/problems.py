@@ -34,9 +34,10 @@ _TABLE: dict[str, tuple[int, str]] = {
     "overloaded": (429, "Too much is under way"),
     "journal_unavailable": (503, "The store does not answer"),
     "shard_unavailable": (503, "The shard does not answer"),
+    "paused": (503, "The operator has paused this"),
     "internal": (500, "Our own fault"),
 }
-_RETRYABLE = {"already_in_progress", "overloaded", "journal_unavailable", "shard_unavailable", "internal"}
+_RETRYABLE = {"already_in_progress", "overloaded", "journal_unavailable", "shard_unavailable", "paused", "internal"}
 
 
 class Problem(Exception):
@@ -55,6 +56,7 @@ def refused(code: Refusal) -> Problem:
         Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
         Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
         Refusal.OVERLOADED: "Nothing was done; repeat the request later with the same key.",
+        Refusal.PAUSED: "Nothing was done; repeat the request later with the same key.",
     }
     return Problem(str(code), details.get(code, ""))
 

@@ -42,6 +42,12 @@ class ClockBody(Body):
     advance_ms: int = Field(ge=0, le=10 * 366 * 86_400_000)
 
 
+class LeverBody(Body):
+    """Whether something is to be paused."""
+
+    paused: bool
+
+
 class SentPacket(BaseModel):
     """A packet as it was sent."""
 
@@ -164,6 +170,30 @@ class ClockState(BaseModel):
     """How far the platform's clock is ahead of the wall clock."""
 
     offset_ms: int
+
+
+class LeverState(BaseModel):
+    """What a lever was set to, durably."""
+
+    lever: Literal["sends", "grabs", "packet"]
+    packet_id: str | None
+    paused: bool
+
+
+class PausedBody(BaseModel):
+    """A lever that is on. `missing`: streams that should have it and do not; set it again."""
+
+    lever: Literal["sends", "grabs", "packet"]
+    packet_id: str | None
+    since_ms: int
+    by: str
+    missing: list[str]
+
+
+class LeversBody(BaseModel):
+    """What is paused."""
+
+    paused: list[PausedBody]
 
 
 class ReadyBody(BaseModel):

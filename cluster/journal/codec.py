@@ -18,6 +18,7 @@ from zlib import crc32
 import msgspec
 
 from actors.errors import JournalCorrupt
+from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
 from actors.ports import Event, Position, Sealed
@@ -39,6 +40,7 @@ PlatformEvent = (
     | Held
     | HoldPosted
     | HoldVoided
+    | LeverSet
 )
 """Every event that any stream of the platform holds. A type is never taken out: old journals hold it."""
 

@@ -33,8 +33,8 @@ SIMULATION = [
     bug(
         "a grab is applied before the next one is decided",
         PACKET_SHARD,
-        "                apply(answer)\n",
-        "                __import__('asyncio').get_running_loop().call_soon(apply, answer)\n",
+        "            shell.stage(event, len(users))\n",
+        "            __import__('asyncio').get_running_loop().call_soon(shell.stage, event, len(users))\n",
     ),
     bug(
         "a reply comes after its append",
@@ -46,14 +46,14 @@ SIMULATION = [
     bug(
         "a replay waits until the share is durable",
         PACKET_SHARD,
-        "wait = wait or not machine.is_final(",
-        "wait = wait or type(answer) is not Won and not machine.is_final(",
+        "return reply, not shell.machine.is_final(",
+        "return reply, not isinstance(reply, Takings) and not shell.machine.is_final(",
     ),
     bug(
         "a refusal waits until it is true",
         PACKET_SHARD,
-        "wait = wait or not machine.is_final(",
-        "wait = wait or type(answer) is Won and not machine.is_final(",
+        "return reply, not shell.machine.is_final(",
+        "return reply, not isinstance(reply, Refused) and not shell.machine.is_final(",
     ),
     bug(
         "a waiter does not survive its epoch",
@@ -117,8 +117,8 @@ SIMULATION = [
     bug(
         "a restored stream still keeps the time of its packets",
         PACKET_MACHINE,
-        'for packet_id, p in packets if p.ended == "open"',
-        'for packet_id, p in packets if p.ended != "open"',
+        'for packet_id, packet in packets if packet.ended == "open"',
+        'for packet_id, packet in packets if packet.ended != "open"',
     ),
     bug(
         "a trim stops at the snapshot",
@@ -136,8 +136,8 @@ SIMULATION = [
     bug(
         "an end follows from an event, not from the clock",
         PACKET_MACHINE,
-        "        if now_ms >= funding.expires_at_ms:\n            return self._expired(packet, now_ms)\n",
-        "        if now_ms >= funding.expires_at_ms:\n            return EXPIRED\n",
+        "            return self._expired(packet, now_ms) if ends else None, replies\n",
+        "            return None, replies\n",
     ),
     bug(
         "a host that starts learns of time that passed",
@@ -193,14 +193,14 @@ SIMULATION = [
     bug(
         "a range is settled once",
         WALLET_MACHINE,
-        "[payout for payout in receive.payouts if payout.number > received.number]",
-        "list(receive.payouts)",
+        "[run for run in receive.runs if run.number > received.number]",
+        "list(receive.runs)",
     ),
     bug(
         "no number is left out",
         PACKET_MACHINE,
-        "            payouts = [self._payout(sent.unsettled[n]) for n in range(first, last + 1)]\n",
-        "            payouts = [self._payout(sent.unsettled[n]) for n in range(last, first - 1, -2)][::-1]\n",
+        "            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], runs)\n",
+        "            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], runs[::2])\n",
     ),
     bug("what came ahead is remembered", BOOK, "            self.ahead[number] = amount_fen\n", ""),
     bug(
@@ -226,8 +226,8 @@ SIMULATION = [
     bug(
         "the refund is what is left",
         PACKET_MACHINE,
-        'Payout(event.number, "refund", funding.tenant, funding.sender, event.amount_fen',
-        'Payout(event.number, "refund", funding.tenant, funding.sender, funding.total_fen',
+        'back_to_sender("refund", event.number, packet.terms, event.amount_fen, event.at_ms)',
+        'back_to_sender("refund", event.number, packet.terms, packet.total_fen, event.at_ms)',
     ),
     bug("one share a user", PACKET_MACHINE, "rank = packet.rank_of.get(user)", "rank = None"),
     bug(
@@ -239,8 +239,8 @@ SIMULATION = [
     bug(
         "refusing everybody is not enough",
         PACKET_MACHINE,
-        "        # From here the grab must succeed.\n",
-        "        return OVERLOADED\n",
+        "        # From here the grabs of fresh users must succeed while shares are left.\n",
+        "        return None, OVERLOADED\n",
     ),
     # The gateway.
     bug("before a 404 the wallet stream is asked", SERVICE, "        if not lost:\n", "        if True:\n"),
@@ -263,7 +263,7 @@ SIMULATION = [
     bug(
         "a packet of another tenant does not exist",
         PACKET_MACHINE,
-        "if packet is None or packet.funding.tenant != tenant:\n            return NOT_FOUND\n        rank",
-        "if packet is None:\n            return NOT_FOUND\n        rank",
+        "if packet is None or packet.tenant != tenant:\n            return None, NOT_FOUND\n",
+        "if packet is None:\n            return None, NOT_FOUND\n",
     ),
 ]

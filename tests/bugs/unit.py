@@ -30,8 +30,8 @@ UNIT = [
     Mutant(
         "a grab is applied before the next one is decided",
         PACKET_SHARD,
-        "                apply(answer)\n",
-        "                __import__('asyncio').get_running_loop().call_soon(apply, answer)\n",
+        "            shell.stage(event, len(users))\n",
+        "            __import__('asyncio').get_running_loop().call_soon(shell.stage, event, len(users))\n",
         (HOST,),
     ),
     Mutant(
@@ -51,15 +51,15 @@ UNIT = [
     Mutant(
         "a replay waits until the share is durable",
         PACKET_SHARD,
-        "wait = wait or not machine.is_final(",
-        "wait = wait or type(answer) is not Won and not machine.is_final(",
+        "return reply, not shell.machine.is_final(",
+        "return reply, not isinstance(reply, Takings) and not shell.machine.is_final(",
         (HOST,),
     ),
     Mutant(
         "a refusal waits until it is true",
         PACKET_SHARD,
-        "wait = wait or not machine.is_final(",
-        "wait = wait or type(answer) is Won and not machine.is_final(",
+        "return reply, not shell.machine.is_final(",
+        "return reply, not isinstance(reply, Refused) and not shell.machine.is_final(",
         (HOST,),
     ),
     Mutant(
@@ -143,15 +143,15 @@ UNIT = [
     Mutant(
         "ranks count from one",
         PACKET_MACHINE,
-        "rank = len(packet.rank_of) + 1\n",
-        "rank = max(1, len(packet.rank_of))\n",
+        "        first = len(packet.rank_of) + 1\n",
+        "        first = max(1, len(packet.rank_of))\n",
         (PACKET,),
     ),
     Mutant(
         "a packet has no more shares than its count",
         PACKET_MACHINE,
-        "rank == packet.funding.count:",
-        "rank > packet.funding.count:",
+        "[: packet.count + 1 - first]",
+        "[: packet.count + 2 - first]",
         (PACKET,),
     ),
     Mutant(
@@ -164,22 +164,22 @@ UNIT = [
     Mutant(
         "the seed is published by the end only",
         PACKET_MACHINE,
-        'funding.count else b""',
-        'funding.count or rank == 1 else b""',
+        'if last == packet.count else b""',
+        'if last == packet.count or first == 1 else b""',
         (PACKET,),
     ),
     Mutant(
         "a packet ends at its time",
         PACKET_MACHINE,
-        "funding.expires_at_ms:\n            return self._expired(packet, now_ms)\n",
-        "funding.expires_at_ms + 1:\n            return self._expired(packet, now_ms)\n",
+        'packet.ended == "expired" or now_ms >= packet.expires_at_ms:',
+        'packet.ended == "expired" or now_ms >= packet.expires_at_ms + 1:',
         (PACKET,),
     ),
     Mutant(
         "an end follows from an event",
         PACKET_MACHINE,
-        "            return self._expired(packet, now_ms)\n",
-        "            return EXPIRED\n",
+        "            return self._expired(packet, now_ms) if ends else None, replies\n",
+        "            return None, replies\n",
         (PACKET,),
     ),
     Mutant(
@@ -192,8 +192,8 @@ UNIT = [
     Mutant(
         "a packet of another tenant does not exist",
         PACKET_MACHINE,
-        "if packet is None or packet.funding.tenant != tenant:\n            return NOT_FOUND\n        rank",
-        "if packet is None:\n            return NOT_FOUND\n        rank",
+        "if packet is None or packet.tenant != tenant:\n            return None, NOT_FOUND\n",
+        "if packet is None:\n            return None, NOT_FOUND\n",
         (PACKET,),
     ),
     Mutant(
@@ -213,8 +213,8 @@ UNIT = [
     Mutant(
         "the refund goes to the sender",
         PACKET_MACHINE,
-        'Payout(event.number, "refund", funding.tenant, funding.sender, event.amount_fen',
-        'Payout(event.number, "refund", funding.tenant, funding.sender, funding.total_fen',
+        'back_to_sender("refund", event.number, packet.terms, event.amount_fen, event.at_ms)',
+        'back_to_sender("refund", event.number, packet.terms, packet.total_fen, event.at_ms)',
         (PACKET,),
     ),
     Mutant(
@@ -262,15 +262,15 @@ UNIT = [
     Mutant(
         "a range is settled once",
         WALLET_MACHINE,
-        "[payout for payout in receive.payouts if payout.number > received.number]",
-        "list(receive.payouts)",
+        "[run for run in receive.runs if run.number > received.number]",
+        "list(receive.runs)",
         (WALLET,),
     ),
     Mutant(
         "a gap is refused",
         WALLET_MACHINE,
-        "if fresh[0].number != received.number + 1 or fresh[-1].number != received.number + len(fresh):",
-        "if False:",
+        "            if run.number != following:\n",
+        "            if False:\n",
         (WALLET,),
     ),
     Mutant(
@@ -360,8 +360,8 @@ UNIT = [
     Mutant(
         "a restored stream still keeps the time of its packets",
         PACKET_MACHINE,
-        "        self._shares = {}\n        self._expiries = self._open_expiries()\n",
-        "        self._shares = {}\n",
+        "        self._state = state\n        self._timer = self._timer_of_open()\n",
+        "        self._state = state\n",
         (PACKET,),
     ),
 ]

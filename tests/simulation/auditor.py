@@ -10,12 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from zlib import crc32
 
+from actors.ledger.levers import GRABS, SENDS, LeverSet, packet_lever, packet_of
 from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, GrabbedMany, Opened, OpeningReturned, PacketView, Passivated, Won
 from actors.ports import Position
 from actors.wallet.messages import SandboxCredited, Statement, WalletView
 from cluster.journal.codec import Chain
 from cluster.journal.memory import MemoryJournals
+from tests.simulation.pauses import Pauses
 
 BEGIN = Position(0, 0)
 """Before every element."""
@@ -117,6 +119,7 @@ class Auditor:
         """(source, destination) -> (amount, for whom), by number"""
         self.received: dict[tuple[str, str], dict[int, int]] = {}
         """(source, destination) -> number -> amount"""
+        self.pauses = Pauses()
 
     # Reading.
 
@@ -176,7 +179,10 @@ class Auditor:
                 self._send(stream, event.to_wallet, event.number, funding.total_fen, who)
             case GrabbedMany():
                 life = self.packets[event.packet_id]
+                self.pauses.check_grab(stream, event.packet_id)
                 life.grabbed(event)
+                if life.state != "open":
+                    self.pauses.packet_ended(stream, event.packet_id, self.seq)
                 following = dict(event.numbers)
                 for user, amount_fen, to_wallet in zip(event.users, event.amounts_fen, event.to_wallets, strict=True):
                     who = life.funding.tenant, user
@@ -186,6 +192,7 @@ class Auditor:
             case Expired():
                 life = self.packets[event.packet_id]
                 life.expired(event)
+                self.pauses.packet_ended(stream, event.packet_id, self.seq)
                 who = life.funding.tenant, life.funding.sender
                 self._send(stream, event.to_wallet, event.number, event.amount_fen, who, life)
             case RunsReceived():
@@ -200,12 +207,16 @@ class Auditor:
                     assert packet_id not in self.passivated, "a packet leaves memory once"
                     self.passivated.add(packet_id)
                     self._passivated.append(packet_id)
+            case LeverSet():
+                life = self.packets.get(packet_of(event.lever) or "")
+                self.pauses.take(stream, event, life and (life.state, life.funding.packet_stream), self.seq)
             case SnapshotTaken():
                 pass
             case _:
                 raise AssertionError(f"the model knows no {type(event).__name__}")
 
     def _take_funding(self, stream: str, event: PacketFunded) -> None:
+        assert not self.pauses.is_on(stream, SENDS), "a packet was sent although sends are paused"
         earlier = self.fundings.setdefault(event.packet_id, [])
         for other in earlier:
             assert (other.tenant, other.sender, other.key) == (event.tenant, event.sender, event.key)
@@ -300,8 +311,35 @@ class Auditor:
             paid = [] if self._reads else self.fundings.get(packet_id, [])
             for funding, seq in zip(paid, self.funded_seq.get(packet_id, []), strict=False):
                 assert seq > since[0] or self.forgotten(funding), "a paid packet was not found"
+        elif reply.code == "paused":
+            assert life is not None, "a pause of a packet that never opened"
+            levers = GRABS, packet_lever(packet_id)
+            assert any(self.pauses.was_on(life.funding.packet_stream, lever, since[0]) for lever in levers), "no pause"
+            assert since[1] == 0 or life.history[since[1] - 1][0] == "open", "an end is told, also while it is paused"
+            assert user not in life.shares or life.shares[user][0] >= since[1], "a winner is never refused"
         else:
             assert reply.code in UNDECIDED, reply
+
+    def explain_lever(self, lever: str, paused: bool, answer: str, since: tuple[int, int]) -> None:
+        """Check what an operator was told who paused something or let it go on."""
+        self._follow()
+        packet_id = packet_of(lever)
+        if answer == "done":
+            if packet_id is not None:
+                streams = [self.packets[packet_id].funding.packet_stream]
+            else:
+                kind = "wallet-" if lever == SENDS else "packet-"
+                streams = [stream for stream in self._journals.stored if stream.startswith(kind)]
+            for stream in streams:
+                so = self.pauses.was_on if paused else self.pauses.was_off
+                assert so(stream, lever, since[0]), f"{lever} was told to be set, and never was in {stream}"
+        elif answer in ("drained", "expired"):
+            assert paused, "whatever has ended goes on"
+            assert self.packets[packet_id or ""].state == answer
+        elif answer == "packet_not_found":
+            self.explain_grab(packet_id or "", "", Refused(answer), since)  # type: ignore[arg-type]
+        else:
+            assert answer in UNDECIDED, answer
 
     def forgotten(self, funding: PacketFunded) -> bool:
         """Tell whether its wallet stream may have forgotten this funding's key."""
@@ -334,6 +372,7 @@ class Auditor:
         """Check a packet that was shown."""
         self._follow()
         if not isinstance(reply, PacketView):
+            assert reply.code != "paused", "everything can be looked at"
             self.explain_grab(packet_id, "", reply, since)
             return
         seen = reply.state, len(reply.grabs), reply.grabbed_fen, reply.refunded_fen
@@ -364,5 +403,11 @@ class Auditor:
         elif answer == "idempotency_key_reused":
             same = [(f.kind, f.total_fen, f.count, f.greeting) == wish for f in fundings]
             assert not all(same) or len(fundings) > 1, "only another request, or a forgotten key, is refused"
+        elif answer == "paused":
+            index = crc32("\n".join(who).encode()) % self._wallet_streams
+            assert self.pauses.was_on(f"wallet-{index:03d}", SENDS, since[0]), "no pause"
+            for funding in fundings:
+                [*_, seq] = self.funded_seq[funding.packet_id]
+                assert seq > since[0] or self.forgotten(funding), "what was sent is answered again all the same"
         else:
             assert answer in UNDECIDED, answer

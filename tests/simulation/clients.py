@@ -1,19 +1,22 @@
 """Clients: people and chat gateways over unreliable wires, who repeat what they got no answer to, and remember.
 
 Every request goes through some gateway replica. An outcome that nobody knows (no answer, `journal_unavailable`,
-`shard_unavailable`, `overloaded`) is asked again with the same identity, a few times, then later, then once more when
-all faults are over. Every answer is explained by the auditor when it arrives, and compared with what was told before.
+`shard_unavailable`, `overloaded`), or a pause, is asked again with the same identity, a few times, then later, then
+once more when all faults are over. Every answer is explained by the auditor when it arrives, and compared with what was
+told before.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from random import Random
 from typing import Any
 
 from ray.exceptions import RayError
 
 from actors.ids import User, packet_id_of
+from actors.ledger.levers import GRABS, SENDS, packet_of
 from actors.ledger.transfer import PacketFunded, Refused
 from actors.packet.messages import PacketView, Won
 from actors.wallet.messages import CreditSandbox, ReadStatement, ReadWallet, Send, Statement, WalletView
@@ -32,6 +35,8 @@ STRANGERS = "qq"
 TRIES_MAX = 4
 PATIENCE_S = 4.0
 NO_ANSWER = "no answer"
+LATER = UNDECIDED | {"paused"}
+"""Codes after which the same is asked again."""
 
 ACTIONS = {
     "send": 30,
@@ -73,6 +78,8 @@ class Clients:
         self.told_shares: dict[tuple[str, str], tuple[int, int, int]] = {}
         self.told_new: set[tuple[str, str]] = set()
         self.told_packets: dict[tuple[str, str], PacketFunded] = {}
+        self.levers: dict[str, None] = {}
+        """Levers that the operator ever wanted to set, in order."""
         self._under_way: dict[asyncio.Task[None], None] = {}
 
     async def begin(self) -> None:
@@ -141,6 +148,42 @@ class Clients:
         with suppress(RayError, TimeoutError):
             await asyncio.wait_for(moving, PATIENCE_S)
 
+    def newest_packet(self) -> str:
+        """Return the packet that was told last, or one that never was."""
+        return self.packets[-1] if self.packets else "a" * 32
+
+    async def set_lever(self, lever: str, random: Random, *, paused: bool) -> str:
+        """The operator pauses something or lets it go on; return "done", the code of a problem, or NO_ANSWER."""
+        self.levers[lever] = None
+        gateway, packet_id = random.choice(self.world.gateways), packet_of(lever)
+        since = self.auditor.mark()
+
+        async def there() -> str:
+            flow = gateway.levers
+            try:
+                if packet_id is not None:
+                    await flow.set_packet(packet_id, paused=paused, by="operator")
+                elif lever == SENDS:
+                    await flow.set_sends(paused=paused, by="operator")
+                else:
+                    assert lever == GRABS
+                    await flow.set_grabs(paused=paused, by="operator")
+            except Problem as problem:
+                return problem.code
+            return "done"
+
+        try:
+            answer = await asyncio.wait_for(self.world.network.call(self.process, gateway.process, there), PATIENCE_S)
+        except (RayError, TimeoutError):
+            answer = NO_ANSWER
+        self.world.note("told", "operator", lever, paused, answer)
+        if answer != NO_ANSWER:
+            try:
+                self.auditor.explain_lever(lever, paused, answer, since)
+            except Exception as contradiction:
+                self.world.found_bug(contradiction)
+        return answer
+
     async def persist(self, once: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
         """Repeat until the outcome is known, or patience ends."""
         for _ in range(TRIES_MAX):
@@ -164,7 +207,7 @@ class Clients:
             self.learn(answer.packet_id)
         self.world.note("told", user, "send", key, answer)
         self.auditor.explain_send((TENANT, user), key, wish, answer, since)
-        return answer not in UNDECIDED
+        return answer not in LATER
 
     def learn(self, packet_id: str) -> None:
         """Tell everybody of a packet."""
@@ -226,7 +269,7 @@ class Clients:
             if not reply.replayed:
                 self.told_new.add((packet_id, user))
             return True
-        return reply.code not in UNDECIDED
+        return reply.code not in LATER
 
     async def grab_once(self, packet_id: str, user: str) -> bool:
         """Grab, and check the answer."""

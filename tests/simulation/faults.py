@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
+from actors.ledger.levers import GRABS, SENDS, packet_lever
 from tests.simulation.clients import Clients
 from tests.simulation.loop import Process
 from tests.simulation.world import World
@@ -35,6 +36,7 @@ GAP_S = {
     "wire_is_slow": 5.0,
     "clock_jumps": 3.0,
     "time_passes": 6.0,
+    "lever": 4.0,
 }
 """Kind -> mean gap between two of it, where it is on at all. Each is a method of `Faults`."""
 
@@ -237,3 +239,13 @@ class Faults:
     async def time_passes(self, random: Random) -> None:
         """The operator moves the sandbox clock."""
         await self.clients.move_clock(random.choice((10, 1_000, 7_000, 13_000)))
+
+    # The operator.
+
+    async def lever(self, random: Random) -> None:
+        """The operator pauses something, and lets it go on after a while, at once, or never."""
+        lever = random.choice((SENDS, GRABS, packet_lever(self.clients.newest_packet())))
+        await self.clients.set_lever(lever, random, paused=True)
+        await asyncio.sleep(random.random() * random.choice((0.0, 1.0, 4.0)))
+        if random.random() < 0.8:
+            await self.clients.set_lever(lever, random, paused=False)

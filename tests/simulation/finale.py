@@ -11,6 +11,7 @@ from actors.packet.messages import PacketView, Won
 from actors.wallet.messages import Send, WalletView
 from cluster.audit import audit
 from cluster.directory import ShardUnavailable
+from cluster.gateway.levers import LeverFlow
 from cluster.offline.reading import Sources
 from cluster.offline.verify import verify
 from tests.books import balances, book_sum
@@ -34,6 +35,7 @@ async def everything_ends_well(world: World, clients: Clients) -> None:
     await asyncio.sleep(RESTART_US[1] / 1e6)  # what died last is there again
     # A doubled request may still be on its way, and what was refused once may be possible by now.
     await asyncio.sleep(max(0, world.network.last_due_us - world.loop.now_us) / 1e6)
+    await all_resumed(world, clients)
     if world.random("finale").random() < QUIET_CHANCE:
         await all_over(world, clients, blackout=True)  # nobody asks: packets end and money moves by themselves
         await all_served(world, clients)
@@ -48,6 +50,24 @@ async def everything_ends_well(world: World, clients: Clients) -> None:
         await send_the_last(clients)
         await all_over(world, clients)
     await books_agree(world, clients)
+
+
+async def all_resumed(world: World, clients: Clients) -> None:
+    """What was paused goes on once the operator says so, and no earlier request of his undoes it."""
+    if not clients.levers:
+        return
+    timing, random = world.settings.timing, world.random("resuming")
+    # An attempt that he gave up may still be made until its own deadline.
+    await asyncio.sleep((timing.request_deadline_ms + 2 * timing.shard_call_ms) / 1_000)
+    for lever in clients.levers:
+        for _ in range(20):
+            if await clients.set_lever(lever, random, paused=False) in ("done", "packet_not_found"):
+                break
+            await asyncio.sleep(0.5)
+        else:
+            raise AssertionError(f"{lever} cannot be resumed although nothing fails")
+    assert world.auditor.pauses.nothing_is_on(), "what was paused goes on"
+    assert await LeverFlow(world.settings, world.directory).read() == [], "nothing is said to be paused"
 
 
 async def until(condition: Callable[[], bool], promise: str) -> None:

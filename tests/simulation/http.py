@@ -9,6 +9,7 @@ from actors.wallet.messages import CreditSandbox
 from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.gateway.app import build_api
 from cluster.gateway.auth import Auth
+from cluster.gateway.levers import LeverFlow
 from cluster.tokens import mint
 from tests.simulation.system import KEYS as PLATFORM
 from tests.simulation.system import TENANT, System
@@ -28,6 +29,7 @@ class Gateway:
         self.keys = KEYS
         self.auth = Auth(KEYS, system.settings.bounds.token_cache_max)
         self.service = system.service
+        self.levers = LeverFlow(system.settings, system.directory)
         self._system = system
 
     async def ready(self) -> str:

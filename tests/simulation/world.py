@@ -21,6 +21,7 @@ from actors.ports import Position
 from actors.settlement.task import settle
 from actors.wallet.shard import WalletShard
 from cluster.config import Keys, Settings, load
+from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
@@ -110,9 +111,10 @@ class Shard(ShardActor):
 class Gateway:
     """One gateway replica."""
 
-    def __init__(self, process: Process, service: Service) -> None:
+    def __init__(self, process: Process, service: Service, levers: LeverFlow) -> None:
         self.process = process
         self.service = service
+        self.levers = levers
 
 
 class Ears(logging.Handler):
@@ -245,8 +247,8 @@ class World:
     def start_gateway(self, index: int) -> Gateway:
         """Start a gateway replica."""
         process = self.loop.process(f"gateway-{index}")
-        service = Service(self.settings, directory(self.settings, self.network, process, self.members))
-        gateway = Gateway(process, service)
+        way = directory(self.settings, self.network, process, self.members)
+        gateway = Gateway(process, Service(self.settings, way), LeverFlow(self.settings, way))
         self.gateways[index : index + 1] = [gateway]
         self.note("start", process.name)
         return gateway

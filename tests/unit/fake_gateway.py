@@ -81,6 +81,7 @@ class FakeGateway:
         self.settled = 0
         self.requests = 0
         self.first_packet = asyncio.Event()
+        self.levers: dict[tuple[str, str | None], dict[str, Any]] = {}
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._faulty])
@@ -93,6 +94,9 @@ class FakeGateway:
         app.router.add_get("/v1/packets/{id}", self._read)
         app.router.add_get("/v1/wallet", self._wallet)
         app.router.add_get("/v1/audit", self._audit)
+        app.router.add_get("/v1/levers", self._levers)
+        app.router.add_put("/v1/levers/{lever}", self._set_lever)
+        app.router.add_put("/v1/levers/packets/{id}", self._set_lever)
         return app
 
     @web.middleware
@@ -215,6 +219,25 @@ class FakeGateway:
         }
         shard = {"stream": "packet-000", "kind": "packet", "book_sum_fen": 0, "version": self.requests, "unread": None}
         return web.json_response({"shards": [shard], **body})
+
+    async def _levers(self, request: web.Request) -> web.Response:
+        if self._caller(request) != OPERATOR_TOKEN:
+            return problem(403, "forbidden")
+        return web.json_response({"paused": list(self.levers.values())})
+
+    async def _set_lever(self, request: web.Request) -> web.Response:
+        if self._caller(request) != OPERATOR_TOKEN:
+            return problem(403, "forbidden")
+        packet_id = request.match_info.get("id")
+        if packet_id is not None and packet_id not in self.packets:
+            return problem(404, "packet_not_found")
+        name = request.match_info.get("lever", "packet")
+        if (await request.json())["paused"]:
+            on = {"lever": name, "packet_id": packet_id, "since_ms": self.now_ms, "by": "operator", "missing": []}
+            self.levers.setdefault((name, packet_id), on)
+        else:
+            self.levers.pop((name, packet_id), None)
+        return web.json_response({})
 
     def settle(self) -> None:
         """Credit what was grabbed and refunded so far."""

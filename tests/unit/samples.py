@@ -28,6 +28,7 @@ PACKET_RULES = PacketRules(
     settle_batch_max=100,
     passivate_after_ms=0,
     passivate_batch_max=10,
+    split_apart_min=100,
 )
 WALLET_RULES = WalletRules(
     accounts_max=10,

@@ -11,6 +11,7 @@ import pytest
 from actors.errors import JournalUnavailable
 from actors.ids import packet_stream
 from actors.ledger.accounts import postings
+from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import Payout, PayoutsReceived, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
 from actors.ports import Position
@@ -42,6 +43,7 @@ EVENTS = [
     Settled(STREAM, 3),
     SnapshotTaken(1, 1),
     Passivated(["p1"]),
+    LeverSet("grabs", True, NOW_MS, "operator"),
 ]
 
 

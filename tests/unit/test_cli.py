@@ -40,7 +40,11 @@ def up(data, *, port=0, config="local", store_url=None, report):
 def down(data, report):
     (life / "down").write_text(str(data))
 
-bootstrap.up, bootstrap.down = up, down
+def status(data):
+    facts = {"state": "ready", "url": url, "data": str(data)}
+    return types.SimpleNamespace(model_dump=lambda mode: dict(facts), ready=bool(url), url=url, data=data)
+
+bootstrap.up, bootstrap.down, bootstrap.status = up, down, status
 cluster.bootstrap = sys.modules["cluster.bootstrap"] = bootstrap
 from cluster.cli import main
 main()
@@ -98,6 +102,11 @@ async def test_a_minted_token_is_one_the_gateway_accepts(scope: str, tmp_path: P
         (("token",), "--user and --tenant"),
         (("audit", "--url", "http://127.0.0.1:9"), "--token"),
         (("demo", "--data", "x"), "go with --url"),
+        (("pause", "packet"), "named by its id"),
+        (("pause", "sends", "a" * 32), "no id"),
+        (("resume", "packet", "p1"), "'p1' is no packet id"),
+        (("pause", "grabs", "--url", "http://127.0.0.1:9"), "--token"),
+        (("pause", "grabs", "--data", "/nowhere/at/all"), "no system runs on"),
         (("audit", "--offline", "--url", "http://127.0.0.1:9"), "not with --url"),
         (("audit", "--balances", "b.parquet"), "go with --offline"),
         (("verify", "--store-url", "redis://127.0.0.1:9"), "cannot be reached"),
@@ -150,6 +159,50 @@ async def test_the_audit_ends_with_the_verdict_as_its_exit_code(fault: tuple[str
     assert (shown[0], printed[0]) == (code, code)
     assert "packet-000" in shown[1]
     assert json.loads(printed[1].splitlines()[-1])["difference_fen"] == code
+
+
+async def test_what_is_paused_is_told_by_whoever_pauses_and_resumes() -> None:
+    gateway = FakeGateway()
+    async with serving(gateway) as url:
+        where = ("--url", url, "--token", OPERATOR_TOKEN)
+        paused = await run("pause", "grabs", *where)
+        again = await run("pause", "sends", *where, "--json")
+        resumed = await run("resume", "grabs", *where)
+        nothing = await run("resume", "sends", *where)
+    assert [one[0] for one in (paused, again, resumed, nothing)] == [0, 0, 0, 0]
+    assert paused[1].startswith("Paused now: grabs since 20")
+    assert " by operator" in paused[1]
+    assert [lever["lever"] for lever in json.loads(again[1].splitlines()[-1])["paused"]] == ["grabs", "sends"]
+    assert resumed[1].startswith("Paused now: sends since")
+    assert nothing[1] == "Paused now: nothing.\n"
+    assert gateway.levers == {}
+
+
+async def test_the_status_of_a_ready_system_says_what_is_paused_and_that_of_another_does_not_ask(
+    tmp_path: Path,
+) -> None:
+    keys_at(tmp_path / "keys.json")
+    data = ("--data", str(tmp_path))
+    async with serving(FakeGateway()) as url:
+        fake = (str(tmp_path), url)
+        before = await run(*fake, "status", *data, "--json", python=("-c", WITH_FAKE_BOOTSTRAP))
+        await run(*fake, "pause", "grabs", *data, python=("-c", WITH_FAKE_BOOTSTRAP))
+        shown = await run(*fake, "status", *data, python=("-c", WITH_FAKE_BOOTSTRAP))
+    stopped = await run(str(tmp_path), "", "status", *data, "--json", python=("-c", WITH_FAKE_BOOTSTRAP))
+    assert json.loads(before[1].splitlines()[-1])["paused"] == "nothing"
+    [line] = [line for line in shown[1].splitlines() if "paused" in line]
+    assert "grabs since 20" in line
+    assert stopped[0] == 1
+    assert "paused" not in json.loads(stopped[1].splitlines()[-1])
+
+
+async def test_a_packet_that_cannot_be_paused_is_one_line() -> None:
+    async with serving(FakeGateway()) as url:
+        code, _, stderr = await run("pause", "packet", "a" * 32, "--url", url, "--token", OPERATOR_TOKEN)
+        forbidden = await run("pause", "grabs", "--url", url, "--token", "somebody")
+    assert code == forbidden[0] == 2
+    assert "packet_not_found (status 404)" in stderr
+    assert "forbidden (status 403)" in forbidden[2]
 
 
 async def test_an_audit_that_is_not_allowed_is_one_line() -> None:

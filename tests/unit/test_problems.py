@@ -38,6 +38,7 @@ CONTRACT = {
     "overloaded": 429,
     "journal_unavailable": 503,
     "shard_unavailable": 503,
+    "paused": 503,
 }
 
 

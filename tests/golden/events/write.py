@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from actors.ledger.levers import LeverSet, packet_lever
 from actors.ledger.transfer import (
     PacketFunded,
     Payout,
@@ -105,6 +106,7 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
     Held(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS),
     HoldPosted(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 1),
     HoldVoided(hold_id="photo-2", tenant="wechat", user="李雷", amount_fen=300, at_ms=_AT_MS + 2),
+    LeverSet(lever=packet_lever(_PACKET), paused=True, at_ms=_AT_MS + 3, by="operator"),
 )
 
 

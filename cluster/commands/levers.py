@@ -1,0 +1,103 @@
+"""Levers: commands that pause what a running system does and let it go on, over HTTP as an operator."""
+
+import asyncio
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cluster.commands.terminal import AsJson, Data, Failure, out, print_json, progress
+from cluster.commands.tokens import operator_of
+
+if TYPE_CHECKING:
+    from loadtest.client import PausedLever, Problem
+
+DEADLINE_S = 30.0
+STATUS_S = 3.0
+"""So long `status` waits to hear what is paused."""
+
+What = Annotated[Literal["sends", "grabs", "packet"], typer.Argument(help="What: sends, grabs, or one packet.")]
+PacketId = Annotated[str | None, typer.Argument(help="With packet: its id.")]
+Url = Annotated[str | None, typer.Option(help="Address of the system, with --token.")]
+Token = Annotated[str | None, typer.Option(help="An operator's token.")]
+
+
+def pause(
+    what: What,
+    packet_id: PacketId = None,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pause sends, grabs or one packet: new ones are answered `paused` until they are resumed."""
+    _set(what, packet_id, True, url, token, data, as_json)
+
+
+def resume(
+    what: What,
+    packet_id: PacketId = None,
+    url: Url = None,
+    token: Token = None,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let sends, grabs or one packet go on."""
+    _set(what, packet_id, False, url, token, data, as_json)
+
+
+def _set(
+    what: str, packet_id: str | None, paused: bool, url: str | None, token: str | None, data: Data, as_json: bool
+) -> None:
+    if (what == "packet") is not (packet_id is not None):
+        raise Failure("a packet is named by its id: packet ID" if what == "packet" else f"{what} are all {what}, no id")
+    from actors.ids import parse_packet_id
+    from loadtest.client import Api, Problem
+
+    if packet_id is not None and parse_packet_id(packet_id) is None:
+        raise Failure(f"{packet_id!r} is no packet id")
+    if url is None:
+        url, token = operator_of(data)
+    elif token is None:
+        raise Failure("--url needs --token, an operator's (hongbao token --scope operator)")
+
+    async def ask(address: str, operator_token: str) -> "Problem | list[PausedLever]":
+        async with Api(address, operator_token, deadline_s=DEADLINE_S) as api:
+            refused = await api.set_lever(what if packet_id is None else f"packets/{packet_id}", paused=paused)
+            return refused if refused is not None else await api.levers()
+
+    assert token is not None, "either given or minted"
+    with progress("Pausing" if paused else "Resuming"):
+        answer = asyncio.run(ask(url, token))
+    if isinstance(answer, Problem):
+        undecided = "; it may be so in part, and may be repeated" if answer.unknown else ""
+        raise Failure(f"{url} does not do it: {answer.code} (status {answer.status}){undecided}")
+    if as_json:
+        import msgspec
+
+        print_json({"paused": msgspec.to_builtins(answer)})
+    else:
+        out.print(f"Paused now: {sentence(answer)}.", highlight=False, markup=False, soft_wrap=True)
+
+
+def paused_now(url: str, token: str) -> str:
+    """Tell in one line what a system has paused, or why that is not known."""
+    from loadtest.client import Api, Problem
+
+    async def ask() -> "Problem | list[PausedLever]":
+        async with Api(url, token, attempt_s=STATUS_S, deadline_s=STATUS_S) as api:
+            return await api.levers()
+
+    answer = asyncio.run(ask())
+    return f"unknown: {answer.code}" if isinstance(answer, Problem) else sentence(answer)
+
+
+def sentence(levers: "list[PausedLever]") -> str:
+    """Say what is paused, since when, by whom."""
+    words = []
+    for lever in levers:
+        since = datetime.fromtimestamp(lever.since_ms // 1_000).astimezone().isoformat(sep=" ")
+        what = lever.lever if lever.packet_id is None else f"packet {lever.packet_id}"
+        but = f", but not in {', '.join(lever.missing)}" if lever.missing else ""
+        words.append(f"{what} since {since} by {lever.by}{but}")
+    return "; ".join(words) or "nothing"

@@ -1,0 +1,62 @@
+"""Big packets: their shares are made in a thread, once, and nobody else waits for that."""
+
+import asyncio
+import threading
+from typing import Any
+
+import msgspec
+
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Shares, Won
+from actors.packet.shard import PacketShard
+from cluster.config import load
+from cluster.journal.codec import platform_codec
+from cluster.journal.memory import MemoryJournals
+from cluster.placement import kinds
+from cluster.shards import WallClock, host_rules
+from tests.unit.samples import KEYS, PACKET, PACKET_RULES, TENANT, WALLET, funding
+
+FAR_MS = 4_000_000_000_000
+
+
+class Splits:
+    """Stands in for `PacketMachine.split`, and holds it up in its thread until it is let go."""
+
+    def __init__(self, machine: Any) -> None:
+        self.made = 0
+        self.go_on = threading.Event()
+        self._loop_thread = threading.get_ident()
+        self._split = machine.split
+        machine.split = self
+
+    def __call__(self, terms: Any) -> bytes:
+        if terms.packet_id == "p1":
+            assert threading.get_ident() != self._loop_thread, "a big split is no business of the loop"
+            self.made += 1
+            assert self.go_on.wait(30)
+        return bytes(self._split(terms))
+
+
+async def test_the_shares_of_a_big_packet_are_made_once_in_a_thread_while_others_are_served() -> None:
+    settings = load()
+    journals = MemoryJournals(platform_codec())
+    await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
+    rules = msgspec.structs.replace(PACKET_RULES, wallet_streams=settings.layout.wallet_streams)
+    shard = PacketShard("packet-shard-0", [PACKET], journals, WallClock(), KEYS, host_rules(settings), rules)
+    big = funding(count=150, total_fen=15_000, expires_at_ms=FAR_MS)
+    small = funding("p2", 2, expires_at_ms=FAR_MS)
+    opened = await shard.serve(PACKET, [Open(WALLET, big), Open(WALLET, small)])
+    assert all(isinstance(reply, OpenNow) for reply in opened)
+    splits = Splits((await shard.shell(PACKET)).machine)
+    users = [f"u{i}" for i in range(150)]
+    parts = GrabMany("p1", TENANT, users[:90]), GrabMany("p1", TENANT, users[90:])
+    asked = [asyncio.ensure_future(shard.serve(PACKET, [part])) for part in parts]
+    [other] = await shard.serve(PACKET, [Grab("p2", TENANT, "u0")])
+    assert isinstance(other, Won)
+    assert not any(one.done() for one in asked), "they wait for the thread, and the other one did not"
+    splits.go_on.set()
+    [[first], [second]] = await asyncio.gather(*asked)
+    assert isinstance(first, Shares)
+    assert isinstance(second, Shares)
+    assert sum(first.amounts_fen + second.amounts_fen) == 15_000
+    assert splits.made == 1
+    await shard.stop()
