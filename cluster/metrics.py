@@ -43,7 +43,7 @@ class Measured(NamedTuple):
 
 
 _TAKEN = (ACCEPTED, REPLAYED)
-_DOWN = ("overloaded", "journal_unavailable", "shard_unavailable")
+_DOWN = ("overloaded", "paused", "journal_unavailable", "shard_unavailable")
 _FAILURES = ("FencedOut", "JournalUnavailable", "JournalFull")
 COUNTERS = {
     "grabs": Counted(
