@@ -28,6 +28,7 @@ from actors.ledger.transfer import (
 )
 from actors.ports import Clock, Journals
 from actors.shell import Machine, Shell
+from actors.tally import Tally
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,10 @@ class StreamFigures(msgspec.Struct, frozen=True):
     snapshot_version: int
     unsettled: int
     oldest_unsettled_ms: int
+    in_flight_fen: int = 0
+    """Sent and not yet acknowledged."""
+    members: int = 0
+    """Packets or accounts in memory."""
     figures: dict[str, int] = {}
     received: dict[str, tuple[int, int, dict[int, int]]] = {}
     """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
@@ -95,10 +100,18 @@ class Host(ABC, Generic[M]):
     """The streams given to one actor."""
 
     def __init__(
-        self, name: str, streams: Sequence[str], journals: Journals, clock: Clock, rules: HostRules, commands: Any
+        self,
+        name: str,
+        streams: Sequence[str],
+        journals: Journals,
+        clock: Clock,
+        rules: HostRules,
+        commands: Any,
+        tally: Tally | None = None,
     ) -> None:
         """`commands`: the union of command types that this kind of stream understands."""
         self.name = name
+        self.tally = Tally(clock.now_ms()) if tally is None else tally
         self._streams = tuple(streams)
         self._journals = journals
         self._clock = clock
@@ -131,6 +144,9 @@ class Host(ABC, Generic[M]):
     async def _passivate(self, shell: Shell[M]) -> None:
         """Let go of what nobody needs in memory any more."""
 
+    def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
+        """Tally the answers of one call."""
+
     # Commands.
 
     async def handle(self, payload: bytes) -> bytes:
@@ -140,6 +156,7 @@ class Host(ABC, Generic[M]):
             replies = [await self.serve(*groups[0])]
         else:
             replies = await asyncio.gather(*(self.serve(stream, commands) for stream, commands in groups))
+        self._count(groups, replies)
         return self._encoder.encode(replies)
 
     async def serve(self, stream: str, commands: list[Any]) -> list[Any]:
@@ -232,7 +249,7 @@ class Host(ABC, Generic[M]):
         try:
             shell = await self._activate_now(stream)
         except JournalCorrupt as failure:
-            log.error("%s", failure)
+            log.error("%s", failure, extra={"stream": stream})
             pause_s = CORRUPT_PAUSE_S if known is None else min(CORRUPT_PAUSE_S_MAX, 2 * known.pause_s)
             self._corrupt[stream] = Corruption(failure, pause_s, now_s + pause_s)
             raise
@@ -278,15 +295,16 @@ class Host(ABC, Generic[M]):
         except JournalCorrupt:  # logged when it was found
             return
         except OperatingFailure as failure:
-            log.warning("%s has no %s for now: %s", self.name, stream, failure)
+            log.warning("%s has no %s for now: %s", self.name, stream, failure, extra={"stream": stream})
             return
         try:
             self._on_time(shell)
             await self._passivate(shell)
         except OperatingFailure as failure:
-            log.warning("%s lets go of nothing in %s for now: %s", self.name, stream, failure)
+            where = {"stream": stream, "epoch": shell.epoch}
+            log.warning("%s lets go of nothing in %s for now: %s", self.name, stream, failure, extra=where)
         except Exception:  # our own bug ends this activation, as in `serve`, and not the time of the other streams
-            log.exception("the timer of %s failed", stream)
+            log.exception("the timer of %s failed", stream, extra={"stream": stream, "epoch": shell.epoch})
             shell.discard()
 
     async def stop(self) -> None:
@@ -363,6 +381,8 @@ class Host(ABC, Generic[M]):
             shell.snapshot_version,
             machine.book.unsettled_count,
             shell.now_ms() - oldest_ms,
+            in_flight_fen=sum(sent.total_fen - sent.settled_fen for sent in machine.book.sent.values()),
+            members=machine.members,
             work_behind=machine.work - shell.snapshot_work,
         )
 

@@ -11,13 +11,14 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, backups, deploying, ledger, levers, simulating, system, tokens
+from cluster.commands import asking, backups, deploying, ledger, levers, scraping, simulating, system, tokens, top
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
     system.up,
     system.status,
     system.down,
+    top.top,
     levers.pause,
     levers.resume,
     asking.audit,
@@ -28,6 +29,7 @@ COMMANDS = (
     backups.backup,
     backups.restore,
     deploying.serve_config,
+    scraping.prometheus_config,
     simulating.simulate,
 )
 """In the order of `hongbao --help`."""

@@ -131,6 +131,14 @@ class GatewayCache(_Section):
     ended_bytes_max: PositiveInt
 
 
+class Sight(_Section):
+    """How often the system looks at itself, in milliseconds."""
+
+    report_ms: PositiveInt
+    store_ms: PositiveInt
+    audit_ms: PositiveInt
+
+
 class Settings(BaseSettings):
     """One system's configuration. Frozen; pickled to every actor."""
 
@@ -152,6 +160,7 @@ class Settings(BaseSettings):
     timing: Timing
     stream: Streaming
     gateway_cache: GatewayCache
+    sight: Sight
 
     @field_validator("archive_url")
     @classmethod

@@ -9,6 +9,7 @@ import ray
 from actors.settlement.task import settle
 from cluster.config import Settings
 from cluster.directory import Directory
+from cluster.logs import log_json
 
 
 @functools.cache
@@ -20,6 +21,7 @@ def _directory(settings: Settings) -> Directory:
 @ray.remote(num_cpus=0, max_retries=0)
 def settle_hosts(hosts: list[str], settings: Settings) -> int:
     """Deliver what these hosts' books have sent; return how many acknowledgements that made."""
+    log_json("settlement")
     timing = settings.timing
     return asyncio.run(
         settle(

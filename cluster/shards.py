@@ -17,11 +17,14 @@ from actors.ledger.transfer import Outgoing
 from actors.packet.fairness import SeedCommitments
 from actors.packet.machine import PacketRules
 from actors.packet.shard import PacketShard
+from actors.tally import Tally, TallyFigures
 from actors.wallet.machine import WalletRules
 from actors.wallet.shard import SendRules, WalletShard
 from cluster.config import Keys, Settings
 from cluster.journal.codec import platform_codec
 from cluster.journal.redis import RedisJournals
+from cluster.logs import log_json
+from cluster.measured import MeasuredJournals
 from cluster.placement import NAMESPACE
 
 CALLS_MAX = 1_000
@@ -106,9 +109,11 @@ def send_rules(settings: Settings) -> SendRules:
 
 def build_host(name: str, streams: list[str], settings: Settings, keys: Keys) -> Host[Any]:
     """Join a host to its store, clock and keys."""
-    journals, clock, rules = open_journals(settings), WallClock(), host_rules(settings)
+    clock, rules = WallClock(), host_rules(settings)
+    tally = Tally(clock.now_ms())
+    journals = MeasuredJournals(open_journals(settings), tally)
     if name.startswith("packet-"):
-        return PacketShard(name, streams, journals, clock, keys, rules, packet_rules(settings))
+        return PacketShard(name, streams, journals, clock, keys, rules, packet_rules(settings), tally)
     return WalletShard(
         name,
         streams,
@@ -119,6 +124,7 @@ def build_host(name: str, streams: list[str], settings: Settings, keys: Keys) ->
         rules,
         wallet_rules(settings),
         send_rules(settings),
+        tally,
     )
 
 
@@ -127,6 +133,7 @@ class ShardActor:
 
     def __init__(self, name: str, streams: list[str], settings: Settings, keys: Keys) -> None:
         calm_collector()
+        log_json("shard", host=name)
         self._host = build_host(name, streams, settings, keys)
         self._starting = asyncio.get_running_loop().create_task(self._host.start())
         self._encoder = msgspec.msgpack.Encoder()
@@ -143,6 +150,10 @@ class ShardActor:
         """Report every stream: `[StreamFigures, ...]`."""
         return self._encoder.encode(await self._host.report(audit=audit))
 
+    async def tally(self) -> bytes:
+        """Report what this process has done: `TallyFigures`."""
+        return self._encoder.encode(self._host.tally.figures())
+
     async def totals_at(self, payload: bytes) -> bytes:
         """Answer what this source had sent at given numbers; see `Host.totals_at`."""
         asked = msgspec.msgpack.decode(payload, type=list[tuple[str, str, int, list[int]]])
@@ -154,6 +165,7 @@ class ShardActor:
 
 
 REPORTS: msgspec.msgpack.Decoder[list[StreamFigures]] = msgspec.msgpack.Decoder(list[StreamFigures])
+TALLY: msgspec.msgpack.Decoder[TallyFigures] = msgspec.msgpack.Decoder(TallyFigures)
 OUTGOING: msgspec.msgpack.Decoder[list[Outgoing]] = msgspec.msgpack.Decoder(list[Outgoing])
 TOTALS: msgspec.msgpack.Decoder[list[SentTotals]] = msgspec.msgpack.Decoder(list[SentTotals])
 

@@ -7,16 +7,20 @@ time, never money.
 
 import asyncio
 import logging
+import warnings
 from typing import Any
 
+import msgspec
 import ray
 from ray.exceptions import RayError
 
 from actors.host import StreamFigures
 from cluster.config import Keys, Settings
+from cluster.logs import log_json
 from cluster.placement import NAMESPACE, SUPERVISOR, hosts
+from cluster.pulse import Pulse, now_ms
 from cluster.settlement import start_settlement
-from cluster.shards import REPORTS, create_shard
+from cluster.shards import REPORTS, TALLY, create_shard
 from cluster.tending import Tending, start_tending
 
 log = logging.getLogger(__name__)
@@ -26,6 +30,7 @@ class Supervisor:
     """The actor that looks after all others. It holds no state that matters: killed, it starts over."""
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
+        log_json("supervisor")
         self._settings = settings
         self._keys = keys
         self._reports: dict[str, list[StreamFigures]] = {}
@@ -38,6 +43,11 @@ class Supervisor:
             asyncio.get_running_loop().create_task(self._settle(names[share::tasks]), name=f"settle {share}")
             for share in range(min(tasks, len(names)))
         ]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Ray answers this by way of something that it has deprecated
+            again = ray.get_runtime_context().was_current_actor_reconstructed
+        self._pulse = Pulse(settings, self.ready, again=again)
+        self._watching += self._pulse.loops
 
     async def ready(self) -> list[str]:
         """Name the streams that are not active, and the loops that have ended (there should be neither)."""
@@ -45,9 +55,20 @@ class Supervisor:
         idle = [stream for stream in self._settings.layout.streams() if stream not in active]
         return idle + [task.get_name() for task in self._watching if task.done()]
 
+    async def take_gateway(self, replica: str, payload: bytes) -> None:
+        """Take in what a gateway replica has done: `TallyFigures`."""
+        self._pulse.gathered.take_gateway(replica, TALLY.decode(payload), now_ms())
+
+    async def figures(self) -> bytes:
+        """Return all figures of the system: `cluster.figures.Figures` as JSON."""
+        return msgspec.json.encode(self._pulse.figures())
+
     async def _watch(self, name: str, streams: list[str]) -> None:
         timing = self._settings.timing
-        tending = Tending(lambda due: start_tending(due, self._settings, self._keys))
+        tending = Tending(
+            lambda due: start_tending(due, self._settings, self._keys),
+            lambda failures: self._pulse.gathered.add("tending_failures", name, failures),
+        )
         handle: Any = None
         while True:
             await asyncio.sleep(timing.supervise_ms / 1000)
@@ -59,12 +80,14 @@ class Supervisor:
                 )
             except (RayError, TimeoutError, ValueError) as failure:
                 self._reports.pop(name, None)
+                self._pulse.gathered.take_streams(name, [], now_ms())
                 log.warning("%s does not report (%s)", name, type(failure).__name__)
                 if isinstance(failure, TimeoutError):  # a dying one is left to Ray, which restarts it
                     await asyncio.to_thread(ray.kill, handle, no_restart=True)
                 handle = None
                 continue
             self._reports[name] = reports
+            self._pulse.gathered.take_streams(name, reports, now_ms())
             tending.offer([each.stream for each in reports if each.work_behind >= timing.snapshot_events])
 
     async def _settle(self, names: list[str]) -> None:

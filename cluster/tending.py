@@ -25,6 +25,7 @@ from cluster.directory import Directory
 from cluster.journal.archive import Archive
 from cluster.journal.memory import MemoryJournals
 from cluster.journal.redis import RedisJournals
+from cluster.logs import log_json
 from cluster.sealing import PartBounds, Sealer, Sealing
 from cluster.shards import calm_collector, open_journals
 from cluster.snapshots import empty_machine, fold_behind
@@ -88,6 +89,7 @@ def tend_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str
     """Tend streams one after another; return what failed, a line each."""
 
     calm_collector()
+    log_json("tending")
 
     async def tend_all() -> list[str]:
         failures = []
@@ -120,8 +122,11 @@ def start_tending(streams: list[str], settings: Settings, keys: Keys) -> Any:
 class Tending:
     """At most one task for the streams of one host; it costs a process, so it takes all that are due."""
 
-    def __init__(self, start: Callable[[list[str]], Awaitable[list[str]]]) -> None:
-        """`start` begins a task for some streams and promises what failed in it."""
+    def __init__(
+        self, start: Callable[[list[str]], Awaitable[list[str]]], count: Callable[[int], None] = lambda failures: None
+    ) -> None:
+        """`start` begins a task for some streams and promises what failed in it; `count` hears how many did."""
+        self._count = count
         self._start = start
         self._task: asyncio.Future[list[str]] | None = None
         self._pause_s = 0
@@ -135,7 +140,9 @@ class Tending:
                 return
             failures = _failures(self._task)
             for failure in failures:
-                log.error("not tended: %s", failure)
+                log.error("not tended: %s", failure, extra={"stream": failure.partition(":")[0]})
+            if failures:
+                self._count(len(failures))
             self._task = None
             self._pause_s = min(max(2 * self._pause_s, PAUSE_S_MIN), PAUSE_S_MAX) if failures else 0
             self._resume_s = now_s + self._pause_s

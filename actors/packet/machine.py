@@ -305,6 +305,11 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         figures["book_sum_fen"] = figures["remaining_fen"] + self._state.book.transit_fen()
         return figures
 
+    @property
+    def members(self) -> int:
+        """Packets in memory."""
+        return len(self._state.packets)
+
     # Apply: writes only.
 
     def apply(self, event: Any) -> None:

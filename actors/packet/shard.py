@@ -11,6 +11,7 @@ from actors.errors import JournalUnavailable
 from actors.host import Host, HostRules, Records
 from actors.ledger.levers import ReadLevers, SetLever, packet_of
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
+from actors.packet.counting import count_grabs
 from actors.packet.machine import OVERLOADED, PacketMachine, PacketRules
 from actors.packet.messages import (
     Grab,
@@ -27,6 +28,7 @@ from actors.packet.messages import (
 )
 from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
+from actors.tally import Tally
 
 PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot | SetLever | ReadLevers
 
@@ -80,14 +82,18 @@ class PacketShard(Host[PacketMachine]):
         keys: KeyRing,
         rules: HostRules,
         packet_rules: PacketRules,
+        tally: Tally | None = None,
     ) -> None:
-        super().__init__(name, streams, journals, clock, rules, PacketCommand)
+        super().__init__(name, streams, journals, clock, rules, PacketCommand, tally)
         self._keys = keys
         self._packet_rules = packet_rules
         self._splitting: dict[str, asyncio.Future[bytes]] = {}
 
     def _machine(self, stream: str) -> PacketMachine:
         return PacketMachine(stream, self._packet_rules, self._keys)
+
+    def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
+        count_grabs(self.tally, groups, replies)
 
     def _on_time(self, shell: Shell[PacketMachine]) -> None:
         if shell.refusing:

@@ -286,6 +286,11 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             "book_sum_fen": change_fen + held_fen + state.bank_fen + state.faucet_fen + state.book.transit_fen(),
         }
 
+    @property
+    def members(self) -> int:
+        """Accounts in memory."""
+        return self._state.accounts_count
+
     # Apply: writes only.
 
     def apply(self, event: Any) -> None:

@@ -15,6 +15,7 @@ from actors.ledger.levers import ReadLevers, SetLever
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Receive, Refused
 from actors.ports import Clock, Fairness, Journals, KeyRing
 from actors.shell import Shell
+from actors.tally import ACCEPTED, REPLAYED, Tally
 from actors.wallet.machine import OVERLOADED, OpenHold, Terms, WalletMachine, WalletRules
 from actors.wallet.messages import (
     CreditSandbox,
@@ -71,8 +72,9 @@ class WalletShard(Host[WalletMachine]):
         rules: HostRules,
         wallet_rules: WalletRules,
         send_rules: SendRules,
+        tally: Tally | None = None,
     ) -> None:
-        super().__init__(name, streams, journals, clock, rules, WalletCommand)
+        super().__init__(name, streams, journals, clock, rules, WalletCommand, tally)
         self._keys = keys
         self._fairness = fairness
         self._wallet_rules = wallet_rules
@@ -80,6 +82,13 @@ class WalletShard(Host[WalletMachine]):
 
     def _machine(self, stream: str) -> WalletMachine:
         return WalletMachine(stream, self._wallet_rules)
+
+    def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
+        for (_, commands), answers in zip(groups, replies, strict=True):
+            for command, answer in zip(commands, answers, strict=True):
+                if type(command) is Send:
+                    refused = type(answer) is Refused
+                    self.tally.add("sends", answer.code if refused else REPLAYED if answer.replayed else ACCEPTED)
 
     def _decide(self, shell: Shell[WalletMachine], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
         # No `await` in here: an interleaved send would be decided on the same balance.

@@ -26,7 +26,9 @@ from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
 from cluster.gateway.routes import levers, operator, packets, wallet
 from cluster.gateway.service import Service
+from cluster.gateway.sight import Sight, overload_source
 from cluster.gateway.stream import Streams
+from cluster.logs import log_json
 from cluster.placement import SUPERVISOR, hosts, kinds
 from cluster.shards import calm_collector, create_shard, open_journals
 from cluster.store import check_store
@@ -50,6 +52,7 @@ class Gateway:
 
     def __init__(self, settings: Settings, keys: Keys) -> None:
         calm_collector()
+        log_json("gateway")
         self.settings = settings
         self.keys = keys
         self.auth = Auth(keys, settings.bounds.token_cache_max)
@@ -60,7 +63,7 @@ class Gateway:
         self._system = ""
 
     def __serve_build_asgi_app__(self) -> Any:
-        return build_api(self, stamps=False)
+        return build_api(self, stamps=False, directory=self.directory)
 
     async def ready(self) -> str:
         """Return the system's id if money can be served. Raises Problem, within `ready_ms`.
@@ -93,8 +96,11 @@ class Gateway:
         return offset_ms
 
 
-def build_api(gateway: Any, *, stamps: bool = True) -> Any:
-    """Return the ASGI app of a replica; `stamps`: it writes X-Request-Id itself, because nothing before it does."""
+def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None = None) -> Any:
+    """Return the ASGI app of a replica; `stamps`: it writes X-Request-Id itself, because nothing before it does.
+
+    `directory`: the way to the supervisor, who hears what the replica does; None: nobody hears it.
+    """
     api = FastAPI(title="hongbao", version="1", description="Red packets: exact, durable, fair.")
     api.state.gateway = gateway
     problems.install(api)
@@ -106,7 +112,9 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
     inner = Streams(HotRoutes(api, gateway), gateway)
-    return Edge(inner, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
+    edge = Edge(inner, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
+    service, sight = gateway.service, gateway.settings.sight
+    return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])
 
 
 def app(args: AppArgs) -> serve.Application:

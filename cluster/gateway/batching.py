@@ -52,10 +52,19 @@ class Parcel:
         self.answer([refused] * len(self.commands))
 
 
+Count = Callable[[Sequence[Parcel]], None]
+
+
+def _uncounted(parcels: Sequence[Parcel]) -> None:
+    """Count nothing."""
+
+
 class Batcher:
     """The queue of one replica for one host."""
 
-    def __init__(self, host: str, hosts: Hosts, *, queue_max: int, batch_max: int) -> None:
+    def __init__(self, host: str, hosts: Hosts, *, queue_max: int, batch_max: int, count: Count = _uncounted) -> None:
+        """`count` hears of every call's parcels as they leave the queue."""
+        self._count = count
         self._host = host
         self._hosts = hosts
         self._queue_max = queue_max
@@ -83,6 +92,7 @@ class Batcher:
             if not parcels:
                 self._filled.clear()
                 continue
+            self._count(parcels)
             try:
                 await self._deliver(parcels)
             except Exception:  # our own bug must not leave callers waiting; nothing was decided here
@@ -132,10 +142,12 @@ class Batcher:
 class Batching:
     """All batchers of one gateway replica."""
 
-    def __init__(self, directory: Directory, *, queue_max: int, batch_max: int, deadline_ms: int) -> None:
+    def __init__(
+        self, directory: Directory, *, queue_max: int, batch_max: int, deadline_ms: int, count: Count = _uncounted
+    ) -> None:
         self._directory = directory
         self._make: Callable[[str], Batcher] = lambda host: Batcher(
-            host, directory, queue_max=queue_max, batch_max=batch_max
+            host, directory, queue_max=queue_max, batch_max=batch_max, count=count
         )
         self._batchers: dict[str, Batcher] = {}
         self._deadline_s = deadline_ms / 1000

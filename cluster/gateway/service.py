@@ -1,12 +1,14 @@
 """Service: what the routes do, over the batchers. One flow per operation; every answer comes durable from a shard."""
 
 import asyncio
+import time
 from typing import Any, TypeVar
 
 from actors.ids import User, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Shares, Takings, View, Won
 from actors.packet.shard import one_by_one
+from actors.tally import Tally
 from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadStatement, ReadWallet, Send
 from cluster.audit import AuditReport, audit
 from cluster.config import Settings
@@ -14,7 +16,8 @@ from cluster.directory import Directory, Reply, ShardUnavailable
 from cluster.gateway.batching import Batching
 from cluster.gateway.ended import Ended, EndedPackets
 from cluster.gateway.problems import Problem, refused
-from cluster.placement import hosts
+from cluster.gateway.sight import count_batch
+from cluster.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
@@ -32,12 +35,14 @@ class Service:
         bounds = settings.bounds
         self._settings = settings
         self._directory = directory
+        self.tally = Tally(time.time_ns() // 1_000_000)
         self._packet_streams = [packet_stream(index) for index in range(settings.layout.packet_streams)]
         self._batching = Batching(
             directory,
             queue_max=bounds.gateway_queue_max,
             batch_max=bounds.gateway_batch_max,
             deadline_ms=settings.timing.request_deadline_ms,
+            count=lambda parcels: count_batch(self.tally, parcels, settings.timing.request_deadline_ms / 1000),
         )
         cache = settings.gateway_cache
         self._ended = EndedPackets(
@@ -138,6 +143,13 @@ class Service:
         """Read all books. Raises Problem."""
         try:
             return await audit(self._directory, self._settings)
+        except ShardUnavailable as failure:
+            raise Problem("shard_unavailable", f"{failure}; ask again.") from failure
+
+    async def figures(self) -> bytes:
+        """Return the figures of the whole system, as JSON. Raises Problem."""
+        try:
+            return bytes(await self._directory.call(SUPERVISOR, "figures"))
         except ShardUnavailable as failure:
             raise Problem("shard_unavailable", f"{failure}; ask again.") from failure
 

@@ -26,6 +26,14 @@ async def read_audit(request: Request) -> Response:
     return answers.json_response(await gateway.service.audit())
 
 
+@router.get("/v1/figures")
+async def read_figures(request: Request) -> Response:
+    """Get what the system is doing now: counters, latencies, shards, store, and the last audit."""
+    gateway = request.app.state.gateway
+    gateway.auth.require_operator(request)
+    return Response(await gateway.service.figures(), media_type="application/json")
+
+
 @router.get("/healthz", response_model=AliveBody)
 async def alive() -> Response:
     """Tell that this replica runs."""

@@ -1,0 +1,135 @@
+"""Sight: what a gateway replica tells about itself: every request counted, its failures logged with its id.
+
+The outermost ASGI layer, outside the edge: two clock readings and two counts a request. The tally goes to the
+supervisor once a `report_ms`; a replica that cannot reach it goes on counting.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from actors.tally import HistogramFigures, Tally, TallyFigures
+from cluster.directory import Directory, ShardUnavailable
+from cluster.logs import REQUEST
+from cluster.placement import SUPERVISOR
+
+log = logging.getLogger(__name__)
+
+KINDS = ("send", "grab_many", "grab", "read", "last")
+"""Kinds of requests as admission tells them apart, in the order in which they are kept."""
+
+ENCODER = msgspec.msgpack.Encoder()
+
+
+Source = Callable[[], tuple[Mapping[str, dict[str, int]], Mapping[str, HistogramFigures]]]
+"""Gives counts (family -> label -> count) and histograms by family, each since the replica began."""
+
+
+class Queued(Protocol):
+    """What is known of an item that leaves a queue."""
+
+    deadline_s: float
+    size: int
+
+
+def overload_source(service: Any) -> Source:
+    """Return what admission and the batchers of a service count, as far as they do.
+
+    Read by name: `service.admission.tally` (`shed` by kind, `full`, `shed_lines`) and `service.batching.tally`
+    (`refused_*`, `gone`, `repeated`, and the histogram `queueing_ms` with `ends`, `counts`, `total`).
+    """
+
+    def read() -> tuple[dict[str, dict[str, int]], dict[str, HistogramFigures]]:
+        counts: dict[str, dict[str, int]] = {}
+        histograms: dict[str, HistogramFigures] = {}
+        admission = getattr(getattr(service, "admission", None), "tally", None)
+        if admission is not None:
+            counts["shed"] = dict(zip(KINDS, admission.shed, strict=True))
+            counts["shed"] |= {"full": admission.full, "stream_line": admission.shed_lines}
+        batching = getattr(getattr(service, "batching", None), "tally", None)
+        if batching is not None:
+            names = ("refused_full", "refused_packet_full", "refused_late", "gone", "repeated")
+            counts["queue_drops"] = {name: getattr(batching, name) for name in names}
+            queueing = batching.queueing_ms
+            bounds = tuple(float(end) for end in queueing.ends)
+            histograms["queueing"] = HistogramFigures(bounds, list(queueing.counts), float(queueing.total))
+        return counts, histograms
+
+    return read
+
+
+class Sight:
+    """Counts requests on their way through; starts telling the supervisor when the application starts."""
+
+    def __init__(
+        self, app: Any, tally: Tally, directory: Directory | None, report_ms: int, sources: Sequence[Source] = ()
+    ) -> None:
+        """`directory`: None: nobody is told. `sources`: whoever else counts in this replica."""
+        self._app = app
+        self._tally = tally
+        self._directory = directory
+        self._report_ms = report_ms
+        self._replica = secrets.token_hex(8)
+        self._teller: asyncio.Task[None] | None = None
+        self.sources = sources
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            self._start_telling()
+            await self._app(scope, receive, send)
+            return
+        REQUEST.set(scope)
+        began_s = time.perf_counter()
+        status = 0
+
+        async def send_counted(message: Any) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_counted)
+        except Exception:
+            status = status or 500
+            log.exception("%s %s failed", scope.get("method"), scope.get("path"))
+            raise
+        finally:
+            scope["hongbao.over"] = True
+            self._tally.add("http_requests", str(status) if status else "gone")
+            self._tally.latency("request", 1_000 * (time.perf_counter() - began_s))
+
+    def figures(self) -> TallyFigures:
+        """Return all that this replica has counted; what a source counts replaces our own of that name."""
+        figures = self._tally.figures()
+        for source in self.sources:
+            counts, histograms = source()
+            figures = msgspec.structs.replace(
+                figures, counts={**figures.counts, **counts}, histograms={**figures.histograms, **histograms}
+            )
+        return figures
+
+    def _start_telling(self) -> None:
+        if self._directory is not None and self._teller is None:
+            self._teller = asyncio.get_running_loop().create_task(self._tell(self._directory), name="tell figures")
+
+    async def _tell(self, directory: Directory) -> None:
+        while True:
+            await asyncio.sleep(self._report_ms / 1000)
+            try:
+                await directory.call(SUPERVISOR, "take_gateway", self._replica, ENCODER.encode(self.figures()))
+            except ShardUnavailable:
+                continue  # the next one carries it as well
+
+
+def count_batch(tally: Tally, parcels: Sequence[Queued], deadline_s: float) -> None:
+    """Count what leaves for a shard in one call. `deadline_s`: how long after it was put each has its deadline."""
+    if parcels:
+        put_s = parcels[0].deadline_s - deadline_s
+        tally.latency("queueing", 1_000 * (asyncio.get_running_loop().time() - put_s))
