@@ -102,7 +102,14 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
     hot = HotRoutes(api, gateway)
-    return Edge(hot, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
+    return Edge(
+        hot,
+        gateway.auth,
+        gateway.service,
+        body_bytes_max=bounds.body_bytes_max,
+        requests_max=bounds.requests_max,
+        stamps=stamps,
+    )
 
 
 def app(args: AppArgs) -> serve.Application:

@@ -10,8 +10,10 @@ from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadState
 from cluster.audit import AuditReport, audit
 from cluster.config import Settings
 from cluster.directory import Directory, Reply, ShardUnavailable
+from cluster.gateway.admission import Admission
 from cluster.gateway.batching import Batching
 from cluster.gateway.problems import Problem, refused
+from cluster.gateway.pulse import Pulse, admission_rules
 from cluster.placement import hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
@@ -28,12 +30,15 @@ class Service:
         self._settings = settings
         self._directory = directory
         self._packet_streams = [packet_stream(index) for index in range(settings.layout.packet_streams)]
-        self._batching = Batching(
+        self._batching = self.batching = Batching(
             directory,
             queue_max=bounds.gateway_queue_max,
             batch_max=bounds.gateway_batch_max,
             deadline_ms=settings.timing.request_deadline_ms,
+            packet_queue_max=settings.overload.packet_queue_max,
         )
+        self.admission = Admission(admission_rules(settings.overload))
+        self.pulse = Pulse(self.admission, self.batching, settings.overload)
 
     def wallet_stream_of(self, user: User) -> str:
         """Name the stream that holds the user's money."""
