@@ -8,7 +8,7 @@
   all else), batches and streams (one of them carries hundreds of people for the work of about twenty single requests),
   single grabs, reads, last audits and documentation. Settlement and what shards tell each other never come this way;
   questions about health and operators' levers are never refused.
-- A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at every step,
+- A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at each step,
   and the next hour it is somebody else's turn. Batches, whose users are many, take priorities by turns.
 - No more than a part of the work may go into refusing: beyond that, refusing more would free nothing and serve nobody.
   A single grab costs little more than its refusal, so that about 40 % of them are let in under any load.

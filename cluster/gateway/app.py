@@ -21,6 +21,7 @@ from cluster.directory import Directory, ShardUnavailable
 from cluster.gateway import problems
 from cluster.gateway.auth import Auth
 from cluster.gateway.edge import Edge
+from cluster.gateway.gate import Gate
 from cluster.gateway.hot import HotRoutes
 from cluster.gateway.problems import Problem
 from cluster.gateway.routes import operator, packets, wallet
@@ -102,14 +103,8 @@ def build_api(gateway: Any, *, stamps: bool = True) -> Any:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
     hot = HotRoutes(api, gateway)
-    return Edge(
-        hot,
-        gateway.auth,
-        gateway.service,
-        body_bytes_max=bounds.body_bytes_max,
-        requests_max=bounds.requests_max,
-        stamps=stamps,
-    )
+    gate = Gate(gateway.auth, gateway.service.admission, gateway.service.pulse, bounds.requests_max)
+    return Edge(hot, gate, body_bytes_max=bounds.body_bytes_max, stamps=stamps)
 
 
 def app(args: AppArgs) -> serve.Application:

@@ -59,7 +59,7 @@ class Lanes(Generic[P]):
         return found is None or found.size + size <= self._lane_size_max
 
     def put(self, parcel: P) -> None:
-        """Queue a parcel behind those of its lane. The bounds are the caller's to ask for: a repeat was let in before."""
+        """Queue a parcel behind those of its lane. Its bounds are the caller's to ask for: a repeat was let in."""
         lane = self._lanes.get(parcel.lane)
         if lane is None:
             lane = self._lanes[parcel.lane] = _Lane()
