@@ -85,8 +85,8 @@ class Parcel:
         lane: Hashable = None,
         future: "asyncio.Future[list[Reply]] | None" = None,
     ) -> None:
-        """`size`: what the parcel counts for in queue and batch; None: its commands. `lane` None: the stream's."""
-        self.size = len(commands) if size is None else size
+        """`size`: what the parcel counts for in queue and batch; None: its grabs. `lane` None: the stream's."""
+        self.size = sum(map(size_of, commands)) if size is None else size
         self.stream = stream
         self.lane = stream if lane is None else lane
         self.commands = commands
@@ -124,7 +124,7 @@ class _Part(Parcel):
     def __init__(
         self, whole: _Whole, places: list[int], stream: str, commands: list[Any], deadline_s: float, lane: Hashable
     ) -> None:
-        super().__init__(stream, commands, deadline_s, sum(map(size_of, commands)), lane, whole.future)
+        super().__init__(stream, commands, deadline_s, None, lane, whole.future)
         self.whole = whole
         self.places = places
 
