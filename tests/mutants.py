@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
 from tests.bugs.journals import JOURNALS
+from tests.bugs.overload import OVERLOAD
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.unit import UNIT
 
@@ -34,7 +35,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *JOURNALS, *SIMULATION]
+MUTANTS = [*UNIT, *OVERLOAD, *JOURNALS, *SIMULATION]
 
 
 def check_texts() -> list[str]:

@@ -179,8 +179,8 @@ class Crowd:
         turn = Turn(run.offered / run.seconds, run.accepted * door.items / run.seconds, run)
         self._say(
             f"{door.name}: offered {turn.offered:,.0f} requests/s, accepted {run.accepted_per_second:,.0f}, refused "
-            f"{run.refused / run.seconds:,.0f}, unsent {run.unsent}, other {run.other}; {turn.shares:,.0f} shares/s; ms "
-            f"p50 {percentile(run.accepted_ms, 0.5):.1f} p99 {percentile(run.accepted_ms, 0.99):.1f}, of refusals p50 "
+            f"{run.refused / run.seconds:,.0f}, unsent {run.unsent}, other {run.other}; {turn.shares:,.0f} shares/s; "
+            f"ms p50 {percentile(run.accepted_ms, 0.5):.1f} p99 {percentile(run.accepted_ms, 0.99):.1f}, of refusals p50 "
             f"{percentile(run.refused_ms, 0.5):.1f} p99 {percentile(run.refused_ms, 0.99):.1f}"
         )
         return turn

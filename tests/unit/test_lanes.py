@@ -111,7 +111,7 @@ def test_whatever_comes_nothing_is_lost_or_overtaken_in_its_lane_and_no_call_is_
 
 
 @given(st.integers(1, 15), st.lists(st.integers(1, 200), min_size=15, max_size=15))
-def test_with_as_many_hot_packets_as_turns_in_a_call_a_lone_grab_waits_for_one_call(
+def test_a_lone_grab_leaves_with_one_call_behind_as_many_crowds_as_there_are_turns_in_it(
     hot: int, crowds: list[int]
 ) -> None:
     queue = lanes(turn_size=60)
