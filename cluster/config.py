@@ -139,6 +139,21 @@ class Sight(_Section):
     audit_ms: PositiveInt
 
 
+class Overload(_Section):
+    """When a gateway replica refuses, and whom first; see `cluster.gateway.admission`."""
+
+    queueing_ms_target: PositiveInt
+    window_ms: PositiveInt
+    window_requests_max: PositiveInt
+    beat_ms: PositiveInt
+    down_percent: int = Field(ge=1, le=25)
+    up_percent: int = Field(ge=1, le=25)
+    refusing_percent_max: int = Field(ge=1, le=99)
+    retry_after_ms_min: PositiveInt
+    retry_after_ms_max: PositiveInt
+    packet_queue_max: PositiveInt
+
+
 class Settings(BaseSettings):
     """One system's configuration. Frozen; pickled to every actor."""
 
@@ -161,6 +176,7 @@ class Settings(BaseSettings):
     stream: Streaming
     gateway_cache: GatewayCache
     sight: Sight
+    overload: Overload
 
     @field_validator("archive_url")
     @classmethod

@@ -24,6 +24,7 @@ from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
 from tests.bugs.levers import PAUSES
 from tests.bugs.load import LOAD
+from tests.bugs.overload import OVERLOAD
 from tests.bugs.sight import SIGHT
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.stream import STREAMS
@@ -40,7 +41,7 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS, *LOAD, *FIGURES, *SIGHT]
+MUTANTS = [*UNIT, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS, *LOAD, *FIGURES, *SIGHT, *OVERLOAD]
 
 
 def check_texts() -> list[str]:

@@ -21,6 +21,7 @@ from cluster.directory import Directory, ShardUnavailable
 from cluster.gateway import problems
 from cluster.gateway.auth import Auth
 from cluster.gateway.edge import Edge
+from cluster.gateway.gate import Gate
 from cluster.gateway.hot import HotRoutes
 from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
@@ -111,9 +112,10 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     if gateway.settings.sandbox:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
-    inner = Streams(HotRoutes(api, gateway), gateway)
-    edge = Edge(inner, body_bytes_max=bounds.body_bytes_max, requests_max=bounds.requests_max, stamps=stamps)
     service, sight = gateway.service, gateway.settings.sight
+    inner = Streams(HotRoutes(api, gateway), gateway)
+    gate = Gate(gateway.auth, service.admission, service.pulse, bounds.requests_max)
+    edge = Edge(inner, gate, body_bytes_max=bounds.body_bytes_max, stamps=stamps)
     return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])
 
 

@@ -28,6 +28,10 @@ class Auth:
         except Unauthenticated as failure:
             raise Problem("unauthenticated", f"Get a fresh token: {failure.reason}.") from failure
 
+    def known(self, token: str) -> Claims | None:
+        """Return what a token proved when it was verified last, for whoever need not be certain."""
+        return self._verifier.known(token)
+
     def acting(self, headers: Headers) -> User:
         """Return the user on whose behalf a user route acts. Raises Problem."""
         claims = self.claims(headers)

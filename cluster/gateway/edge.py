@@ -1,4 +1,4 @@
-"""Edge: what holds for every request: an id, a bound on its body, a bound on how many are under way.
+"""Edge: what holds for every request: an id, a bound on its body, and whether it is let in at all.
 
 A plain ASGI wrapper, because every request pays for it.
 """
@@ -10,6 +10,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from cluster.gateway.entrance import STREAM_PATH
+from cluster.gateway.gate import Gate
 from cluster.gateway.problems import Problem, answer
 from cluster.gateway.wire import Headers, headers_of, write
 
@@ -19,13 +20,12 @@ _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 class Edge:
     """The outermost layer of the app."""
 
-    def __init__(self, app: Any, *, body_bytes_max: int, requests_max: int, stamps: bool) -> None:
+    def __init__(self, app: Any, gate: Gate, *, body_bytes_max: int, stamps: bool) -> None:
         """`stamps`: write X-Request-Id on responses; Serve does that itself, with the same id."""
         self._app = app
         self._stamps = stamps
         self._body_bytes_max = body_bytes_max
-        self._requests_max = requests_max
-        self._under_way = 0
+        self._gate = gate
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -40,9 +40,8 @@ class Edge:
         if scope["path"] == STREAM_PATH:  # one long request: streams have bounds of their own
             await self._app(scope, receive, send)
             return
-        if self._under_way >= self._requests_max:
-            problem = Problem("overloaded", "This gateway has too many requests under way; repeat later.")
-            await write(send, answer(problem, request_id))
+        if not self._gate.lets_in(scope, headers):
+            await self._gate.refuse(request_id, send)
             return
         told = headers.get(b"content-length", b"")
         if not told.isdigit() or b"transfer-encoding" in headers:
@@ -50,11 +49,11 @@ class Edge:
         elif int(told) > self._body_bytes_max:
             await write(send, answer(self._too_large(), request_id))
             return
-        self._under_way += 1
+        self._gate.under_way += 1
         try:
             await self._app(scope, receive, send)
         finally:
-            self._under_way -= 1
+            self._gate.under_way -= 1
 
     def _counting(self, receive: Any) -> Any:
         """Bound a body that does not tell its length. (One that does is as long as that: the server sees to it.)"""

@@ -13,10 +13,11 @@ from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadState
 from cluster.audit import AuditReport, audit
 from cluster.config import Settings
 from cluster.directory import Directory, Reply, ShardUnavailable
+from cluster.gateway.admission import Admission
 from cluster.gateway.batching import Batching
 from cluster.gateway.ended import Ended, EndedPackets
 from cluster.gateway.problems import Problem, refused
-from cluster.gateway.sight import count_batch
+from cluster.gateway.pulse import Pulse, admission_rules
 from cluster.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
@@ -37,17 +38,19 @@ class Service:
         self._directory = directory
         self.tally = Tally(time.time_ns() // 1_000_000)
         self._packet_streams = [packet_stream(index) for index in range(settings.layout.packet_streams)]
-        self._batching = Batching(
+        self._batching = self.batching = Batching(
             directory,
             queue_max=bounds.gateway_queue_max,
             batch_max=bounds.gateway_batch_max,
             deadline_ms=settings.timing.request_deadline_ms,
-            count=lambda parcels: count_batch(self.tally, parcels, settings.timing.request_deadline_ms / 1000),
+            packet_queue_max=settings.overload.packet_queue_max,
         )
         cache = settings.gateway_cache
         self._ended = EndedPackets(
             self._batching.post, packets_max=cache.ended_packets_max, bytes_max=cache.ended_bytes_max
         )
+        self.admission = Admission(admission_rules(settings.overload))
+        self.pulse = Pulse(self.admission, self.batching, settings.overload)
 
     def wallet_stream_of(self, user: User) -> str:
         """Name the stream that holds the user's money."""
@@ -70,6 +73,7 @@ class Service:
         """Take a share, or tell why not."""
         ended = self._ended.find(packet_id, tenant)
         if ended is not None and not ended.may_have_won(user):
+            self.tally.add("local_grabs", ended.refused.code)
             return ended.refused
         stream = self._stream_of(packet_id)
         if stream is None:
@@ -105,7 +109,8 @@ class Service:
             ended = self._ended.find(packet_id, tenant)
             if ended is not None:
                 known[packet_id] = ended
-                users = [user for user in users if ended.may_have_won(user)]
+                asked, users = len(users), [user for user in users if ended.may_have_won(user)]
+                self.tally.add("local_grabs", ended.refused.code, by=asked - len(users))
                 crowds[packet_id] = ended.refused
             if stream is None:
                 crowds[packet_id] = NOT_FOUND

@@ -9,19 +9,17 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from actors.tally import HistogramFigures, Tally, TallyFigures
 from cluster.directory import Directory, ShardUnavailable
+from cluster.gateway.admission import KINDS
 from cluster.logs import REQUEST
 from cluster.placement import SUPERVISOR
 
 log = logging.getLogger(__name__)
-
-KINDS = ("send", "grab_many", "grab", "read", "last")
-"""Kinds of requests as admission tells them apart, in the order in which they are kept."""
 
 ENCODER = msgspec.msgpack.Encoder()
 
@@ -30,35 +28,19 @@ Source = Callable[[], tuple[Mapping[str, dict[str, int]], Mapping[str, Histogram
 """Gives counts (family -> label -> count) and histograms by family, each since the replica began."""
 
 
-class Queued(Protocol):
-    """What is known of an item that leaves a queue."""
-
-    deadline_s: float
-    size: int
-
-
 def overload_source(service: Any) -> Source:
-    """Return what admission and the batchers of a service count, as far as they do.
-
-    Read by name: `service.admission.tally` (`shed` by kind, `full`, `shed_lines`) and `service.batching.tally`
-    (`refused_*`, `gone`, `repeated`, and the histogram `queueing_ms` with `ends`, `counts`, `total`).
-    """
+    """Return what admission and the batchers of a `Service` count."""
 
     def read() -> tuple[dict[str, dict[str, int]], dict[str, HistogramFigures]]:
-        counts: dict[str, dict[str, int]] = {}
-        histograms: dict[str, HistogramFigures] = {}
-        admission = getattr(getattr(service, "admission", None), "tally", None)
-        if admission is not None:
-            counts["shed"] = dict(zip(KINDS, admission.shed, strict=True))
-            counts["shed"] |= {"full": admission.full, "stream_line": admission.shed_lines}
-        batching = getattr(getattr(service, "batching", None), "tally", None)
-        if batching is not None:
-            names = ("refused_full", "refused_packet_full", "refused_late", "gone", "repeated")
-            counts["queue_drops"] = {name: getattr(batching, name) for name in names}
-            queueing = batching.queueing_ms
-            bounds = tuple(float(end) for end in queueing.ends)
-            histograms["queueing"] = HistogramFigures(bounds, list(queueing.counts), float(queueing.total))
-        return counts, histograms
+        admission, batching = service.admission.tally, service.batching.tally
+        shed = dict(zip(KINDS, admission.shed, strict=True))
+        shed |= {"full": admission.full, "stream_line": admission.shed_lines}
+        names = ("refused_full", "refused_packet_full", "refused_late", "gone", "repeated")
+        drops = {name: getattr(batching, name) for name in names}
+        queueing = batching.queueing_ms
+        bounds = tuple(float(end) for end in queueing.ends)
+        figures = HistogramFigures(bounds, list(queueing.counts), float(queueing.total))
+        return {"shed": shed, "queue_drops": drops}, {"queueing": figures}
 
     return read
 
@@ -126,10 +108,3 @@ class Sight:
                 await directory.call(SUPERVISOR, "take_gateway", self._replica, ENCODER.encode(self.figures()))
             except ShardUnavailable:
                 continue  # the next one carries it as well
-
-
-def count_batch(tally: Tally, parcels: Sequence[Queued], deadline_s: float) -> None:
-    """Count what leaves for a shard in one call. `deadline_s`: how long after it was put each has its deadline."""
-    if parcels:
-        put_s = parcels[0].deadline_s - deadline_s
-        tally.latency("queueing", 1_000 * (asyncio.get_running_loop().time() - put_s))

@@ -311,7 +311,7 @@ UNIT = [
     Mutant(
         "a queue is bounded",
         BATCHING,
-        "if self._queued + parcel.size > self._queue_max:",
+        "if not self._lanes.has_room(self._pausing + parcel.size):",
         "if False:",
         (BATCH,),
     ),

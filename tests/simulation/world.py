@@ -77,6 +77,7 @@ SMALL: dict[str, Any] = {
         "store_timeout_ms": 800,
         "passivate_after_ms": 700,
     },
+    "overload": {"packet_queue_max": 40},
 }
 """Bounds that are met, and periods that pass, within a short run."""
 

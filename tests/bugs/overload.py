@@ -1,0 +1,109 @@
+"""Bugs in what happens under too much load: whom it meets, and whom it must not."""
+
+from tests.bugs import BATCHING, Mutant
+
+ADMISSION, GATE, LANES, PULSE = (f"cluster/gateway/{name}.py" for name in ("admission", "gate", "lanes", "pulse"))
+ADMISSION_TESTS, GATE_TESTS = "tests/unit/test_admission.py", "tests/unit/test_gate.py"
+LANES_TESTS, BATCHING_TESTS = "tests/unit/test_lanes.py", "tests/unit/test_batching.py"
+
+OVERLOAD = [
+    Mutant(
+        "overload: reads are refused before grabs",
+        ADMISSION,
+        "SEND, MANY, GRAB, READ, LAST = range(5)",
+        "SEND, MANY, READ, GRAB, LAST = range(5)",
+        (ADMISSION_TESTS,),
+    ),
+    Mutant(
+        "overload: it is not always the same people",
+        ADMISSION,
+        "mixed = (user_hash ^ hour * 0x9E3779B1) & 0xFFFFFFFF",
+        "mixed = user_hash",
+        (ADMISSION_TESTS,),
+    ),
+    Mutant(
+        "overload: whoever is refused together is not so for ever",
+        ADMISSION,
+        "    mixed = (mixed ^ mixed >> 16) * 0x85EBCA6B & 0xFFFFFFFF\n"
+        "    mixed = (mixed ^ mixed >> 13) * 0xC2B2AE35 & 0xFFFFFFFF\n",
+        "",
+        (ADMISSION_TESTS,),
+    ),
+    Mutant(
+        "overload: refusing has a bound",
+        ADMISSION,
+        "if count and refusing * (100 - part) > useful * part:",
+        "if False:",
+        (ADMISSION_TESTS,),
+    ),
+    Mutant(
+        "overload: what is worked off lets the level stay",
+        ADMISSION,
+        "if not self.calm and queueing_us * SHRINK > self._queueing_us * (SHRINK - 1):",
+        "if not self.calm:",
+        (ADMISSION_TESTS,),
+    ),
+    Mutant(
+        "overload: questions about health are never refused",
+        ADMISSION,
+        'return EXEMPT if path in ("/healthz", "/readyz") or path',
+        "return EXEMPT if path",
+        (ADMISSION_TESTS, GATE_TESTS),
+    ),
+    Mutant(
+        "overload: the acting user's priority counts, not his gateway's",
+        GATE,
+        'user_hash(tenant, acting.decode("latin-1") or user)',
+        "user_hash(tenant, user)",
+        (GATE_TESTS,),
+    ),
+    Mutant(
+        "overload: packets take turns",
+        LANES,
+        "            turn = self._turn_size\n",
+        "            turn = size_max\n",
+        (LANES_TESTS, BATCHING_TESTS),
+    ),
+    Mutant(
+        "overload: nobody overtakes before his packet",
+        LANES,
+        "parcel = parcels.popleft()",
+        "parcel = parcels.pop()",
+        (LANES_TESTS, BATCHING_TESTS),
+    ),
+    Mutant(
+        "overload: a packet's part of a queue is bounded",
+        BATCHING,
+        "elif not self._lanes.lane_has_room(parcel.lane, parcel.size):",
+        "elif False:",
+        (BATCHING_TESTS,),
+    ),
+    Mutant(
+        "overload: what is late is not sent",
+        BATCHING,
+        "elif now_s >= parcel.deadline_s:",
+        "elif False:",
+        (BATCHING_TESTS,),
+    ),
+    Mutant(
+        "overload: who was sent is not told that nothing was done",
+        BATCHING,
+        "parcel.refuse(UNAVAILABLE if parcel.sent else OVERLOADED)",
+        "parcel.refuse(OVERLOADED)",
+        (BATCHING_TESTS,),
+    ),
+    Mutant(
+        "overload: a slow store is no overload",
+        BATCHING,
+        "if parcel.calls_before < calls:",
+        "if calls:",
+        (BATCHING_TESTS,),
+    ),
+    Mutant(
+        "overload: a late event loop is queueing",
+        PULSE,
+        "        self._late_us += late_us\n",
+        "",
+        (GATE_TESTS,),
+    ),
+]

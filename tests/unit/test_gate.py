@@ -1,0 +1,178 @@
+"""The gate over HTTP: refusals that say what to do, cost nothing, and never meet who must not meet them."""
+
+import asyncio
+import base64
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from actors.ids import user_hash
+from cluster.config import load
+from cluster.gateway.admission import GRAB, KINDS, LEVEL_MAX, MANY, PRIORITIES, READ, Admission, priority_of
+from cluster.gateway.batching import Batching
+from cluster.gateway.pulse import HOUR_S, Pulse, admission_rules
+from tests.simulation.http import Http, token
+from tests.simulation.loop import simulated
+
+HOUR = 478_000
+QUIET_US, BUSY_US = 0, 1_000_000
+
+
+async def at_level(http: Http, level: int) -> Admission:
+    """Bring a system's gate to a level or just below: press it with requests that no window can carry."""
+    admission: Admission = http.gateway.service.admission
+    admission.close_window(BUSY_US, HOUR)
+    for _ in range(500):
+        if admission.tally.level <= level:
+            break
+        for number in range(512):
+            admission.admit(number % len(KINDS), number * 7_919_777)
+        admission.close_window(BUSY_US, HOUR)
+    assert level - PRIORITIES // 2 < admission.tally.level <= level
+    for name in ("accepted", "shed"):
+        setattr(admission.tally, name, [0] * len(KINDS))
+    http.gateway.service.pulse.beating = True  # no window is closed while the test looks
+    return admission
+
+
+def rank_of(kind: int, user: str, tenant: str = "wechat") -> int:
+    return kind * PRIORITIES + priority_of(user_hash(tenant, user), HOUR)
+
+
+def assert_refused(response: httpx.Response) -> None:
+    assert (response.status_code, response.headers["content-type"]) == (429, "application/problem+json")
+    body: dict[str, Any] = response.json()
+    assert set(body) == {"type", "title", "status", "detail", "code", "retryable", "request_id", "retry_after_ms"}
+    assert (body["status"], body["code"], body["retryable"]) == (429, "overloaded", True)
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert int(response.headers["retry-after"]) == -(-body["retry_after_ms"] // 1000) >= 1
+
+
+@simulated
+async def test_while_reads_are_refused_grabs_sends_batches_and_health_are_answered() -> None:
+    http = await Http.start()
+    packet = await http.send()
+    await at_level(http, READ * PRIORITIES - 1)
+    for path in ("/v1/wallet", "/v1/wallet/statement", f"/v1/packets/{packet['packet_id']}", "/docs", "/v1/audit"):
+        assert_refused(await http.ask("GET", path))
+    assert (await http.grab(packet["packet_id"], "bob")).status_code == 200
+    assert (await http.send("k2"))["state"] == "open"
+    grabs = {"grabs": [{"packet_id": packet["packet_id"], "user": "carol"}]}
+    assert (await http.ask("POST", "/v1/grabs/batch", scope="gateway", json=grabs)).status_code == 200
+    assert (await http.client.get("/healthz")).status_code == 200
+    assert (await http.client.get("/readyz")).status_code == 200
+
+
+@simulated
+async def test_a_grab_is_refused_by_its_users_priority_whoever_asks_for_him_and_however() -> None:
+    http = await Http.start()
+    packet = await http.send()
+    admission = await at_level(http, GRAB * PRIORITIES + 80)
+    level = admission.tally.level
+    users = [f"u{number}" for number in range(24)]
+    path = f"/v1/packets/{packet['packet_id']}/grabs"
+    seen = set()
+    for user in users:
+        kept = rank_of(GRAB, user) <= level
+        fresh = await http.ask("POST", path, user=user)  # a token nobody has seen
+        known = await http.ask("POST", path, user=user)
+        named = await http.ask("POST", path, user="chat", scope="gateway", headers={"x-acting-user": user})
+        assert {response.status_code == 429 for response in (fresh, known, named)} == {not kept}
+        seen.add(kept)
+    assert seen == {True, False}
+    assert admission.tally.shed[GRAB] == 3 * sum(rank_of(GRAB, user) > level for user in users)
+
+
+@simulated
+async def test_a_lie_in_a_token_gains_a_place_in_the_queue_and_nothing_else() -> None:
+    http = await Http.start()
+    packet = await http.send()
+    admission = await at_level(http, GRAB * PRIORITIES + 80)
+    lucky = next(f"u{n}" for n in range(100) if rank_of(GRAB, f"u{n}") <= admission.tally.level)
+    head, _, signature = token().split(".")
+    claims = base64.urlsafe_b64encode(json.dumps({"sub": lucky, "tenant": "wechat"}).encode()).decode().rstrip("=")
+    path = f"/v1/packets/{packet['packet_id']}/grabs"
+    forged = await http.client.post(path, headers={"authorization": f"Bearer {head}.{claims}.{signature}"})
+    assert forged.status_code == 401
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer", "Bearer x", "Bearer a.b.c", "Bearer a.%.c", "Bearer ..", "x"])
+@simulated
+async def test_what_is_no_token_is_refused_or_told_so_and_breaks_nothing(authorization: str) -> None:
+    http = await Http.start()
+    await at_level(http, GRAB * PRIORITIES + 80)
+    response = await http.client.post("/v1/packets/x/grabs", headers={"authorization": authorization})
+    assert response.status_code in (401, 429)
+
+
+@simulated
+async def test_a_refusal_reads_no_body_and_echoes_any_request_id_as_json() -> None:
+    http = await Http.start()
+    await at_level(http, READ * PRIORITIES - 1)
+    request_id = 'quo"te\\' + "x" * 20
+    response = await http.ask("GET", "/v1/wallet", headers={"x-request-id": request_id})
+    assert_refused(response)
+    assert response.json()["request_id"] == request_id
+
+    async def body() -> Any:
+        raise AssertionError("nobody reads it")
+        yield b""
+
+    await at_level(http, MANY * PRIORITIES - 1)
+    assert_refused(await http.ask("POST", "/v1/grabs/batch", scope="gateway", content=body()))
+
+
+def pulse(late_s: list[float]) -> tuple[Admission, Pulse]:
+    """Return a pulse whose event loop is late by these, beat after beat."""
+    overload = load().overload
+    admission = Admission(admission_rules(overload))
+
+    class NoBatching(Batching):
+        def __init__(self) -> None:
+            pass
+
+        def queueing_us(self) -> int:
+            return 0
+
+    class Late(Pulse):
+        def _beat(self) -> None:
+            self._due_s -= late_s.pop(0) if late_s else 0.0
+            super()._beat()
+
+    return admission, Late(admission, NoBatching(), overload, wall_s=lambda: HOUR * HOUR_S + 1.0)
+
+
+@simulated
+async def test_a_late_event_loop_is_queueing() -> None:
+    admission, beats = pulse([0.025] * 20 + [0.001] * 1_000)
+    beats.start()
+    for _ in range(25):
+        admission.accept(READ)
+        await asyncio.sleep(0.01)
+    assert not admission.calm
+    assert admission.hour == HOUR
+    assert admission.tally.windows_overloaded == 2
+    assert admission.tally.loop_delay_ms.counts[5] == 20, "between 20 and 50 ms"
+
+
+@simulated
+async def test_many_requests_end_a_window_early() -> None:
+    admission, beats = pulse([])
+    beats.start()
+    for _ in range(2_000):
+        admission.accept(READ)
+    await asyncio.sleep(0.02)
+    assert admission.tally.windows == 1
+
+
+@simulated
+async def test_an_idle_replica_has_no_pulse_and_the_next_request_starts_it() -> None:
+    http = await Http.start()
+    assert not http.gateway.service.pulse.beating
+    await http.ask("GET", "/v1/wallet")
+    assert http.gateway.service.pulse.beating
+    await asyncio.sleep(1.0)
+    assert not http.gateway.service.pulse.beating
+    assert http.gateway.service.admission.tally.level == LEVEL_MAX
