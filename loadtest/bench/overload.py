@@ -37,8 +37,8 @@ PROBE_S = 3.0
 STEP_S = 3.0
 TURN_S = 8.0
 
-RAMP = (0.6, 0.7, 0.8, 0.9, 1.0)
-"""Steps of the ramp, parts of what a closed loop of impatient clients gets."""
+RAMP = (0.6, 0.7, 0.8, 0.9, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
+"""Steps of the ramp, in what a closed loop of impatient clients gets: few clients may get less than there is."""
 
 CARRIED = 0.98
 """A rate is carried if that part of it is let in,"""
