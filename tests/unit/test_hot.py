@@ -12,6 +12,7 @@ from cluster.gateway.edge import Edge
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT
+from tests.unit.fake_replica import OpenGate
 
 GOOD = {"kind": "lucky", "total_fen": 1_000, "count": 5}
 SENT = {"content-type": "application/json"}
@@ -130,7 +131,7 @@ async def test_a_length_beside_chunks_proves_nothing() -> None:
     async def send(message: Any) -> None:
         raise AssertionError("nothing is sent")
 
-    edge = Edge(app, body_bytes_max=10, requests_max=1, stamps=False)
+    edge = Edge(app, OpenGate(), body_bytes_max=10, stamps=False)
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
     with pytest.raises(Exception, match="at most 10 bytes"):
         await edge({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from cluster.gateway.edge import Edge
 from loadtest.stream import Answer, Dechunker, StreamClient
 from tests.simulation.http import token
-from tests.unit.fake_replica import Replica
+from tests.unit.fake_replica import OpenGate, Replica
 
 LONG_S = 30.0
 GATEWAY = token("gateway", "gateway")
@@ -39,7 +39,7 @@ class Served:
 async def served(**bounds: int) -> AsyncIterator[Served]:
     replica = Replica(**bounds)
     listener = socket.create_server(("127.0.0.1", 0))
-    edge = Edge(replica.app, body_bytes_max=100, requests_max=1, stamps=True)
+    edge = Edge(replica.app, OpenGate(), body_bytes_max=100, stamps=True)
     server = uvicorn.Server(uvicorn.Config(edge, lifespan="off", log_config=None))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve(sockets=[listener]))
