@@ -27,10 +27,10 @@ LOG_BYTES_MAX = 8 * 1024 * 1024
 END_SECONDS_MAX = 2.5
 DRAIN_POLL_S = 0.02
 
-METRICS_REPORT_MS = 5_000
+METRICS_REPORT_MS = 30_000
 """How often Ray's processes hand their metrics to the agent that Prometheus scrapes.
 
-Measured on an idle system of 2 cores: all its processes together take 2 % of a core more than at 60 s, the agent 0.1 %.
+At 5 s the agent took an eighth of a core while 4,600 requests a second were answered on two. `hongbao top` asks elsewhere.
 """
 
 _CLOCK_STEP_S = 2.0
