@@ -246,8 +246,8 @@ class RedisJournals(Shelf):
         return _position_or_none(found)
 
     async def read_fields(self, book: str, fields: Sequence[str]) -> list[bytes | None]:
-        """Return the fields' bytes, None for one that is not there."""
-        return list(await self._ask(self._client.hmget(self._key(book), list(fields)))) if fields else []
+        """Return the fields' bytes, None for one that is not there. By the line: every opening asks for a record."""
+        return list(await self._ask(self.line.call("HMGET", self._key(book), *fields))) if fields else []
 
     async def write_fields(self, book: str, values: Mapping[str, bytes]) -> None:
         """Write fields, all or none."""
