@@ -4,6 +4,7 @@ A record is read for ever: a field of `Packet` is only ever added, with a defaul
 """
 
 from array import array
+from itertools import repeat
 from struct import Struct
 from sys import byteorder, intern
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketStat
 GRAB = Struct("<IQ")
 """One grab in `Packet.grabs`, by rank: amount (fen), stamp (ms)."""
 
+_MANY = 100
 _FUNDING = msgspec.msgpack.Decoder(PacketFunded)
 
 
@@ -61,12 +63,8 @@ class Packet(msgspec.Struct, gc=False):
         """Take the shares of the next ranks in."""
         rank_of = self.rank_of
         assert event_rank == len(rank_of) + 1, "shares leave in order, each once"
-        if len(users) == 1:
-            rank_of[users[0]] = event_rank
-            self.grabs += GRAB.pack(amounts_fen[0], at_ms)
-        else:
-            rank_of.update(zip(users, range(event_rank, event_rank + len(users)), strict=True))
-            self.grabs += _rows(amounts_fen, at_ms)
+        rank_of.update(zip(users, range(event_rank, event_rank + len(users)), strict=True))
+        self.grabs += _rows(amounts_fen, at_ms)
         assert len(rank_of) == event_rank + len(users) - 1, "one share a user"
         self.grabbed_fen += sum(amounts_fen)
         self.unsettled += len(users)
@@ -160,8 +158,10 @@ def back_to_sender(
 
 
 def _rows(amounts_fen: list[int], at_ms: int) -> bytes:
-    """Pack grabs of one instant, a `GRAB` each: byte by byte of all of them, which costs nothing a grab."""
+    """Pack grabs of one instant, a `GRAB` each; many of them byte by byte of all, which costs next to nothing a grab."""
     count, size = len(amounts_fen), GRAB.size
+    if count < _MANY:
+        return b"".join(map(GRAB.pack, amounts_fen, repeat(at_ms)))
     rows = bytearray(size * count)
     amounts = array("I", amounts_fen)
     if byteorder == "big":

@@ -397,3 +397,14 @@ def test_whatever_is_asked_at_once_or_apart_the_shares_are_the_same(groups: list
         assert one_by_one(reply, len(users)) == [grab(apart, user) for user in users]
     assert at_once.view("p1", TENANT) == apart.view("p1", TENANT)
     assert [sent.total_fen for sent in at_once.book.sent.values()] == [s.total_fen for s in apart.book.sent.values()]
+
+
+def test_a_crowd_is_written_down_as_one_by_one_would_be() -> None:
+    at_once, apart = (packets(funding(total_fen=30_000, count=300)) for _ in range(2))
+    users = [f"user{i}" for i in range(300)]
+    for part in (users[:7], users[7:207], users[207:]):
+        event, reply = at_once.decide_grabs("p1", TENANT, part, NOW_MS)
+        at_once.apply(event)
+        assert one_by_one(reply, len(part)) == [grab(apart, user) for user in part]
+    assert at_once.view("p1", TENANT) == apart.view("p1", TENANT)
+    assert at_once.view("p1", TENANT).state == "drained"
