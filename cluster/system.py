@@ -30,7 +30,7 @@ DRAIN_POLL_S = 0.02
 METRICS_REPORT_MS = 30_000
 """How often Ray's processes hand their metrics to the agent that Prometheus scrapes.
 
-At 5 s the agent took an eighth of a core while 4,600 requests a second were answered on two. `hongbao top` asks elsewhere.
+At 5 s the agent took an eighth of a core of two that answered 4,600 requests a second. `hongbao top` asks elsewhere.
 """
 
 _CLOCK_STEP_S = 2.0

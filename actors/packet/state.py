@@ -158,7 +158,7 @@ def back_to_sender(
 
 
 def _rows(amounts_fen: list[int], at_ms: int) -> bytes:
-    """Pack grabs of one instant, a `GRAB` each; many of them byte by byte of all, which costs next to nothing a grab."""
+    """Pack grabs of one instant, a `GRAB` each; many of them byte by byte of all, at next to no cost."""
     count, size = len(amounts_fen), GRAB.size
     if count < _MANY:
         return b"".join(map(GRAB.pack, amounts_fen, repeat(at_ms)))

@@ -2,9 +2,10 @@
 
 Serve 2.60 reads the body of a request ahead, into a queue without a bound, to notice that its client went away; a
 header tells it not to. Only then can a stream stop reading; and a request that moves money is carried to its end
-anyway, so that a watcher beside each, a fifth of what Serve itself costs, would be for nothing. And a replica that is about to end tells it to nobody
-but a load balancer, through the health check of its HTTP server. Every HTTP server of Serve calls `middlewares`,
-because `cluster.config.SERVE_ENVIRONMENT` names it.
+anyway, so that a watcher beside each, a fifth of what Serve itself costs, would be for nothing.
+
+And a replica that is about to end tells it to nobody but a load balancer, through the health check of its HTTP server.
+Every HTTP server of Serve calls `middlewares`, because `cluster.config.SERVE_ENVIRONMENT` names it.
 """
 
 from collections.abc import Awaitable, Callable
