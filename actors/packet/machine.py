@@ -41,6 +41,7 @@ from actors.packet.messages import (
     Takings,
     Won,
 )
+from actors.packet.replies import DRAINED, EXPIRED, NOT_FOUND, OVERLOADED, PAUSED, refusal_of, replies_of
 from actors.packet.split import split
 from actors.packet.state import GRAB, Packet, State, back_to_sender, decode_record, decode_state
 from actors.packet.timer import Timer
@@ -50,12 +51,6 @@ _TIMER_SLACK = 1_024
 """Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
 
 _SHARE_BYTES = array("I").itemsize
-
-NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
-DRAINED = Refused(Refusal.DRAINED)
-EXPIRED = Refused(Refusal.EXPIRED)
-OVERLOADED = Refused(Refusal.OVERLOADED)
-PAUSED = Refused(Refusal.PAUSED)
 
 
 class PacketRules(msgspec.Struct, frozen=True):
@@ -99,9 +94,9 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         if self._state.levers and self._is_paused(packet_id):
             barred = PAUSED
         rank_of = packet.rank_of
-        refusal = _refusal(packet, now_ms, barred)
+        refusal = refusal_of(packet, now_ms, barred)
         if refusal is not None:
-            replies = refusal if rank_of.keys().isdisjoint(users) else self._replies(packet, users, {}, refusal, now_ms)
+            replies = refusal if rank_of.keys().isdisjoint(users) else replies_of(packet, users, {}, refusal, now_ms)
             ends = refusal is EXPIRED and packet.ended == "open" and not rank_of.keys() >= set(users)
             return self._expired(packet, now_ms) if ends else None, replies
         # From here the grabs of fresh users must succeed while shares are left.
@@ -111,27 +106,13 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             return event, Shares(first, event.amounts_fen, now_ms)
         fresh = [user for user in dict.fromkeys(users) if user not in rank_of][: packet.count + 1 - first]
         if not fresh:
-            return None, self._replies(packet, users, {}, DRAINED, now_ms)
+            return None, replies_of(packet, users, {}, DRAINED, now_ms)
         event = self._taken(packet, packet_id, fresh, now_ms)
         won = {
             user: Won(rank, amount_fen, now_ms, False)
             for rank, (user, amount_fen) in enumerate(zip(fresh, event.amounts_fen, strict=True), first)
         }
-        return event, self._replies(packet, users, won, DRAINED, now_ms)
-
-    def _replies(self, packet: Packet, users: list[str], won: dict[str, Won], refusal: Refused, now_ms: int) -> Takings:
-        """Answer each user: who won before, who wins now (and again, if he is named twice), who does not."""
-        replies: list[Won | Refused] = []
-        for user in users:
-            rank = packet.rank_of.get(user)
-            if rank is not None:
-                replies.append(packet.won(rank, replayed=True))
-                continue
-            share = won.get(user)
-            replies.append(refusal if share is None else share)
-            if share is not None and not share.replayed:
-                won[user] = Won(share.rank, share.amount_fen, now_ms, True)
-        return Takings(replies)
+        return event, replies_of(packet, users, won, DRAINED, now_ms)
 
     def _taken(self, packet: Packet, packet_id: str, users: list[str], now_ms: int) -> GrabbedMany:
         """Give the next shares to these users, as many of them as there are."""
@@ -447,15 +428,6 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             funding.share_fen_max,
         )
         return array("I", shares).tobytes()
-
-
-def _refusal(packet: Packet, now_ms: int, barred: Refused | None) -> Refused | None:
-    """Return why a user who has not won yet gets no share whatever is left; None if he may get one."""
-    if packet.ended == "drained":
-        return DRAINED
-    if packet.ended == "expired" or now_ms >= packet.expires_at_ms:
-        return EXPIRED
-    return barred
 
 
 def _are_distinct(users: list[str]) -> bool:

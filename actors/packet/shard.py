@@ -12,7 +12,7 @@ from actors.host import Host, HostRules, Records
 from actors.ledger.levers import ReadLevers, SetLever, packet_of
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.counting import count_grabs
-from actors.packet.machine import OVERLOADED, PacketMachine, PacketRules
+from actors.packet.machine import PacketMachine, PacketRules
 from actors.packet.messages import (
     Grab,
     GrabMany,
@@ -26,6 +26,7 @@ from actors.packet.messages import (
     View,
     Won,
 )
+from actors.packet.replies import OVERLOADED
 from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
 from actors.tally import Tally

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 PACKET_MACHINE, PACKET_SHARD = "actors/packet/machine.py", "actors/packet/shard.py"
+REPLIES = "actors/packet/replies.py"
 WALLET_MACHINE = "actors/wallet/machine.py"
 BOOK = "actors/ledger/book.py"
 CORE_SHELL, CORE_HOST = "actors/shell.py", "actors/host.py"

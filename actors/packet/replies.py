@@ -1,0 +1,35 @@
+"""Replies: what the users of one group of grabs are told, each in his place. Pure."""
+
+from actors.ledger.transfer import Refusal, Refused
+from actors.packet.messages import Takings, Won
+from actors.packet.state import Packet
+
+NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
+DRAINED = Refused(Refusal.DRAINED)
+EXPIRED = Refused(Refusal.EXPIRED)
+OVERLOADED = Refused(Refusal.OVERLOADED)
+PAUSED = Refused(Refusal.PAUSED)
+
+
+def refusal_of(packet: Packet, now_ms: int, barred: Refused | None) -> Refused | None:
+    """Return why a user who has not won yet gets no share whatever is left; None if he may get one."""
+    if packet.ended == "drained":
+        return DRAINED
+    if packet.ended == "expired" or now_ms >= packet.expires_at_ms:
+        return EXPIRED
+    return barred
+
+
+def replies_of(packet: Packet, users: list[str], won: dict[str, Won], refusal: Refused, now_ms: int) -> Takings:
+    """Answer each user: who won before, who wins now (and again, if he is named twice), who does not."""
+    replies: list[Won | Refused] = []
+    for user in users:
+        rank = packet.rank_of.get(user)
+        if rank is not None:
+            replies.append(packet.won(rank, replayed=True))
+            continue
+        share = won.get(user)
+        replies.append(refusal if share is None else share)
+        if share is not None and not share.replayed:
+            won[user] = Won(share.rank, share.amount_fen, now_ms, True)
+    return Takings(replies)
