@@ -9,6 +9,7 @@ from tests.bugs import (
     OWNER,
     PACKET_MACHINE,
     PACKET_SHARD,
+    REPLIES,
     SERVICE,
     WALLET_MACHINE,
     Mutant,
@@ -229,7 +230,7 @@ SIMULATION = [
         'back_to_sender("refund", event.number, packet.terms, event.amount_fen, event.at_ms)',
         'back_to_sender("refund", event.number, packet.terms, packet.total_fen, event.at_ms)',
     ),
-    bug("one share a user", PACKET_MACHINE, "rank = packet.rank_of.get(user)", "rank = None"),
+    bug("one share a user", REPLIES, "rank = packet.rank_of.get(user)", "rank = None"),
     bug(
         "a balance is never negative",
         WALLET_MACHINE,
