@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any, TypeVar
 
-from actors.ids import User, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
+from actors.ids import User, packet_stream, parse_packet_id, user_hash, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Shares, Takings, View, Won
 from actors.packet.shard import one_by_one
@@ -95,6 +95,15 @@ class Service:
         crowds = await self.crowds(wanted, tenant)
         each = {packet_id: iter(one_by_one(crowds[packet_id], len(users))) for packet_id, users in wanted.items()}
         return [next(each[packet_id]) for packet_id, _ in asked]
+
+    def lets_in(self, tenant: str, users: list[str]) -> list[bool] | None:
+        """Tell whose lines of a stream are let in now (the gate asks for requests); None: everybody's."""
+        if not self.pulse.beating:
+            self.pulse.start()
+        if self.admission.calm:
+            self.admission.seen += len(users)
+            return None
+        return [self.admission.admit_line(user_hash(tenant, user)) for user in users]
 
     async def crowds(self, wanted: dict[str, list[str]], tenant: str) -> dict[str, Crowd]:
         """Grab for many users of one tenant, given by packet; what became of each packet's users, in their order.

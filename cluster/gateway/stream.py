@@ -195,6 +195,10 @@ class _Stream:
         if len(grabs) > room:
             codes += [StreamCode(grab.id, "overloaded") for grab in grabs[room:]]
             del grabs[room:]
+        lets_in = self._service.lets_in(self._claims.tenant, [grab.user for grab in grabs])
+        if lets_in is not None:
+            codes += [StreamCode(grab.id, "overloaded") for grab, let in zip(grabs, lets_in, strict=True) if not let]
+            grabs = [grab for grab, let in zip(grabs, lets_in, strict=True) if let]
         if grabs:
             group = _Group(grabs, asyncio.get_running_loop().time() + self._deadline_s)
             self._groups.append(group)

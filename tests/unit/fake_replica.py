@@ -36,6 +36,11 @@ class Service:
         self.tenants: set[str] = set()
         self.held: list[asyncio.Future[None]] | None = None
         self.fails: Exception | None = None
+        self.shed: set[str] = set()
+        """Users who are not let in for now."""
+
+    def lets_in(self, tenant: str, users: list[str]) -> list[bool] | None:
+        return [user not in self.shed for user in users] if self.shed else None
 
     async def crowds(self, wanted: dict[str, list[str]], tenant: str) -> dict[str, Any]:
         self.asked.append([user for users in wanted.values() for user in users])

@@ -206,6 +206,21 @@ async def test_a_line_beyond_the_bound_is_answered_overloaded_and_the_next_after
 
 
 @simulated
+async def test_under_overload_a_stream_hears_who_is_to_wait_and_the_others_are_served() -> None:
+    replica = Replica()
+    replica.service.shed = {"mei"}
+    caller = replica.call()
+    caller.write(grab(0), grab(1, "lei"), grab(2))
+    await turns()
+    assert caller.codes == {0: "overloaded", 2: "overloaded"}
+    assert replica.service.asked == [["lei"]]
+    replica.service.shed = set()
+    caller.write(grab(3))
+    await turns()
+    assert replica.service.asked == [["lei"], ["mei"]], "who was shed holds no place"
+
+
+@simulated
 async def test_while_the_client_does_not_read_nothing_more_is_read_and_nothing_is_lost() -> None:
     replica = Replica()
     caller = replica.call()
@@ -508,15 +523,19 @@ def serve_app(heard: list[Any], health: str) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize(("health", "draining"), [("success", False), ("DRAINING", True), ("UNHEALTHY", False)])
-async def test_serve_does_not_read_streams_ahead_and_is_asked_whether_it_drains(health: str, draining: bool) -> None:
+async def test_serve_reads_nothing_ahead_where_money_moves_and_is_asked_by_streams_whether_it_drains(
+    health: str, draining: bool
+) -> None:
     heard: list[Any] = []
     [middleware] = middlewares()
     assert middleware.cls is Entrance
     entrance = Entrance(serve_app(heard, health))
-    for path in ("/v1/grabs/batch", STREAM_PATH):
-        await asyncio.create_task(entrance({"type": "http", "path": path, "headers": [(b"a", b"b")]}, None, None))
-    batch, stream = heard
-    assert batch.headers == {b"a": b"b"}
-    assert batch.ask is None
-    assert stream.headers == {b"a": b"b", b"x-request-disconnect-disabled": b"?1"}
+    asked = [("GET", "/v1/wallet"), ("POST", "/sandbox/clock"), ("POST", "/v1/grabs/batch"), ("POST", STREAM_PATH)]
+    for method, path in asked:
+        scope = {"type": "http", "method": method, "path": path, "headers": [(b"a", b"b")]}
+        await asyncio.create_task(entrance(scope, None, None))
+    *others, batch, stream = heard
+    assert all(other.headers == {b"a": b"b"} for other in others)
+    assert batch.headers == stream.headers == {b"a": b"b", b"x-request-disconnect-disabled": b"?1"}
+    assert [one.ask for one in (*others, batch)] == [None] * 3
     assert await stream.ask() is draining
