@@ -9,7 +9,8 @@ import pytest
 from actors.errors import FencedOut, JournalUnavailable
 from actors.ids import packet_stream, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Acknowledge, Done, PacketFunded, Receive, Refusal, Refused, Watermark
-from actors.packet.messages import Grab, Open, OpenNow, PacketView, View, Won
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, View, Won
+from actors.packet.shard import one_by_one
 from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send, WalletView
 from cluster.journal.memory import Fault
 from tests.simulation.loop import simulated
@@ -393,6 +394,17 @@ async def test_a_host_that_was_started_keeps_time_by_itself() -> None:
     await gate.reached()
     gate.release()
     assert await bench.grab(packet, "u1") == Refused(Refusal.EXPIRED)
+    await bench.packets.stop()
+
+
+@simulated
+async def test_groups_of_one_call_are_decided_one_after_the_other() -> None:
+    bench = await Bench.start()
+    packet = await bench.open(count=3)
+    groups = [GrabMany(packet.packet_id, TENANT, users) for users in (["u1", "u2"], ["u2", "u3"])]
+    first, second = await bench.packets.serve(packet.packet_stream, groups)
+    assert [won.rank for won in one_by_one(first, 2)] == [1, 2]
+    assert [(won.rank, won.replayed) for won in one_by_one(second, 2)] == [(2, True), (3, False)]
     await bench.packets.stop()
 
 
