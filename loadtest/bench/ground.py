@@ -34,7 +34,7 @@ from loadtest.bench.wire import drive_http, http_request
 SHARES = 100
 BATCH_SIZE = 200
 WINDOW_S = 3.0
-CONNECTIONS = 128
+CONNECTIONS = 256
 BATCH_CONNECTIONS = 16
 WARM_UP_TRIES = 60
 QUIET_RUNS = 3

@@ -9,7 +9,7 @@ from loadtest.bench.rows.idle import call_p50_ms
 from loadtest.bench.traffic import BareActor
 
 STREAMS = 8
-WINDOW = 128
+WINDOW = 224
 """Grabs under way on each connection."""
 P99_MS_MAX = 50.0
 IDLE_S = 2.0
