@@ -18,6 +18,18 @@ class Refusal(StrEnum):
     PACKET_NOT_FOUND = "packet_not_found"
     DRAINED = "drained"
     EXPIRED = "expired"
+    NOT_OPEN = "not_open"
+    NOT_ADDRESSEE = "not_addressee"
+    NOT_MEMBER = "not_member"
+    WRONG_PASSPHRASE = "wrong_passphrase"
+    OWN_PACKET = "own_packet"
+    RATE_LIMITED = "rate_limited"
+    COMMITMENT_NOT_FOUND = "commitment_not_found"
+    NOT_TAKER = "not_taker"
+    LISHI_NOT_FOUND = "lishi_not_found"
+    LISHI_CLOSED = "lishi_closed"
+    PHOTO_NOT_FOUND = "photo_not_found"
+    NOT_PAID = "not_paid"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     HOLD_NOT_FOUND = "hold_not_found"
@@ -28,10 +40,42 @@ class Refusal(StrEnum):
     OUT_OF_ORDER = "out_of_order"
 
 
+Kind = Literal["lucky", "equal", "direct", "group", "password", "star", "rain", "burst", "photo", "lishi"]
+"""What a packet is to people. How it is split, who may take and when stands in its terms."""
+
+
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """The reply that carries a refusal."""
 
     code: Refusal
+
+
+class Special(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a packet has beyond an ordinary one. A field that does not concern a packet is empty; all that are count."""
+
+    addressee: str = ""
+    """Nobody else may take it."""
+    group: str = ""
+    """Only members may take it; whose member a user is, a chat gateway of the tenant tells."""
+    phrase: bytes = b""
+    """Only who says the phrase may take it: `actors.packet.phrase`, never the phrase itself."""
+    opens_at_ms: int = 0
+    """Nobody takes a share before."""
+    day_count_max: int = 0
+    """So many shares leave on one day at most; 0: all."""
+    day_offset_ms: int = 0
+    """How far the calendar of these days is ahead of UTC."""
+    sponsor: str = ""
+    """What a sponsor says."""
+    lane: int = 0
+    lanes: int = 1
+    """A packet over several lanes is as many packets, each with a part of the shares; this is number `lane` of them."""
+    rank_base: int = 0
+    """Ranks of the lanes before this one."""
+    nonce: str = ""
+    """What the sender chose after he knew the commitment; mixed into the seed."""
+    parent: str = ""
+    """The rain, photo or lishi request that it belongs to."""
 
 
 class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_funded"):
@@ -46,7 +90,7 @@ class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_fun
     tenant: str
     sender: str
     key: str
-    kind: Literal["lucky", "equal"]
+    kind: Kind
     total_fen: int
     count: int
     share_fen_min: int
@@ -57,6 +101,7 @@ class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_fun
     algorithm: str
     key_id: str
     commitment: bytes
+    special: Special | None = None
 
     @property
     def amount_fen(self) -> int:

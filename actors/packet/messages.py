@@ -19,14 +19,20 @@ class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab", gc=False):
     packet_id: str
     tenant: str
     user: str
+    phrase: bytes = b""
+    """What he said, see `actors.packet.phrase`; empty: nothing."""
+    group: str = ""
+    """Whose member his chat gateway says he is; empty: of none."""
 
 
 class GrabMany(msgspec.Struct, frozen=True, array_like=True, tag="grab_many"):
-    """Users who open one packet, in order of their arrival at the gateway: a `Grab` each."""
+    """Users who open one packet, in order of their arrival at the gateway: a `Grab` each, all saying the same."""
 
     packet_id: str
     tenant: str
     users: list[str]
+    phrase: bytes = b""
+    group: str = ""
 
 
 class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):

@@ -13,7 +13,7 @@ import msgspec
 
 from actors.ledger.book import Book
 from actors.ledger.levers import Lever
-from actors.ledger.transfer import PacketFunded, PayoutRun
+from actors.ledger.transfer import PacketFunded, PayoutRun, Special
 from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won
 
 GRAB = Struct("<IQ")
@@ -44,6 +44,7 @@ class Packet(msgspec.Struct, gc=False):
     expires_at_ms: int = 0
     shares: bytes = b""
     """All shares by rank, native 32-bit integers, from the first grab to the end: a cache, replay never needs it."""
+    special: Special | None = None
 
     def __post_init__(self) -> None:
         funding = self.funding
@@ -51,6 +52,7 @@ class Packet(msgspec.Struct, gc=False):
             self.funding = msgspec.msgpack.encode(funding)
             self.tenant, self.count, self.total_fen = funding.tenant, funding.count, funding.total_fen
             self.expires_at_ms = funding.expires_at_ms
+            self.special = funding.special
         self.tenant = intern(self.tenant)
 
     @property

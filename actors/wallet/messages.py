@@ -4,23 +4,31 @@ Commands and replies travel between gateway and shard; events are in the journal
 end, with a default). Amounts in fen, stamps in Unix ms.
 """
 
-from typing import Literal
-
 import msgspec
 
-from actors.ledger.transfer import PacketFunded
+from actors.ledger.transfer import Kind, PacketFunded, Special
 
 
 class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
-    """A user sends a packet from his change. `key` is his idempotency key."""
+    """A user sends a packet from his change. `key` is his idempotency key.
+
+    Empty and 0 stand for what every packet gets: the algorithm of its kind, the configured band and lifetime.
+    `special.phrase` is `actors.packet.phrase.spoken`, which the terms of the packet then bind to its id.
+    """
 
     tenant: str
     user: str
     key: str
-    kind: Literal["lucky", "equal"]
+    kind: Kind
     total_fen: int
     count: int
     greeting: str
+    special: Special | None = None
+    algorithm: str = ""
+    share_fen_min: int = 0
+    share_fen_max: int = 0
+    lifetime_ms: int = 0
+    commitment_id: str = ""
 
 
 class CreditSandbox(msgspec.Struct, frozen=True, array_like=True, tag="credit_sandbox"):

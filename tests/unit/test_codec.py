@@ -2,6 +2,7 @@
 
 import json
 import typing
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -55,6 +56,13 @@ def test_an_event_has_the_bytes_it_always_had(sample: msgspec.Struct) -> None:
     written = file.read_text(encoding="utf-8")
     assert golden(sample) == written
     payload = bytes.fromhex(json.loads(written)["hex"])
+    assert msgspec.msgpack.decode(payload, type=PlatformEvent) == sample
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.?.json")), ids=lambda file: file.stem)
+def test_an_event_of_before_it_gained_a_field_is_still_read(file: Path) -> None:
+    payload = bytes.fromhex(json.loads(file.read_text(encoding="utf-8"))["hex"])
+    [sample] = [sample for sample in SAMPLES if tag_of(type(sample)) == file.stem.partition(".")[0]]
     assert msgspec.msgpack.decode(payload, type=PlatformEvent) == sample
 
 

@@ -1,7 +1,8 @@
 """Golden events: one sample of every event type, and the files that hold their bytes for ever.
 
 `python -m tests.golden.events.write` writes the files that are missing. It never changes one: a journal written years
-ago holds those bytes. A sample that gained a field (at the end, with a default) gets a new file beside the old one.
+ago holds those bytes. A sample that gained a field (at the end, with a default) gets a new file; the old one is kept as
+`<tag>.1.json`, and so on, and is still read.
 """
 
 import json
