@@ -65,6 +65,8 @@ class Limits(_Section):
     greeting_chars_max: PositiveInt
     packet_lifetime_ms: PositiveInt
     sandbox_balance_fen_max: PositiveInt
+    phrase_tries_max: PositiveInt
+    phrase_tries_ms: PositiveInt
 
 
 class Bounds(_Section):
@@ -83,6 +85,7 @@ class Bounds(_Section):
     settle_batch_max: PositiveInt
     passivate_batch_max: PositiveInt
     split_apart_min: PositiveInt
+    phrase_missers_max: PositiveInt
     seal_elements_max: PositiveInt
     seal_bytes_max: PositiveInt
     token_cache_max: PositiveInt

@@ -15,7 +15,7 @@ import ray
 from actors.host import Host, HostRules, SentTotals, StreamFigures
 from actors.ledger.transfer import Outgoing
 from actors.packet.fairness import SeedCommitments
-from actors.packet.machine import PacketRules
+from actors.packet.rules import PacketRules
 from actors.packet.shard import PacketShard
 from actors.tally import Tally, TallyFigures
 from actors.wallet.machine import WalletRules
@@ -78,6 +78,9 @@ def packet_rules(settings: Settings) -> PacketRules:
         passivate_after_ms=settings.timing.passivate_after_ms,
         passivate_batch_max=bounds.passivate_batch_max,
         split_apart_min=bounds.split_apart_min,
+        phrase_missers_max=bounds.phrase_missers_max,
+        phrase_tries_max=settings.limits.phrase_tries_max,
+        phrase_tries_ms=settings.limits.phrase_tries_ms,
     )
 
 

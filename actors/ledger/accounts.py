@@ -18,7 +18,7 @@ from typing import Any
 from actors.ids import wallet_stream
 from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
+from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
 Account = tuple[str, ...]
@@ -63,7 +63,7 @@ def postings(event: Any) -> Postings:
             return _move(("held", event.tenant, event.user), ("bank",), event.amount_fen)
         case HoldVoided():
             return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
-        case Settled() | SnapshotTaken() | Passivated() | LeverSet():
+        case Settled() | SnapshotTaken() | Passivated() | LeverSet() | PhraseMissed():
             return []
     raise TypeError(f"no postings are defined for {type(event).__name__}")
 

@@ -18,18 +18,10 @@ class Refusal(StrEnum):
     PACKET_NOT_FOUND = "packet_not_found"
     DRAINED = "drained"
     EXPIRED = "expired"
-    NOT_OPEN = "not_open"
     NOT_ADDRESSEE = "not_addressee"
     NOT_MEMBER = "not_member"
     WRONG_PASSPHRASE = "wrong_passphrase"
-    OWN_PACKET = "own_packet"
     RATE_LIMITED = "rate_limited"
-    COMMITMENT_NOT_FOUND = "commitment_not_found"
-    NOT_TAKER = "not_taker"
-    LISHI_NOT_FOUND = "lishi_not_found"
-    LISHI_CLOSED = "lishi_closed"
-    PHOTO_NOT_FOUND = "photo_not_found"
-    NOT_PAID = "not_paid"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     HOLD_NOT_FOUND = "hold_not_found"
@@ -40,8 +32,8 @@ class Refusal(StrEnum):
     OUT_OF_ORDER = "out_of_order"
 
 
-Kind = Literal["lucky", "equal", "direct", "group", "password", "star", "rain", "burst", "photo", "lishi"]
-"""What a packet is to people. How it is split, who may take and when stands in its terms."""
+Kind = Literal["lucky", "equal", "direct", "group", "password"]
+"""What a packet is to people. How it is split and who may take it stands in its terms."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -58,24 +50,7 @@ class Special(msgspec.Struct, frozen=True, array_like=True, gc=False):
     group: str = ""
     """Only members may take it; whose member a user is, a chat gateway of the tenant tells."""
     phrase: bytes = b""
-    """Only who says the phrase may take it: `actors.packet.phrase`, never the phrase itself."""
-    opens_at_ms: int = 0
-    """Nobody takes a share before."""
-    day_count_max: int = 0
-    """So many shares leave on one day at most; 0: all."""
-    day_offset_ms: int = 0
-    """How far the calendar of these days is ahead of UTC."""
-    sponsor: str = ""
-    """What a sponsor says."""
-    lane: int = 0
-    lanes: int = 1
-    """A packet over several lanes is as many packets, each with a part of the shares; this is number `lane` of them."""
-    rank_base: int = 0
-    """Ranks of the lanes before this one."""
-    nonce: str = ""
-    """What the sender chose after he knew the commitment; mixed into the seed."""
-    parent: str = ""
-    """The rain, photo or lishi request that it belongs to."""
+    """Only who says the phrase may take it: `actors.phrase`, never the phrase itself."""
 
 
 class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_funded"):

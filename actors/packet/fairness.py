@@ -13,7 +13,9 @@ from struct import unpack
 
 from actors.ports import KeyRing
 
-ALGORITHM_OF_KIND = {"lucky": "even/1", "equal": "equal/1"}
+ALGORITHM_OF_KIND = {"lucky": "even/1", "equal": "equal/1", "direct": "equal/1"}
+"""Of a kind that says how it is split, and of the ways in which others may be."""
+
 _WORDS = 2**32
 
 

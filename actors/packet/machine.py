@@ -24,6 +24,7 @@ from actors.ids import user_hash, wallet_index_of, wallet_indexes_of, wallet_str
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Receive, Refusal, Refused, Settled, SnapshotTaken
+from actors.packet.entry import Tries, outsiders
 from actors.packet.fairness import seed_of
 from actors.packet.messages import (
     Expired,
@@ -37,32 +38,23 @@ from actors.packet.messages import (
     PacketState,
     PacketView,
     Passivated,
+    PhraseMissed,
     Shares,
     Takings,
     Won,
 )
-from actors.packet.replies import DRAINED, EXPIRED, NOT_FOUND, OVERLOADED, PAUSED, refusal_of, replies_of
+from actors.packet.replies import DRAINED, EXPIRED, NOBODY, NOT_FOUND, OVERLOADED, PAUSED, refusal_of, replies_of
+from actors.packet.rules import PacketRules
 from actors.packet.split import split
 from actors.packet.state import GRAB, Packet, State, back_to_sender, decode_record, decode_state
 from actors.packet.timer import Timer
+from actors.phrase import kept
 from actors.ports import KeyRing
 
 _TIMER_SLACK = 1_024
 """Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
 
 _SHARE_BYTES = array("I").itemsize
-
-
-class PacketRules(msgspec.Struct, frozen=True):
-    """The bounds of one packet stream (configs/)."""
-
-    wallet_streams: int
-    unsettled_max: int
-    opened_ahead_max: int
-    settle_batch_max: int
-    passivate_after_ms: int
-    passivate_batch_max: int
-    split_apart_min: int
 
 
 class PacketMachine(BookMachine[State, PayoutRun]):
@@ -72,6 +64,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         super().__init__(stream, State())
         self._rules = rules
         self._keys = keys
+        self._tries = Tries(rules.phrase_tries_max, rules.phrase_tries_ms, rules.phrase_missers_max)
         self._timer = Timer()
         self._quiet: deque[str] = deque()
         self._recalled: Mapping[str, Packet] = {}
@@ -80,13 +73,22 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     # Decide: reads only.
 
     def decide_grabs(
-        self, packet_id: str, tenant: str, users: list[str], now_ms: int, barred: Refused | None = None
-    ) -> tuple[GrabbedMany | Expired | None, Shares | Takings | Refused]:
+        self,
+        packet_id: str,
+        tenant: str,
+        users: list[str],
+        now_ms: int,
+        barred: Refused | None = None,
+        *,
+        phrase: bytes = b"",
+        group: str = "",
+    ) -> tuple[GrabbedMany | Expired | PhraseMissed | None, Shares | Takings | Refused]:
         """Answer the grabs of one packet, one after another; return what happens by it, and the replies.
 
-        `barred`: why no fresh share may be taken now. The first rule that matches a user wins, so their order is the
-        contract: who has won hears it again, also after the end (a client may learn late that it had won); the end;
-        the bar; the next share. `Expired` happens when the first grab past the end meets it, and refuses that grab.
+        `barred`: why no fresh share may be taken now; `phrase`, `group`: see `Grab`. The first rule that matches a user
+        wins, so their order is the contract: who has won hears it again, also after the end (a client may learn late
+        that it had won); the end; the bar; whether the packet is for him (`actors.packet.entry`); the next share.
+        `Expired` happens when the first grab past the end meets it, and refuses that grab.
         """
         packet = self._find(packet_id)
         if packet is None or packet.tenant != tenant:
@@ -101,18 +103,26 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             return self._expired(packet, now_ms) if ends else None, replies
         # From here the grabs of fresh users must succeed while shares are left.
         first = len(rank_of) + 1
-        if len(users) < packet.count + 2 - first and rank_of.keys().isdisjoint(users) and _are_distinct(users):
+        outside: Mapping[str, Refused] = NOBODY
+        if packet.special is not None:
+            said = kept(self._keys.key(self._keys.first), packet_id, phrase) if phrase else b""
+            outside, missed = outsiders(packet, packet.special, users, said, group, now_ms, self._tries)
+            if outside.keys() >= set(users) - rank_of.keys():
+                miss = PhraseMissed(packet_id, missed, now_ms) if missed else None
+                return miss, replies_of(packet, users, {}, DRAINED, now_ms, outside)
+        elif len(users) < packet.count + 2 - first and rank_of.keys().isdisjoint(users) and _are_distinct(users):
             event = self._taken(packet, packet_id, users, now_ms)
             return event, Shares(first, event.amounts_fen, now_ms)
-        fresh = [user for user in dict.fromkeys(users) if user not in rank_of][: packet.count + 1 - first]
+        fresh = [user for user in dict.fromkeys(users) if user not in rank_of and user not in outside]
+        fresh = fresh[: packet.count + 1 - first]
         if not fresh:
-            return None, replies_of(packet, users, {}, DRAINED, now_ms)
+            return None, replies_of(packet, users, {}, DRAINED, now_ms, outside)
         event = self._taken(packet, packet_id, fresh, now_ms)
         won = {
             user: Won(rank, amount_fen, now_ms, False)
             for rank, (user, amount_fen) in enumerate(zip(fresh, event.amounts_fen, strict=True), first)
         }
-        return event, replies_of(packet, users, won, DRAINED, now_ms)
+        return event, replies_of(packet, users, won, DRAINED, now_ms, outside)
 
     def _taken(self, packet: Packet, packet_id: str, users: list[str], now_ms: int) -> GrabbedMany:
         """Give the next shares to these users, as many of them as there are."""
@@ -313,6 +323,9 @@ class PacketMachine(BookMachine[State, PayoutRun]):
                 self._apply_settled(event)
             case Passivated():
                 self._apply_passivated(event)
+            case PhraseMissed():
+                self._tries.miss(state.packets[event.packet_id], event.users, event.at_ms)
+                state.stamp_ms = max(state.stamp_ms, event.at_ms)
             case Grabbed():
                 self._apply_grabs(event.by_many(state.packets[event.packet_id].tenant))
             case LeverSet():
@@ -380,6 +393,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         packet.ended_version = self._state.version
         packet.seed = seed
         packet.shares = b""
+        packet.missed = None
         if self._state.levers:
             self._state.levers.pop(packet_lever(packet.terms.packet_id), None)
 

@@ -20,7 +20,7 @@ class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab", gc=False):
     tenant: str
     user: str
     phrase: bytes = b""
-    """What he said, see `actors.packet.phrase`; empty: nothing."""
+    """What he said, see `actors.phrase`; empty: nothing."""
     group: str = ""
     """Whose member his chat gateway says he is; empty: of none."""
 
@@ -129,6 +129,14 @@ class Grabbed(msgspec.Struct, frozen=True, array_like=True, tag="grabbed", gc=Fa
         return GrabbedMany(
             self.packet_id, tenant, self.rank, user, [self.amount_fen], self.at_ms, wallet, numbers, self.seed
         )
+
+
+class PhraseMissed(msgspec.Struct, frozen=True, array_like=True, tag="phrase_missed"):
+    """Users said a wrong phrase; who is named twice said one twice. No money moves."""
+
+    packet_id: str
+    users: list[str]
+    at_ms: int
 
 
 class Expired(msgspec.Struct, frozen=True, array_like=True, tag="expired"):

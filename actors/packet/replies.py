@@ -1,5 +1,8 @@
 """Replies: what the users of one group of grabs are told, each in his place. Pure."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import Takings, Won
 from actors.packet.state import Packet
@@ -9,6 +12,13 @@ DRAINED = Refused(Refusal.DRAINED)
 EXPIRED = Refused(Refusal.EXPIRED)
 OVERLOADED = Refused(Refusal.OVERLOADED)
 PAUSED = Refused(Refusal.PAUSED)
+NOT_ADDRESSEE = Refused(Refusal.NOT_ADDRESSEE)
+NOT_MEMBER = Refused(Refusal.NOT_MEMBER)
+WRONG_PASSPHRASE = Refused(Refusal.WRONG_PASSPHRASE)
+RATE_LIMITED = Refused(Refusal.RATE_LIMITED)
+
+
+NOBODY: Mapping[str, Refused] = MappingProxyType({})
 
 
 def refusal_of(packet: Packet, now_ms: int, barred: Refused | None) -> Refused | None:
@@ -20,8 +30,18 @@ def refusal_of(packet: Packet, now_ms: int, barred: Refused | None) -> Refused |
     return barred
 
 
-def replies_of(packet: Packet, users: list[str], won: dict[str, Won], refusal: Refused, now_ms: int) -> Takings:
-    """Answer each user: who won before, who wins now (and again, if he is named twice), who does not."""
+def replies_of(
+    packet: Packet,
+    users: list[str],
+    won: dict[str, Won],
+    refusal: Refused,
+    now_ms: int,
+    outside: Mapping[str, Refused] = NOBODY,
+) -> Takings:
+    """Answer each user: who won before, who wins now (and again, if he is named twice), who does not.
+
+    `outside`: who may not take this packet, and why.
+    """
     replies: list[Won | Refused] = []
     for user in users:
         rank = packet.rank_of.get(user)
@@ -29,7 +49,7 @@ def replies_of(packet: Packet, users: list[str], won: dict[str, Won], refusal: R
             replies.append(packet.won(rank, replayed=True))
             continue
         share = won.get(user)
-        replies.append(refusal if share is None else share)
+        replies.append(outside.get(user, refusal) if share is None else share)
         if share is not None and not share.replayed:
             won[user] = Won(share.rank, share.amount_fen, now_ms, True)
     return Takings(replies)

@@ -12,7 +12,7 @@ from actors.host import Host, HostRules, Records
 from actors.ledger.levers import ReadLevers, SetLever, packet_of
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.counting import count_grabs
-from actors.packet.machine import PacketMachine, PacketRules
+from actors.packet.machine import PacketMachine
 from actors.packet.messages import (
     Grab,
     GrabMany,
@@ -27,6 +27,7 @@ from actors.packet.messages import (
     Won,
 )
 from actors.packet.replies import OVERLOADED
+from actors.packet.rules import PacketRules
 from actors.ports import Clock, Journals, KeyRing
 from actors.shell import Shell
 from actors.tally import Tally
@@ -51,7 +52,9 @@ def one_by_one(reply: Any, count: int) -> list[Won | Refused]:
 
 
 def _is_same_packet(grab: Grab, other: Any) -> bool:
-    return type(other) is Grab and other.packet_id == grab.packet_id and other.tenant == grab.tenant
+    if type(other) is not Grab or other.packet_id != grab.packet_id or other.tenant != grab.tenant:
+        return False
+    return bool(other.phrase == grab.phrase and other.group == grab.group)
 
 
 def _packets_of(commands: list[Any]) -> Iterator[str]:
@@ -164,10 +167,10 @@ class PacketShard(Host[PacketMachine]):
                 while at < len(commands) and _is_same_packet(command, commands[at]):
                     users.append(commands[at].user)
                     at += 1
-                reply, waits = self._grabs(shell, command.packet_id, command.tenant, users, now_ms, barred)
+                reply, waits = self._grabs(shell, command, users, now_ms, barred)
                 replies += one_by_one(reply, len(users))
             elif type(command) is GrabMany:
-                reply, waits = self._grabs(shell, command.packet_id, command.tenant, command.users, now_ms, barred)
+                reply, waits = self._grabs(shell, command, command.users, now_ms, barred)
                 replies.append(reply)
             else:
                 waits = True
@@ -178,14 +181,16 @@ class PacketShard(Host[PacketMachine]):
     def _grabs(
         self,
         shell: Shell[PacketMachine],
-        packet_id: str,
-        tenant: str,
+        asked: Grab | GrabMany,
         users: list[str],
         now_ms: int,
         barred: Refused | None,
     ) -> tuple[Shares | Takings | Refused, bool]:
         """Decide, apply and stage the grabs of one packet; tell whether the answers must wait."""
-        event, reply = shell.machine.decide_grabs(packet_id, tenant, users, now_ms, barred)
+        packet_id = asked.packet_id
+        event, reply = shell.machine.decide_grabs(
+            packet_id, asked.tenant, users, now_ms, barred, phrase=asked.phrase, group=asked.group
+        )
         if event is not None:
             shell.stage(event, len(users))
         # Refusals wait too: "drained", told before the last share is durable, may prove untrue.

@@ -45,6 +45,8 @@ class Packet(msgspec.Struct, gc=False):
     shares: bytes = b""
     """All shares by rank, native 32-bit integers, from the first grab to the end: a cache, replay never needs it."""
     special: Special | None = None
+    missed: dict[str, tuple[int, int]] | None = None
+    """Who said a wrong phrase: how often, and when (Unix ms) first since that was forgiven."""
 
     def __post_init__(self) -> None:
         funding = self.funding

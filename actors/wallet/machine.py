@@ -138,12 +138,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         state = self._state
         prior = state.fundings.get(terms.packet_id)
         if prior is not None:
-            if (prior.kind, prior.total_fen, prior.count, prior.greeting) != (
-                send.kind,
-                send.total_fen,
-                send.count,
-                send.greeting,
-            ):
+            paid = prior.kind, prior.total_fen, prior.count, prior.greeting, prior.algorithm, prior.special
+            if paid != (send.kind, send.total_fen, send.count, send.greeting, terms.algorithm, send.special):
                 return KEY_REUSED
             return Funded(self.stream, prior, replayed=True)
         if SENDS in state.levers:
@@ -174,6 +170,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             algorithm=terms.algorithm,
             key_id=terms.key_id,
             commitment=terms.commitment,
+            special=send.special,
         )
 
     def decide_credit(self, credit: CreditSandbox, now_ms: int) -> SandboxCredited | WalletView | Refused:

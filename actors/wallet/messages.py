@@ -4,6 +4,8 @@ Commands and replies travel between gateway and shard; events are in the journal
 end, with a default). Amounts in fen, stamps in Unix ms.
 """
 
+from typing import Literal
+
 import msgspec
 
 from actors.ledger.transfer import Kind, PacketFunded, Special
@@ -12,8 +14,8 @@ from actors.ledger.transfer import Kind, PacketFunded, Special
 class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
     """A user sends a packet from his change. `key` is his idempotency key.
 
-    Empty and 0 stand for what every packet gets: the algorithm of its kind, the configured band and lifetime.
-    `special.phrase` is `actors.packet.phrase.spoken`, which the terms of the packet then bind to its id.
+    `shares`: how it is split where its kind does not say that (empty: it does). `special.phrase` is what
+    `actors.phrase.spoken` returned; the packet keeps it bound to its id.
     """
 
     tenant: str
@@ -23,12 +25,8 @@ class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
     total_fen: int
     count: int
     greeting: str
+    shares: Literal["", "lucky", "equal"] = ""
     special: Special | None = None
-    algorithm: str = ""
-    share_fen_min: int = 0
-    share_fen_max: int = 0
-    lifetime_ms: int = 0
-    commitment_id: str = ""
 
 
 class CreditSandbox(msgspec.Struct, frozen=True, array_like=True, tag="credit_sandbox"):

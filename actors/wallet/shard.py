@@ -13,6 +13,7 @@ from actors.host import Host, HostRules, Records
 from actors.ids import packet_id_of, packet_stream, parse_packet_id
 from actors.ledger.levers import ReadLevers, SetLever
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Receive, Refused
+from actors.phrase import kept
 from actors.ports import Clock, Fairness, Journals, KeyRing
 from actors.shell import Shell
 from actors.tally import ACCEPTED, REPLAYED, Tally
@@ -132,7 +133,11 @@ class WalletShard(Host[WalletMachine]):
         return self._decide_common(shell, command)
 
     def _send(self, shell: Shell[WalletMachine], send: Send, now_ms: int) -> Funded | Refused:
-        funded = shell.machine.decide_send(send, self._terms(send), now_ms)
+        terms = self._terms(send)
+        if send.special is not None and send.special.phrase:
+            phrase = kept(self._keys.key(self._keys.first), terms.packet_id, send.special.phrase)
+            send = msgspec.structs.replace(send, special=msgspec.structs.replace(send.special, phrase=phrase))
+        funded = shell.machine.decide_send(send, terms, now_ms)
         if isinstance(funded, (Funded, Refused)):
             return funded
         shell.stage(funded)
@@ -151,7 +156,7 @@ class WalletShard(Host[WalletMachine]):
         packet_id = packet_id_of(key, send.tenant, send.user, send.key, rules.packet_streams, rules.wallet_streams)
         place = parse_packet_id(packet_id)
         assert place is not None, "our own ids can be parsed"
-        algorithm, key_id, commitment = self._fairness.commit(send.kind, packet_id)
+        algorithm, key_id, commitment = self._fairness.commit(send.shares or send.kind, packet_id)
         return Terms(
             packet_id=packet_id,
             packet_stream=packet_stream(place.packet_index),

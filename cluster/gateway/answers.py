@@ -26,12 +26,28 @@ def sent_packet(funding: PacketFunded) -> dict[str, Any]:
         "total_fen": funding.total_fen,
         "count": funding.count,
         "greeting": funding.greeting,
+        **_audience(funding),
         "sender": funding.sender,
         "created_at_ms": funding.at_ms,
         "expires_at_ms": funding.expires_at_ms,
         "algorithm": funding.algorithm,
         "commitment": funding.commitment.hex(),
     }
+
+
+def _audience(funding: PacketFunded) -> dict[str, str]:
+    """Return for whom a packet is, where it is not for everybody; a phrase is told to nobody."""
+    special = funding.special
+    if special is None:
+        return {}
+    named = {"addressee": special.addressee, "group": special.group}
+    return {name: text for name, text in named.items() if text}
+
+
+def may_see(view: PacketView, reader: str) -> bool:
+    """Tell whether a user of its tenant may know of the packet: one for a named person is between the two."""
+    special = view.funding.special
+    return special is None or not special.addressee or reader in (special.addressee, view.funding.sender)
 
 
 class Share(msgspec.Struct, frozen=True, gc=False):

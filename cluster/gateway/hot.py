@@ -7,20 +7,31 @@ shard, bytes. `document` keeps them in the OpenAPI, with the same schemas.
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import count, repeat
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from fastapi import APIRouter
 
-from actors.ids import is_user
 from actors.packet.messages import Shares, Takings, Won
 from actors.wallet.messages import Send
 from cluster.gateway import answers
-from cluster.gateway.bodies import check_grab, check_key, read_items, read_send, schemas
+from cluster.gateway.bodies import (
+    Asked,
+    asked,
+    check_key,
+    is_sound,
+    read_grab,
+    read_items,
+    read_send,
+    said,
+    schemas,
+    special_of,
+)
 from cluster.gateway.problems import Answer, Problem, answer, internal, refused
 from cluster.gateway.schemas import BatchBody, SentPacket, ShareBody
 from cluster.gateway.service import Crowd
 from cluster.gateway.wire import Headers, headers_of, json_answer, read_body, write
+from cluster.tokens import GATEWAY_SCOPE
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +49,7 @@ class HotRoutes:
     def __init__(self, app: Any, gateway: Any) -> None:
         self._app = app
         self._gateway = gateway
+        self._platform_key: bytes = gateway.keys.key(gateway.keys.first)
         self._batch_size_max = gateway.settings.bounds.batch_size_max
         self._routes: dict[str, Callable[[Headers, bytes], Awaitable[Answer]]] = {
             _BATCH: self._batch,
@@ -75,9 +87,13 @@ class HotRoutes:
     async def _grab(self, headers: Headers, body: bytes, packet_id: str, request_id: str) -> Answer:
         """Take a share. Idempotent by (packet, user): a repeat gets the same share."""
         tenant, user = self._gateway.auth.acting(headers)
+        what: Asked = packet_id
         if body:
-            check_grab(body)
-        reply = await self._gateway.service.take(packet_id, tenant, user)
+            told = read_grab(body)
+            if told.group is not None and self._gateway.auth.claims(headers).scope != GATEWAY_SCOPE:
+                raise Problem("forbidden", "Only a gateway's token may say whose member a user is.")
+            what = said(packet_id, told.passphrase, told.group, self._platform_key)
+        reply = await self._gateway.service.take(what, tenant, user)
         if type(reply) is Won:
             share = answers.Share(packet_id, user, reply.rank, reply.amount_fen, reply.at_ms, reply.replayed)
             return json_answer(_ENCODE(share))
@@ -89,32 +105,36 @@ class HotRoutes:
         items = read_items(body)
         if len(items) > self._batch_size_max:
             raise Problem("too_large", f"A batch may have at most {self._batch_size_max} grabs; send several.")
-        wanted: dict[str, list[str]] = {}
-        places: dict[str, list[int]] = {}
+        wanted: dict[Asked, list[str]] = {}
+        places: dict[Asked, list[int]] = {}
         for place, item in enumerate(items):
-            if item is None or not is_user(item.user):
+            if item is None or not is_sound(item):
                 continue
-            users = wanted.get(item.packet_id)
+            what = asked(item, self._platform_key)
+            users = wanted.get(what)
             if users is None:
-                wanted[item.packet_id] = [item.user]
-                places[item.packet_id] = [place]
+                wanted[what] = [item.user]
+                places[what] = [place]
             else:
                 users.append(item.user)
-                places[item.packet_id].append(place)
+                places[what].append(place)
         replies = await self._gateway.service.crowds(wanted, tenant)
         results: list[Any] = [answers.INVALID_ITEM] * len(items)
-        for packet_id, reply in replies.items():
-            _put(results, places[packet_id], reply)
+        for what, reply in replies.items():
+            _put(results, places[what], reply)
         return json_answer(_ENCODE(answers.BatchResults(results)))
 
     async def _send(self, headers: Headers, body: bytes) -> Answer:
         """Send a packet. 201 means open: a grab right after it succeeds."""
         sender = self._gateway.auth.acting(headers)
         key = check_key(headers.get(b"idempotency-key", b""))
-        wanted = read_send(body, self._gateway.settings.limits)
-        funded = await self._gateway.service.send(
-            Send(sender.tenant, sender.user, key, wanted.kind, wanted.total_fen, wanted.count, wanted.greeting)
-        )
+        wanted = read_send(body, self._gateway.settings.limits, sender.user)
+        shares: Literal["", "lucky", "equal"] = wanted.shares or ""
+        if not shares and wanted.kind in ("group", "password"):
+            shares = "lucky"
+        special = special_of(wanted, self._platform_key)
+        terms = wanted.kind, wanted.total_fen, wanted.count, wanted.greeting, shares, special
+        funded = await self._gateway.service.send(Send(sender.tenant, sender.user, key, *terms))
         content = _ENCODE(answers.sent_packet(funded.funding))
         return json_answer(content, 201, _REPLAYED) if funded.replayed else json_answer(content, 201)
 

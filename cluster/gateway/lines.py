@@ -10,10 +10,9 @@ from typing import Annotated
 
 import msgspec
 
-from actors.ids import is_user
 from actors.ledger.transfer import Refused
 from actors.packet.messages import Shares, Takings, Won
-from cluster.gateway.bodies import PASSPHRASE_CHARS_MAX
+from cluster.gateway.bodies import Asked, is_sound
 
 Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
 """The caller's own name of a line."""
@@ -26,6 +25,7 @@ class StreamGrab(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     packet_id: str
     user: str
     passphrase: str | None = None
+    group: str | None = None
 
 
 class StreamShare(msgspec.Struct, gc=False):
@@ -96,7 +96,7 @@ def read_grabs(lines: list[bytes]) -> tuple[list[StreamGrab], list[StreamCode]]:
                 found.append(_GRAB.decode(line))
             except _NOT_JSON:
                 bad.append(StreamCode(_id_of(line), "invalid"))
-    good = [grab for grab in found if is_user(grab.user) and len(grab.passphrase or "") <= PASSPHRASE_CHARS_MAX]
+    good = list(filter(is_sound, found))
     if len(good) < len(found):
         kept = set(map(id, good))
         bad += [StreamCode(grab.id, "invalid") for grab in found if id(grab) not in kept]
@@ -119,11 +119,11 @@ def _id_of(line: bytes) -> Id | None:
         return None
 
 
-def write_crowds(ids: dict[str, list[Id]], crowds: Mapping[str, Takings | Shares | Refused]) -> bytes:
+def write_crowds(ids: dict[Asked, list[Id]], crowds: Mapping[Asked, Takings | Shares | Refused]) -> bytes:
     """Return the lines that answer grabs, given by packet: their ids, and what became of them in the same order."""
     lines: list[StreamShare | StreamCode] = []
-    for packet_id, names in ids.items():
-        crowd = crowds[packet_id]
+    for asked, names in ids.items():
+        crowd = crowds[asked]
         if isinstance(crowd, Shares):
             assert len(crowd.amounts_fen) == len(names), "everybody who asked is answered"
             lines += map(StreamShare, names, crowd.amounts_fen, count(crowd.first_rank), repeat(False))

@@ -47,6 +47,8 @@ class SentPacket(BaseModel):
     total_fen: int
     count: int
     greeting: str
+    addressee: str | None = None
+    group: str | None = None
     sender: str
     created_at_ms: int
     expires_at_ms: int

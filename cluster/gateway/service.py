@@ -15,6 +15,7 @@ from cluster.config import Settings
 from cluster.directory import Directory, Reply, ShardUnavailable
 from cluster.gateway.admission import Admission
 from cluster.gateway.batching import Batching
+from cluster.gateway.bodies import Asked, Said
 from cluster.gateway.ended import Ended, EndedPackets
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.pulse import Pulse, admission_rules
@@ -69,8 +70,9 @@ class Service:
         """Take a share. Raises Problem that tells why not."""
         return _expect(await self.take(packet_id, user.tenant, user.user), Won)
 
-    async def take(self, packet_id: str, tenant: str, user: str) -> Won | Refused:
+    async def take(self, asked: Asked, tenant: str, user: str) -> Won | Refused:
         """Take a share, or tell why not."""
+        packet_id, phrase, group = (asked, b"", "") if isinstance(asked, str) else asked
         ended = self._ended.find(packet_id, tenant)
         if ended is not None and not ended.may_have_won(user):
             self.tally.add("local_grabs", ended.refused.code)
@@ -78,7 +80,7 @@ class Service:
         stream = self._stream_of(packet_id)
         if stream is None:
             return NOT_FOUND
-        commands = [Grab(packet_id, tenant, user)]
+        commands = [Grab(packet_id, tenant, user, phrase, group)]
         [reply] = await self._batching.post(stream, commands)
         if type(reply) is Won:
             return reply
@@ -89,7 +91,7 @@ class Service:
 
     async def grabs(self, asked: list[tuple[str, str]], tenant: str) -> list[Reply]:
         """Grab for many users of one tenant, given as (packet, user); one reply for each, in order."""
-        wanted: dict[str, list[str]] = {}
+        wanted: dict[Asked, list[str]] = {}
         for packet_id, user in asked:
             wanted.setdefault(packet_id, []).append(user)
         crowds = await self.crowds(wanted, tenant)
@@ -105,37 +107,39 @@ class Service:
             return None
         return [self.admission.admit_line(user_hash(tenant, user)) for user in users]
 
-    async def crowds(self, wanted: dict[str, list[str]], tenant: str) -> dict[str, Crowd]:
+    async def crowds(self, wanted: dict[Asked, list[str]], tenant: str) -> dict[Asked, Crowd]:
         """Grab for many users of one tenant, given by packet; what became of each packet's users, in their order.
 
         What `grabs` does, without an object for every grab.
         """
-        crowds: dict[str, Crowd] = {}
+        crowds: dict[Asked, Crowd] = {}
         commands: dict[str, list[GrabMany]] = {}
-        known: dict[str, Ended] = {}
-        for packet_id, users in wanted.items():
+        known: dict[Asked, Ended] = {}
+        for what, users in wanted.items():
+            packet_id, phrase, group = (what, b"", "") if isinstance(what, str) else what
             stream = self._stream_of(packet_id)
             ended = self._ended.find(packet_id, tenant)
             if ended is not None:
-                known[packet_id] = ended
+                known[what] = ended
                 asked, users = len(users), [user for user in users if ended.may_have_won(user)]
                 self.tally.add("local_grabs", ended.refused.code, by=asked - len(users))
-                crowds[packet_id] = ended.refused
+                crowds[what] = ended.refused
             if stream is None:
-                crowds[packet_id] = NOT_FOUND
+                crowds[what] = NOT_FOUND
             elif users:
-                commands.setdefault(stream, []).append(GrabMany(packet_id, tenant, users))
+                commands.setdefault(stream, []).append(GrabMany(packet_id, tenant, users, phrase, group))
         # All are posted before any is awaited.
-        posted = [(stream, group, self._post(stream, group)) for stream, group in commands.items()]
-        for stream, group, future in posted:
-            replies = await self._complete(stream, group, await future)
-            for command, reply in zip(group, replies, strict=True):
-                packet_id = command.packet_id
+        posted = [(stream, batch, self._post(stream, batch)) for stream, batch in commands.items()]
+        for stream, batch, future in posted:
+            replies = await self._complete(stream, batch, await future)
+            for command, reply in zip(batch, replies, strict=True):
+                packet_id, said = command.packet_id, command.phrase or command.group
+                what = Said(packet_id, command.phrase, command.group) if said else packet_id
                 assert isinstance(reply, Crowd), f"{type(reply).__name__} is no answer to grabs"
                 self._ended.notice(reply.replies[-1] if type(reply) is Takings else reply, stream, packet_id, tenant)
-                if packet_id in known:
-                    reply = _among_losers(known[packet_id], wanted[packet_id], reply)
-                crowds[packet_id] = reply
+                if what in known:
+                    reply = _among_losers(known[what], wanted[what], reply)
+                crowds[what] = reply
         return crowds
 
     async def view(self, packet_id: str, tenant: str) -> PacketView:

@@ -24,6 +24,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from cluster.config import Streaming
+from cluster.gateway.bodies import Asked, asked
 from cluster.gateway.entrance import DRAINING, STREAM_PATH
 from cluster.gateway.lines import (
     Cutter,
@@ -70,20 +71,21 @@ class _Group:
 
     __slots__ = ("deadline_s", "ids", "size", "told", "wanted")
 
-    def __init__(self, grabs: list[StreamGrab], deadline_s: float) -> None:
+    def __init__(self, grabs: list[StreamGrab], deadline_s: float, platform_key: bytes) -> None:
         self.deadline_s = deadline_s
         self.size = len(grabs)
         self.told = False
-        self.wanted: dict[str, list[str]] = {}
-        self.ids: dict[str, list[Id]] = {}
+        self.wanted: dict[Asked, list[str]] = {}
+        self.ids: dict[Asked, list[Id]] = {}
         for grab in grabs:
-            users = self.wanted.get(grab.packet_id)
+            what = asked(grab, platform_key)
+            users = self.wanted.get(what)
             if users is None:
-                self.wanted[grab.packet_id] = [grab.user]
-                self.ids[grab.packet_id] = [grab.id]
+                self.wanted[what] = [grab.user]
+                self.ids[what] = [grab.id]
             else:
                 users.append(grab.user)
-                self.ids[grab.packet_id].append(grab.id)
+                self.ids[what].append(grab.id)
 
     def refusal(self, code: str) -> bytes:
         """Return the lines that refuse all of it."""
@@ -98,6 +100,7 @@ class _Stream:
         settings = gateway.settings
         self._service = gateway.service
         self._claims = claims
+        self._platform_key: bytes = gateway.keys.key(gateway.keys.first)
         self._until_s = until_s
         self._send = send
         self._inflight_max = settings.stream.stream_inflight_max
@@ -200,7 +203,7 @@ class _Stream:
             codes += [StreamCode(grab.id, "overloaded") for grab, let in zip(grabs, lets_in, strict=True) if not let]
             grabs = [grab for grab, let in zip(grabs, lets_in, strict=True) if let]
         if grabs:
-            group = _Group(grabs, asyncio.get_running_loop().time() + self._deadline_s)
+            group = _Group(grabs, asyncio.get_running_loop().time() + self._deadline_s, self._platform_key)
             self._groups.append(group)
             self._owed += 1
             self._unanswered += group.size

@@ -20,7 +20,7 @@ import msgspec
 from actors.errors import JournalCorrupt
 from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
+from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.ports import Event, Position, Sealed
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
@@ -41,6 +41,7 @@ PlatformEvent = (
     | HoldPosted
     | HoldVoided
     | LeverSet
+    | PhraseMissed
 )
 """Every event that any stream of the platform holds. A type is never taken out: old journals hold it."""
 

@@ -284,8 +284,8 @@ UNIT = [
     Mutant(
         "a key belongs to one amount",
         WALLET_MACHINE,
-        "                send.kind,\n                send.total_fen,\n",
-        "                send.kind,\n                prior.total_fen,\n",
+        "if paid != (send.kind, send.total_fen, ",
+        "if paid != (send.kind, prior.total_fen, ",
         (WALLET,),
     ),
     Mutant(

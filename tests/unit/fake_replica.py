@@ -70,6 +70,7 @@ class Replica:
         stream = load().stream.model_copy(update=SMALL | bounds)
         self.settings = load(stream=stream.model_dump())
         self.auth = Auth(KEYS, 10)
+        self.keys = KEYS
         self.service = Service()
         self.others: list[str] = []
         self.app = Streams(self._other, self)

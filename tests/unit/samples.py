@@ -6,8 +6,9 @@ import msgspec
 
 from actors.ledger.transfer import PacketFunded
 from actors.packet.fairness import ALGORITHM_OF_KIND, commitment_of, seed_of
-from actors.packet.machine import PacketMachine, PacketRules
+from actors.packet.machine import PacketMachine
 from actors.packet.messages import Opened
+from actors.packet.rules import PacketRules
 from actors.packet.shard import one_by_one
 from actors.wallet.machine import Terms, WalletMachine, WalletRules
 from actors.wallet.messages import CreditSandbox, Send
@@ -29,6 +30,9 @@ PACKET_RULES = PacketRules(
     passivate_after_ms=0,
     passivate_batch_max=10,
     split_apart_min=100,
+    phrase_missers_max=3,
+    phrase_tries_max=2,
+    phrase_tries_ms=60_000,
 )
 WALLET_RULES = WalletRules(
     accounts_max=10,
@@ -44,7 +48,7 @@ WALLET_RULES = WalletRules(
 def funding(packet_id: str = "p1", number: int = 1, **changes: Any) -> PacketFunded:
     """Return what a wallet stream paid: by default 1,000 fen in 5 lucky shares."""
     kind = changes.get("kind", "lucky")
-    algorithm = ALGORITHM_OF_KIND[kind]
+    algorithm = ALGORITHM_OF_KIND.get(kind, "even/1")
     sample = PacketFunded(
         number=number,
         packet_stream=PACKET,

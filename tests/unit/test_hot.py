@@ -145,6 +145,7 @@ async def test_the_contract_shows_what_a_send_needs() -> None:
     schema = send["requestBody"]["content"]["application/json"]["schema"]
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"kind", "total_fen", "count"}
-    assert set(schema["properties"]) == {"kind", "total_fen", "count", "greeting"}
+    optional = {"greeting", "shares", "addressee", "group", "passphrase"}
+    assert set(schema["properties"]) == {"kind", "total_fen", "count"} | optional
     assert [parameter["name"] for parameter in send["parameters"]] == ["Idempotency-Key"]
     assert "201" in send["responses"]

@@ -22,7 +22,7 @@ from actors.ledger.transfer import (
     Settled,
     SnapshotTaken,
 )
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated
+from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
 
 FOLDER = Path(__file__).parent
@@ -108,6 +108,7 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
     HoldPosted(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 1),
     HoldVoided(hold_id="photo-2", tenant="wechat", user="李雷", amount_fen=300, at_ms=_AT_MS + 2),
     LeverSet(lever=packet_lever(_PACKET), paused=True, at_ms=_AT_MS + 3, by="operator"),
+    PhraseMissed(packet_id=_PACKET, users=["韩梅梅", "tom", "tom"], at_ms=_AT_MS + 4),
 )
 
 

@@ -1,0 +1,72 @@
+"""Entry: who may take a packet that is not for everybody. Pure.
+
+| kind | who may | who may not hears |
+|---|---|---|
+| direct | the addressee | `not_addressee` |
+| group | whom his chat gateway calls a member of the group | `not_member` |
+| password | who says the phrase | `wrong_passphrase` |
+
+Wrong phrases are counted by user in the journal, so that no restart gives anybody more tries: `phrase_tries_max` of
+them, and he hears `rate_limited`, whatever he says, until `phrase_tries_ms` after the first. A packet counts at most
+`phrase_missers_max` users; when it cannot count somebody's wrong phrase, he hears `rate_limited` instead.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from actors.ledger.transfer import Refused, Special
+from actors.packet.replies import NOBODY, NOT_ADDRESSEE, NOT_MEMBER, RATE_LIMITED, WRONG_PASSPHRASE
+from actors.packet.state import Packet
+
+
+class Tries(NamedTuple):
+    """How often a phrase may be wrong."""
+
+    tries_max: int
+    tries_ms: int
+    missers_max: int
+
+    def so_far(self, packet: Packet, user: str, now_ms: int) -> int:
+        """Return how many wrong phrases of this user count now."""
+        count, since_ms = (packet.missed or {}).get(user, (0, 0))
+        return count if now_ms < since_ms + self.tries_ms else 0
+
+    def miss(self, packet: Packet, users: list[str], at_ms: int) -> None:
+        """Apply: these users said a wrong phrase."""
+        missed = packet.missed
+        if missed is None:
+            missed = packet.missed = {}
+        for user in users:
+            count = self.so_far(packet, user, at_ms)
+            missed[user] = (count + 1, missed[user][1] if count else at_ms)
+
+
+def outsiders(
+    packet: Packet, special: Special, users: list[str], said: bytes, group: str, now_ms: int, tries: Tries
+) -> tuple[Mapping[str, Refused], list[str]]:
+    """Return who of the users may not take the packet and why, and whose wrong phrases are to be counted.
+
+    Who is named several times says the same each time, so that the first answer is that of all.
+    `said`: `actors.phrase.kept` of what they all say. Who has won before may be among them; he is not asked.
+    """
+    if special.addressee:
+        return {user: NOT_ADDRESSEE for user in users if user != special.addressee}, []
+    if special.group and group != special.group:
+        return dict.fromkeys(users, NOT_MEMBER), []
+    if not special.phrase:
+        return NOBODY, []
+    refused: dict[str, Refused] = {}
+    counted: list[str] = []
+    for user in users:
+        if user in packet.rank_of:
+            continue
+        before = tries.so_far(packet, user, now_ms) + counted.count(user)
+        if before >= tries.tries_max:
+            refused.setdefault(user, RATE_LIMITED)
+        elif said != special.phrase:
+            known = user in (packet.missed or ()) or user in counted
+            room = len(packet.missed or ()) + len(set(counted)) < tries.missers_max
+            refused.setdefault(user, WRONG_PASSPHRASE if known or room else RATE_LIMITED)
+            if known or room:
+                counted.append(user)
+    return refused, counted

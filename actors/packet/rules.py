@@ -1,0 +1,18 @@
+"""Rules: the bounds of one packet stream (configs/), as its machine gets them."""
+
+import msgspec
+
+
+class PacketRules(msgspec.Struct, frozen=True):
+    """The bounds of one packet stream (configs/)."""
+
+    wallet_streams: int
+    unsettled_max: int
+    opened_ahead_max: int
+    settle_batch_max: int
+    passivate_after_ms: int
+    passivate_batch_max: int
+    split_apart_min: int
+    phrase_missers_max: int
+    phrase_tries_max: int
+    phrase_tries_ms: int
