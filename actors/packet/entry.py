@@ -11,6 +11,7 @@ them, and he hears `rate_limited`, whatever he says, until `phrase_tries_ms` aft
 `phrase_missers_max` users; when it cannot count somebody's wrong phrase, he hears `rate_limited` instead.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -55,18 +56,23 @@ def outsiders(
         return dict.fromkeys(users, NOT_MEMBER), []
     if not special.phrase:
         return NOBODY, []
+    known = packet.missed or {}
+    room = tries.missers_max - len(known)
     refused: dict[str, Refused] = {}
     counted: list[str] = []
+    times: Counter[str] = Counter()
     for user in users:
         if user in packet.rank_of:
             continue
-        before = tries.so_far(packet, user, now_ms) + counted.count(user)
-        if before >= tries.tries_max:
+        if tries.so_far(packet, user, now_ms) + times[user] >= tries.tries_max:
             refused.setdefault(user, RATE_LIMITED)
-        elif said != special.phrase:
-            known = user in (packet.missed or ()) or user in counted
-            room = len(packet.missed or ()) + len(set(counted)) < tries.missers_max
-            refused.setdefault(user, WRONG_PASSPHRASE if known or room else RATE_LIMITED)
-            if known or room:
-                counted.append(user)
+        elif said == special.phrase:
+            continue
+        elif room > 0 or user in known or times[user]:
+            room -= user not in known and not times[user]
+            times[user] += 1
+            counted.append(user)
+            refused[user] = WRONG_PASSPHRASE
+        else:
+            refused[user] = RATE_LIMITED
     return refused, counted
