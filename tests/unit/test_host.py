@@ -426,7 +426,7 @@ async def test_a_bug_in_a_machine_ends_the_activation_instead_of_going_on_with_h
     bench = await Bench.start()
     packet = await bench.open()
     shell = await bench.packets.shell(packet.packet_stream)
-    shell.machine.decide_grabs = lambda *_: 1 / 0
+    shell.machine.decide_grabs = lambda *_, **__: 1 / 0
     with pytest.raises(ZeroDivisionError):
         await bench.packets.serve(packet.packet_stream, [Grab(packet.packet_id, TENANT, "u1")])
     assert shell.dead
