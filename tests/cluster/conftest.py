@@ -2,14 +2,17 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
+import pytest_asyncio
 
 from cluster.bootstrap import down, up
 from cluster.config import Keys, keys_at
 from cluster.system import SystemRecord
+from tests.cluster.platform import Platform
 
 TEST_SECONDS_MAX = 240
 """A test may wait for a start of Ray, which takes about 20 s on two idle cores and several times that on busy ones."""
@@ -38,3 +41,12 @@ def system() -> Iterator[SystemRecord]:
 def keys(system: SystemRecord) -> Keys:
     """The shared system's secrets, with which tests mint tokens."""
     return keys_at(system.data / "keys.json")
+
+
+@pytest_asyncio.fixture
+async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
+    """The shared system, asked over HTTP. Who asks by the hundred at once has a fixture of his own."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
+        platform = Platform(system, keys, session)
+        await platform.insist("GET", "/readyz", platform.operator)
+        yield platform

@@ -25,7 +25,7 @@ import pytest_asyncio
 import redis
 
 from cluster.bootstrap import down, status, up
-from cluster.config import Keys, keys_at
+from cluster.config import keys_at
 from cluster.system import SystemRecord, child_environment, read_record
 from tests.cluster.platform import Platform, kill
 
@@ -127,15 +127,6 @@ class Customers:
                 self.answers[answer["code"]] += 1
                 assert answer["retryable"], answer
             await asyncio.sleep(0.05)
-
-
-@pytest_asyncio.fixture
-async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
-    """The shared system."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
-        platform = Platform(system, keys, session)
-        await platform.insist("GET", "/readyz", platform.operator)
-        yield platform
 
 
 @pytest_asyncio.fixture

@@ -1,28 +1,13 @@
 """Kinds on the real cluster: packets that are not for everybody, through a crash of their shard and to their end."""
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
-import pytest_asyncio
-
-from cluster.config import Keys
-from cluster.system import SystemRecord
 from tests.cluster.platform import Platform, kill
 
 DAY_MS = 86_400_000
 TRIES = 5
 """Wrong phrases in configs/local.toml."""
-
-
-@pytest_asyncio.fixture
-async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
-    """The shared system."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=60)) as session:
-        platform = Platform(system, keys, session)
-        await platform.insist("GET", "/readyz", platform.operator)
-        yield platform
 
 
 async def sent(platform: Platform, token: str, key: str, **body: Any) -> str:

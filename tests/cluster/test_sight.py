@@ -6,28 +6,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import aiohttp
-import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 
-from cluster.config import Keys
-from cluster.system import SystemRecord
 from tests.cluster.platform import Platform, kill, until
 from tests.queries import expressions, used
 
 RAY_LABELS = {"WorkerId", "NodeAddress"}
-
-
-@pytest_asyncio.fixture
-async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
-    """The shared system, asked over HTTP."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
-        platform = Platform(system, keys, session)
-        await platform.insist("GET", "/readyz", platform.operator)
-        yield platform
 
 
 async def traffic(platform: Platform, grabs: int = 3) -> None:

@@ -10,11 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
-import pytest_asyncio
-
-from cluster.config import Keys, load
-from cluster.system import SystemRecord, child_environment, processes_of
+from cluster.config import load
+from cluster.system import child_environment, processes_of
 from loadtest.stream import PATH, Answer, Dechunker, StreamClient
 from tests.cluster.platform import Platform, kill, until
 
@@ -26,15 +23,6 @@ _serial = itertools.count()
 def fresh(name: str) -> str:
     """Return a name nobody had before, so that tests share one system."""
     return f"{name}-{os.getpid()}-{time.time_ns()}-{next(_serial)}"
-
-
-@pytest_asyncio.fixture
-async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
-    """The shared system."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
-        platform = Platform(system, keys, session)
-        await platform.insist("GET", "/readyz", platform.operator)
-        yield platform
 
 
 async def packets(platform: Platform, count: int) -> list[str]:
