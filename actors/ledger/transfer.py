@@ -20,9 +20,13 @@ class Refusal(StrEnum):
     EXPIRED = "expired"
     NOT_ADDRESSEE = "not_addressee"
     NOT_MEMBER = "not_member"
+    NOT_OPEN = "not_open"
+    OWN_PACKET = "own_packet"
+    DAY_LIMIT = "day_limit"
     WRONG_PASSPHRASE = "wrong_passphrase"
     RATE_LIMITED = "rate_limited"
     INSUFFICIENT_FUNDS = "insufficient_funds"
+    COMMITMENT_NOT_FOUND = "commitment_not_found"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     HOLD_NOT_FOUND = "hold_not_found"
     OVERLOADED = "overloaded"
@@ -32,7 +36,7 @@ class Refusal(StrEnum):
     OUT_OF_ORDER = "out_of_order"
 
 
-Kind = Literal["lucky", "equal", "direct", "group", "password"]
+Kind = Literal["lucky", "equal", "direct", "group", "password", "star", "rain", "photo", "lishi"]
 """What a packet is to people. How it is split and who may take it stands in its terms."""
 
 
@@ -51,6 +55,27 @@ class Special(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Only members may take it; whose member a user is, a chat gateway of the tenant tells."""
     phrase: bytes = b""
     """Only who says the phrase may take it: `actors.phrase`, never the phrase itself."""
+    opens_at_ms: int = 0
+    """Nobody may take it before (Unix ms)."""
+    sponsor: str = ""
+    """Whose gift it is, as people are told."""
+    day_count_max: int = 0
+    """Shares that may leave on one day; 0: any."""
+    lane: int = 0
+    lanes: int = 1
+    """A packet too hot for one core is this many, of one sender's gift; this is the one of number `lane`, from 0."""
+    rank_base: int = 0
+    """Ranks of all lanes together before the first of this one."""
+    whole_fen: int = 0
+    whole_count: int = 0
+    """Of all lanes together."""
+    burst: int = 0
+    bursts: int = 0
+    """A rain is this many packets, one after another; this is the one of number `burst`, from 0."""
+    rolls: bool = False
+    """What is left of a burst goes into the next."""
+    reference: str = ""
+    """What it pays for: a photo's id, or that of the lishi that was asked."""
 
 
 class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_funded"):
@@ -77,6 +102,10 @@ class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_fun
     key_id: str
     commitment: bytes
     special: Special | None = None
+    sender_nonce: str = ""
+    """What the sender added once he knew the commitment; empty: nothing."""
+    named_by_key: str = ""
+    """The packet id that `key` stands for, where this packet has another (of its commitment, or of its crowd)."""
 
     @property
     def amount_fen(self) -> int:

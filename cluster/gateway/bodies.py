@@ -10,7 +10,7 @@ import msgspec
 from msgspec import Meta
 
 from actors.ids import is_user
-from actors.ledger.transfer import Kind, Special
+from actors.ledger.transfer import Special
 from actors.packet.split import can_split
 from actors.phrase import PHRASE_CHARS_MAX, normal, spoken
 from cluster.config import Limits
@@ -53,6 +53,10 @@ class RawItems(msgspec.Struct, forbid_unknown_fields=True):
     grabs: list[msgspec.Raw]
 
 
+SentKind = Literal["lucky", "equal", "direct", "group", "password"]
+"""The kinds that are sent as such; others come about by routes of their own."""
+
+
 class SendBody(msgspec.Struct, forbid_unknown_fields=True):
     """A packet to send.
 
@@ -60,7 +64,7 @@ class SendBody(msgspec.Struct, forbid_unknown_fields=True):
     `shares` tells how a group or password packet is split, by default `lucky`.
     """
 
-    kind: Kind
+    kind: SentKind
     total_fen: Annotated[int, Meta(ge=1, le=2**53 - 1)]
     count: Annotated[int, Meta(ge=1, le=2**31 - 1)]
     greeting: Annotated[str, Meta(max_length=GREETING_CHARS_HARD_MAX)] = ""
