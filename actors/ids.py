@@ -1,5 +1,8 @@
 """Ids: who, which packet, which stream. Stable for ever: an id once given always names the same stream.
 
+A crowd's packet may be several: in lanes, "<id>.0", "<id>.1", ..., which nobody outside can name; or one for each burst
+of a rain. Which streams these are in follows from the id and the layout.
+
 Hashes here are CRC-32 (placement only) and HMAC-SHA256 (packet ids), never Python's `hash`.
 """
 
@@ -69,33 +72,109 @@ def _crc_of_tenant(tenant: str) -> int:
     return crc32(f"{tenant}\n".encode())
 
 
+LANES_MAX = 16
+_STREAM_BITS = 12
+
+
+class Layout(NamedTuple):
+    """How many streams there are: of ordinary packets, of crowds' packets (numbered behind them), of wallets."""
+
+    packet: int
+    hot: int
+    wallet: int
+
+    def of_lane(self, packet_index: int, lane: int) -> int:
+        """Return the index of a lane's stream; the first lane's is `packet_index`."""
+        first, count = (self.packet, self.hot) if packet_index >= self.packet else (0, self.packet)
+        return first + (packet_index - first + lane) % count
+
+
 class PacketId(NamedTuple):
-    """What a packet id says: where the packet lives and whose book funded it."""
+    """What a packet id says: where the packet (or its first lane) lives, whose book funded it, how many lanes it is."""
 
     packet_index: int
     wallet_index: int
+    lanes: int = 1
 
 
 def packet_id_of(
-    platform_key: bytes, tenant: str, sender: str, key: str, packet_streams: int, wallet_streams: int
+    platform_key: bytes,
+    tenant: str,
+    sender: str,
+    key: str,
+    packet_streams: int,
+    wallet_streams: int,
+    domain: bytes = b"packet-id",
 ) -> str:
     """Derive the packet id of a send: the same (tenant, sender, idempotency key) always gives the same packet.
 
-    32 characters of lower-case base32 over 20 bytes: packet stream (u16), wallet stream (u16), 16 bytes of HMAC.
+    32 characters of lower-case base32 over 20 bytes: 4 bits of lanes - 1, 12 of the packet stream, u16 of the wallet
+    stream, 16 bytes of HMAC. `domain`: what the key is a key of, where it is none of a send.
     """
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in (tenant.encode(), sender.encode(), key.encode()))
-    tag = hmac.digest(platform_key, b"packet-id\x00" + message, "sha256")[:_TAG_BYTES]
+    tag = _tag(platform_key, domain, tenant, sender, key)
     packet_index = int.from_bytes(tag[:4], "big") % packet_streams
-    wallet_index = wallet_index_of(tenant, sender, wallet_streams)
+    return _written(packet_index, wallet_index_of(tenant, sender, wallet_streams), tag)
+
+
+def crowd_id_of(platform_key: bytes, tenant: str, sender: str, key: str, layout: Layout, lanes: int) -> str:
+    """Derive the packet id of a send to a crowd: in a hot stream, if there are any, and in as many lanes."""
+    tag = _tag(platform_key, b"crowd-id", tenant, sender, key)
+    first, count = (layout.packet, layout.hot) if layout.hot else (0, layout.packet)
+    packet_index = first + int.from_bytes(tag[:4], "big") % count
+    return _written((lanes - 1) << _STREAM_BITS | packet_index, wallet_index_of(tenant, sender, layout.wallet), tag)
+
+
+def lane_id(packet_id: str, lane: int) -> str:
+    """Name one lane of a packet that is several."""
+    return f"{packet_id}.{lane}"
+
+
+def burst_id(platform_key: bytes, rain_id: str, burst: int) -> str:
+    """Derive the packet id of one burst of a rain, from 0; that of the first is the rain's own."""
+    if burst == 0:
+        return rain_id
+    indexes = base64.b32decode(rain_id.upper())[:4]
+    message = b"burst\x00" + rain_id.encode() + burst.to_bytes(4, "big")
+    return base64.b32encode(indexes + hmac.digest(platform_key, message, "sha256")[:_TAG_BYTES]).decode().lower()
+
+
+def _tag(platform_key: bytes, domain: bytes, *parts: str) -> bytes:
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in (part.encode() for part in parts))
+    return hmac.digest(platform_key, domain + b"\x00" + message, "sha256")[:_TAG_BYTES]
+
+
+def _written(packet_index: int, wallet_index: int, tag: bytes) -> str:
     raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag
     return base64.b32encode(raw).decode().lower()
 
 
 def parse_packet_id(packet_id: str) -> PacketId | None:
-    """Read the two stream indexes out of a packet id; None if it is no packet id."""
+    """Read out of a packet id where it is; None if it is no packet id."""
     if _PACKET_ID.fullmatch(packet_id) is None:
         return None
     indexes = 0
     for letter in packet_id[:7]:  # 35 bits, of which the first 32 are the two indexes
         indexes = indexes << 5 | _BASE32[letter]
-    return PacketId(indexes >> 19, indexes >> 3 & 0xFFFF)
+    packet_index = indexes >> 19
+    return PacketId(packet_index & (1 << _STREAM_BITS) - 1, indexes >> 3 & 0xFFFF, (packet_index >> _STREAM_BITS) + 1)
+
+
+class LanePlace(NamedTuple):
+    """Where one lane of a packet is; most packets are one."""
+
+    packet_id: str
+    packet_index: int
+    wallet_index: int
+
+
+def lanes_of(packet_id: str, layout: Layout) -> list[LanePlace]:
+    """Return every lane of a packet, in order; none if the id is no packet id of such a system."""
+    place = parse_packet_id(packet_id)
+    if place is None or place.wallet_index >= layout.wallet or place.packet_index >= layout.packet + layout.hot:
+        return []
+    if place.lanes == 1:
+        return [LanePlace(packet_id, place.packet_index, place.wallet_index)]
+    return [
+        LanePlace(lane_id(packet_id, lane), layout.of_lane(place.packet_index, lane), place.wallet_index)
+        for lane in range(place.lanes)
+    ]

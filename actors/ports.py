@@ -124,6 +124,6 @@ class KeyRing(Protocol):
 class Fairness(Protocol):
     """Commits to the seed of a packet before anybody can grab it."""
 
-    def commit(self, kind: str, packet_id: str) -> tuple[str, str, bytes]:
-        """Return (algorithm, key id, commitment) of a new packet."""
+    def commit(self, algorithm: str, packet_id: str) -> tuple[str, bytes]:
+        """Return (key id, commitment) of a new packet."""
         ...

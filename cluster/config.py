@@ -15,6 +15,7 @@ import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from actors.ids import Layout as StreamNumbers
 from actors.ids import packet_stream, wallet_stream
 
 SERVE_ENVIRONMENT = {
@@ -34,12 +35,19 @@ class _Section(BaseModel):
 class Layout(_Section):
     """Fixed when a system is created; the store remembers it."""
 
-    packet_streams: int = Field(ge=1, le=4096)
+    packet_streams: int = Field(ge=1, le=4032)
+    hot_streams: int = Field(ge=0, le=64)
+    """Of packets for a crowd, numbered behind the ordinary ones; 0: those are in the ordinary ones too."""
     wallet_streams: int = Field(ge=1, le=4096)
+
+    @property
+    def numbers(self) -> StreamNumbers:
+        """How many streams of each sort there are."""
+        return StreamNumbers(self.packet_streams, self.hot_streams, self.wallet_streams)
 
     def streams(self) -> list[str]:
         """Name every stream of the system."""
-        return [packet_stream(i) for i in range(self.packet_streams)] + [
+        return [packet_stream(i) for i in range(self.packet_streams + self.hot_streams)] + [
             wallet_stream(i) for i in range(self.wallet_streams)
         ]
 
@@ -48,6 +56,7 @@ class Placement(_Section):
     """How many processes; may change at every start."""
 
     packet_shards: PositiveInt
+    hot_shards: PositiveInt
     wallet_shards: PositiveInt
     gateway_replicas: PositiveInt
     settlement_tasks: PositiveInt
@@ -67,6 +76,15 @@ class Limits(_Section):
     sandbox_balance_fen_max: PositiveInt
     phrase_tries_max: PositiveInt
     phrase_tries_ms: PositiveInt
+    crowd_count_max: PositiveInt
+    crowd_total_fen_max: PositiveInt
+    crowd_opens_ms_max: PositiveInt
+    sponsor_chars_max: PositiveInt
+    bursts_max: PositiveInt
+    burst_ms_min: PositiveInt
+    nonce_chars_max: PositiveInt
+    commitments_unused_max: PositiveInt
+    commitment_ms: PositiveInt
 
 
 class Bounds(_Section):
@@ -86,6 +104,11 @@ class Bounds(_Section):
     passivate_batch_max: PositiveInt
     split_apart_min: PositiveInt
     phrase_missers_max: PositiveInt
+    commitments_max: PositiveInt
+    list_lines_max: PositiveInt
+    proof_lines_max: PositiveInt
+    crowd_count_min: PositiveInt
+    lane_count_max: PositiveInt
     seal_elements_max: PositiveInt
     seal_bytes_max: PositiveInt
     token_cache_max: PositiveInt

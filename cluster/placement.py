@@ -4,7 +4,6 @@ Changing the number of hosts moves streams, never keys: a moved stream is activa
 fences the old one out.
 """
 
-from actors.ids import packet_stream, wallet_stream
 from cluster.config import Settings
 
 NAMESPACE = "hongbao"
@@ -13,9 +12,14 @@ SUPERVISOR = "supervisor"
 
 def host_of(stream: str, settings: Settings) -> str:
     """Name the host of a stream, e.g. "packet-003" -> "packet-shard-1"."""
-    kind, _, index = stream.partition("-")
-    hosts = settings.placement.packet_shards if kind == "packet" else settings.placement.wallet_shards
-    return f"{kind}-shard-{int(index) % hosts}"
+    kind, _, number = stream.partition("-")
+    index, placement = int(number), settings.placement
+    if kind == "wallet":
+        return f"wallet-shard-{index % placement.wallet_shards}"
+    ordinary = settings.layout.packet_streams
+    if index >= ordinary:
+        return f"packet-shard-{placement.packet_shards + (index - ordinary) % placement.hot_shards}"
+    return f"packet-shard-{index % placement.packet_shards}"
 
 
 def hosts(settings: Settings) -> dict[str, list[str]]:
@@ -29,6 +33,4 @@ def hosts(settings: Settings) -> dict[str, list[str]]:
 
 def kinds(settings: Settings) -> dict[str, str]:
     """Return the catalogue of a new system: stream -> kind."""
-    layout = settings.layout
-    catalogue = {packet_stream(i): "packet" for i in range(layout.packet_streams)}
-    return catalogue | {wallet_stream(i): "wallet" for i in range(layout.wallet_streams)}
+    return {stream: stream.partition("-")[0] for stream in settings.layout.streams()}

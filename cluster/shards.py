@@ -18,6 +18,7 @@ from actors.packet.fairness import SeedCommitments
 from actors.packet.rules import PacketRules
 from actors.packet.shard import PacketShard
 from actors.tally import Tally, TallyFigures
+from actors.wallet.commitments import CommitmentRules
 from actors.wallet.machine import WalletRules
 from actors.wallet.shard import SendRules, WalletShard
 from cluster.config import Keys, Settings
@@ -95,18 +96,23 @@ def wallet_rules(settings: Settings) -> WalletRules:
         statement_lines_max=bounds.statement_lines_max,
         relay_after_ms=settings.timing.relay_after_ms,
         settle_batch_max=bounds.settle_batch_max,
+        commitments=CommitmentRules(
+            settings.limits.commitments_unused_max, bounds.commitments_max, settings.limits.commitment_ms
+        ),
     )
 
 
 def send_rules(settings: Settings) -> SendRules:
     """Read what every send gets."""
-    layout, limits = settings.layout, settings.limits
+    limits, bounds = settings.limits, settings.bounds
     return SendRules(
-        packet_streams=layout.packet_streams,
-        wallet_streams=layout.wallet_streams,
+        layout=settings.layout.numbers,
         share_fen_min=limits.share_fen_min,
         share_fen_max=limits.share_fen_max,
         packet_lifetime_ms=limits.packet_lifetime_ms,
+        opens_ms_max=limits.crowd_opens_ms_max,
+        crowd_count_min=bounds.crowd_count_min,
+        lane_count_max=bounds.lane_count_max,
     )
 
 

@@ -19,7 +19,7 @@ from actors.ids import wallet_stream
 from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.messages import Committed, Held, HoldPosted, HoldVoided, SandboxCredited
 
 Account = tuple[str, ...]
 Postings = list[tuple[Account, int]]
@@ -38,8 +38,13 @@ def postings(event: Any) -> Postings:
                 for to_wallet, amount_fen in zip(event.to_wallets, event.amounts_fen, strict=True)
                 for line in _move(escrow, ("sent", wallet_stream(to_wallet)), amount_fen)
             ]
-        case Grabbed() | Expired():
+        case Grabbed():
             return _move(("escrow", event.packet_id), ("sent", wallet_stream(event.to_wallet)), event.amount_fen)
+        case Expired():
+            escrow = ("escrow", event.packet_id)
+            back = _move(escrow, ("sent", wallet_stream(event.to_wallet)), event.amount_fen)
+            rolled = _move(escrow, ("escrow", event.rolled_into), event.rolled_fen) if event.rolled_fen else []
+            return back + rolled
         case RunsReceived():
             return [
                 line
@@ -63,7 +68,7 @@ def postings(event: Any) -> Postings:
             return _move(("held", event.tenant, event.user), ("bank",), event.amount_fen)
         case HoldVoided():
             return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
-        case Settled() | SnapshotTaken() | Passivated() | LeverSet() | PhraseMissed():
+        case Settled() | SnapshotTaken() | Passivated() | LeverSet() | PhraseMissed() | Committed():
             return []
     raise TypeError(f"no postings are defined for {type(event).__name__}")
 

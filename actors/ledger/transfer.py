@@ -27,6 +27,8 @@ class Refusal(StrEnum):
     RATE_LIMITED = "rate_limited"
     INSUFFICIENT_FUNDS = "insufficient_funds"
     COMMITMENT_NOT_FOUND = "commitment_not_found"
+    BAD_TIMES = "bad_times"
+    COMMITMENT_MISMATCH = "commitment_mismatch"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
     HOLD_NOT_FOUND = "hold_not_found"
     OVERLOADED = "overloaded"
@@ -38,6 +40,9 @@ class Refusal(StrEnum):
 
 Kind = Literal["lucky", "equal", "direct", "group", "password", "star", "rain", "photo", "lishi"]
 """What a packet is to people. How it is split and who may take it stands in its terms."""
+
+ALGORITHM_OF_KIND = {"lucky": "even/1", "equal": "equal/1", "direct": "equal/1", "photo": "equal/1", "lishi": "equal/1"}
+"""Of a kind that says how it is split, and of the ways in which others may be."""
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
@@ -76,6 +81,8 @@ class Special(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What is left of a burst goes into the next."""
     reference: str = ""
     """What it pays for: a photo's id, or that of the lishi that was asked."""
+    excluded: str = ""
+    """He may not take it: the sender, where a packet is for the public."""
 
 
 class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_funded"):

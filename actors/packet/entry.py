@@ -5,6 +5,7 @@
 | direct | the addressee | `not_addressee` |
 | group | whom his chat gateway calls a member of the group | `not_member` |
 | password | who says the phrase | `wrong_passphrase` |
+| star, rain | anybody but the sender | `own_packet` |
 
 Wrong phrases are counted by user in the journal, so that no restart gives anybody more tries: `phrase_tries_max` of
 them, and he hears `rate_limited`, whatever he says, until `phrase_tries_ms` after the first. A packet counts at most
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from actors.ledger.transfer import Refused, Special
-from actors.packet.replies import NOBODY, NOT_ADDRESSEE, NOT_MEMBER, RATE_LIMITED, WRONG_PASSPHRASE
+from actors.packet.replies import NOBODY, NOT_ADDRESSEE, NOT_MEMBER, OWN_PACKET, RATE_LIMITED, WRONG_PASSPHRASE
 from actors.packet.state import Packet
 
 
@@ -55,6 +56,8 @@ def outsiders(
     if special.group and group != special.group:
         return dict.fromkeys(users, NOT_MEMBER), []
     if not special.phrase:
+        if special.excluded and special.excluded in users:
+            return {special.excluded: OWN_PACKET}, []
         return NOBODY, []
     known = packet.missed or {}
     room = tries.missers_max - len(known)

@@ -2,19 +2,18 @@
 
 The seed is HMAC-SHA256(platform key, "seed" 0x00 packet id): nobody chooses it. Before the first grab the commitment
 SHA-256(algorithm 0x00 packet id 0x00 seed) is durable and known to the sender; the seed is published at the end.
-The stream of random words is HMAC-SHA256(seed, counter), counter = 0, 1, 2, ... as 8 big-endian bytes, cut into
+The share seed is the seed, or with a sender's nonce HMAC-SHA256(seed, "nonce" 0x00 nonce): neither side chose it.
+The stream of random words is HMAC-SHA256(share seed, counter), counter = 0, 1, 2, ... as 8 big-endian bytes, cut into
 big-endian 32-bit words. An integer below n is the word modulo n, words of the last incomplete stretch rejected.
+A block of a crowd's packet has a seed of its own: HMAC-SHA256(share seed, "block" 0x00 number as 8 big-endian bytes).
 """
 
 import hashlib
 import hmac
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from struct import unpack
 
 from actors.ports import KeyRing
-
-ALGORITHM_OF_KIND = {"lucky": "even/1", "equal": "equal/1", "direct": "equal/1"}
-"""Of a kind that says how it is split, and of the ways in which others may be."""
 
 _WORDS = 2**32
 
@@ -29,16 +28,35 @@ def commitment_of(algorithm: str, packet_id: str, seed: bytes) -> bytes:
     return hashlib.sha256(b"\x00".join((algorithm.encode(), packet_id.encode(), seed))).digest()
 
 
+def share_seed_of(seed: bytes, sender_nonce: str) -> bytes:
+    """Return the 32 bytes that the shares are drawn from."""
+    return hmac.digest(seed, b"nonce\x00" + sender_nonce.encode(), "sha256") if sender_nonce else seed
+
+
+def block_seed_of(share_seed: bytes, block: int) -> bytes:
+    """Return the 32 bytes that the shares of one block are drawn from."""
+    return hmac.digest(share_seed, b"block\x00" + block.to_bytes(8, "big"), "sha256")
+
+
+def linked(head: bytes, rows: bytes, users: Sequence[str]) -> bytes:
+    """Return the head of a claim chain after one more link: SHA-256(head, rows, users joined by line feeds).
+
+    A link is what was taken in one step; `rows`: 12 bytes a claim, amount (u32) and stamp (u64), little-endian. A chain
+    begins with the packet's commitment.
+    """
+    return hashlib.sha256(b"".join((head, rows, "\n".join(users).encode()))).digest()
+
+
 class SeedCommitments:
     """The port `Fairness` on a key ring."""
 
     def __init__(self, keys: KeyRing) -> None:
         self._keys = keys
 
-    def commit(self, kind: str, packet_id: str) -> tuple[str, str, bytes]:
-        """Return (algorithm, key id, commitment) of a new packet."""
-        key_id, algorithm = self._keys.current, ALGORITHM_OF_KIND[kind]
-        return algorithm, key_id, commitment_of(algorithm, packet_id, seed_of(self._keys.key(key_id), packet_id))
+    def commit(self, algorithm: str, packet_id: str) -> tuple[str, bytes]:
+        """Return (key id, commitment) of a new packet."""
+        key_id = self._keys.current
+        return key_id, commitment_of(algorithm, packet_id, seed_of(self._keys.key(key_id), packet_id))
 
 
 class Draw:

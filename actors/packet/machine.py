@@ -15,22 +15,20 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
-from struct import iter_unpack
 from typing import Any
 
 import msgspec
 
-from actors.ids import user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
+from actors.ids import burst_id, user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Receive, Refusal, Refused, Settled, SnapshotTaken
+from actors.packet.dealing import Dealer
 from actors.packet.entry import Tries, outsiders
-from actors.packet.fairness import seed_of
 from actors.packet.messages import (
     Expired,
     Grabbed,
     GrabbedMany,
-    GrabLine,
     Opened,
     OpeningReturned,
     OpenNow,
@@ -41,20 +39,30 @@ from actors.packet.messages import (
     PhraseMissed,
     Shares,
     Takings,
+    View,
     Won,
 )
-from actors.packet.replies import DRAINED, EXPIRED, NOBODY, NOT_FOUND, OVERLOADED, PAUSED, refusal_of, replies_of
+from actors.packet.reading import figures_of, view_of
+from actors.packet.replies import (
+    DAY_LIMIT,
+    DRAINED,
+    EXPIRED,
+    NOBODY,
+    NOT_FOUND,
+    OVERLOADED,
+    PAUSED,
+    refusal_of,
+    replies_of,
+)
 from actors.packet.rules import PacketRules
-from actors.packet.split import split
-from actors.packet.state import GRAB, Packet, State, back_to_sender, decode_record, decode_state
+from actors.packet.split import BLOCK_COUNT_MAX
+from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_record, decode_state
 from actors.packet.timer import Timer
 from actors.phrase import kept
 from actors.ports import KeyRing
 
 _TIMER_SLACK = 1_024
 """Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
-
-_SHARE_BYTES = array("I").itemsize
 
 
 class PacketMachine(BookMachine[State, PayoutRun]):
@@ -64,6 +72,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         super().__init__(stream, State())
         self._rules = rules
         self._keys = keys
+        self.dealer = Dealer(keys)
         self._tries = Tries(rules.phrase_tries_max, rules.phrase_tries_ms, rules.phrase_missers_max)
         self._timer = Timer()
         self._quiet: deque[str] = deque()
@@ -102,40 +111,42 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             ends = refusal is EXPIRED and packet.ended == "open" and not rank_of.keys() >= set(users)
             return self._expired(packet, now_ms) if ends else None, replies
         # From here the grabs of fresh users must succeed while shares are left.
-        first = len(rank_of) + 1
+        room, short = packet.count - len(rank_of), DRAINED
         outside: Mapping[str, Refused] = NOBODY
         if packet.special is not None:
+            if (today := packet.left_on(now_ms)) < room:
+                room, short = today, DAY_LIMIT
             said = kept(self._keys.key(self._keys.first), packet_id, phrase) if phrase else b""
             outside, missed = outsiders(packet, packet.special, users, said, group, now_ms, self._tries)
-            if outside.keys() >= set(users) - rank_of.keys():
+            if outside and outside.keys() >= set(users) - rank_of.keys():
                 miss = PhraseMissed(packet_id, missed, now_ms) if missed else None
-                return miss, replies_of(packet, users, {}, DRAINED, now_ms, outside)
-        elif len(users) < packet.count + 2 - first and rank_of.keys().isdisjoint(users) and _are_distinct(users):
+                return miss, replies_of(packet, users, {}, short, now_ms, outside)
+        first = packet.rank_base + len(rank_of) + 1
+        if not outside and len(users) <= room and rank_of.keys().isdisjoint(users) and _are_distinct(users):
             event = self._taken(packet, packet_id, users, now_ms)
             return event, Shares(first, event.amounts_fen, now_ms)
-        fresh = [user for user in dict.fromkeys(users) if user not in rank_of and user not in outside]
-        fresh = fresh[: packet.count + 1 - first]
+        fresh = [user for user in dict.fromkeys(users) if user not in rank_of and user not in outside][:room]
         if not fresh:
-            return None, replies_of(packet, users, {}, DRAINED, now_ms, outside)
+            return None, replies_of(packet, users, {}, short, now_ms, outside)
         event = self._taken(packet, packet_id, fresh, now_ms)
         won = {
             user: Won(rank, amount_fen, now_ms, False)
             for rank, (user, amount_fen) in enumerate(zip(fresh, event.amounts_fen, strict=True), first)
         }
-        return event, replies_of(packet, users, won, DRAINED, now_ms, outside)
+        return event, replies_of(packet, users, won, short, now_ms, outside)
 
     def _taken(self, packet: Packet, packet_id: str, users: list[str], now_ms: int) -> GrabbedMany:
         """Give the next shares to these users, as many of them as there are."""
-        if not packet.shares:
-            packet.shares = self.split(packet.terms)
         first = len(packet.rank_of) + 1
         last = first + len(users) - 1
+        while packet.made < last:
+            packet.shares += self.dealer.deal(packet.terms, packet.total_fen, packet.made // BLOCK_COUNT_MAX)
         amounts = array("I")
-        amounts.frombytes(packet.shares[_SHARE_BYTES * (first - 1) : _SHARE_BYTES * last])
+        amounts.frombytes(packet.shares[SHARE_BYTES * (first - 1) : SHARE_BYTES * last])
         to_wallets = wallet_indexes_of(packet.tenant, users, self._rules.wallet_streams)
         sent = self._sent
         numbers = {index: sent[index].last_number + 1 for index in set(to_wallets)}
-        seed = self._seed(packet.terms) if last == packet.count else b""
+        seed = self.dealer.seed(packet.terms) if last == packet.count else b""
         return GrabbedMany(packet_id, packet.tenant, first, users, amounts.tolist(), now_ms, to_wallets, numbers, seed)
 
     def _is_paused(self, packet_id: str) -> bool:
@@ -184,16 +195,12 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Take at most `limit` packets whose time may be over off the timer; expire them in the same step."""
         return self._timer.due(now_ms, limit)
 
-    def view(self, packet_id: str, tenant: str) -> PacketView | Refused:
-        """Return a packet with its list in order of rank."""
-        packet = self._find(packet_id)
-        if packet is None or packet.tenant != tenant:
+    def view(self, asked: View) -> PacketView | Refused:
+        """Return a packet with a page of its list in order of rank."""
+        packet = self._find(asked.packet_id)
+        if packet is None or packet.tenant != asked.tenant:
             return NOT_FOUND
-        lines = [
-            GrabLine(user, amount_fen, at_ms)
-            for user, (amount_fen, at_ms) in zip(packet.rank_of, iter_unpack(GRAB.format, packet.grabs), strict=True)
-        ]
-        return PacketView(packet.terms, packet.ended, packet.grabbed_fen, packet.refunded_fen, packet.seed, lines)
+        return view_of(packet, asked)
 
     def end(self, packet_id: str, tenant: str) -> PacketEnd | Refused:
         """Tell how a packet ended and who may have won; one that has not ended is not to be found: O(winners)."""
@@ -241,20 +248,25 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Return those of the ids that name no packet in memory: unknown, or passivated."""
         return {packet_id for packet_id in packet_ids if packet_id not in self._state.packets}
 
-    def unsplit(self, packet_ids: Iterable[str]) -> list[PacketFunded]:
-        """Return the fundings of big open packets whose shares nobody has made yet."""
+    def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int]]:
+        """Return (terms, total, block) of what is to be dealt next of big open packets that run short of shares."""
         found = []
         for packet_id in packet_ids:
             packet = self._state.packets.get(packet_id)
-            if packet and packet.count >= self._rules.split_apart_min and not packet.shares and packet.ended == "open":
-                found.append(packet.terms)
+            ahead = self._rules.split_apart_min
+            if packet is None or packet.ended != "open" or packet.count < ahead:
+                continue
+            if packet.made < min(packet.count, len(packet.rank_of) + ahead):
+                found.append((packet.terms, packet.total_fen, packet.made // BLOCK_COUNT_MAX))
         return found
 
-    def keep_shares(self, packet_id: str, shares: bytes) -> None:
-        """Keep what `split` made of a packet, if it is still open."""
+    def keep_shares(self, packet_id: str, total_fen: int, block: int, shares: bytes) -> None:
+        """Keep one block of a packet's shares, if it is still open, of that total, and wants for this block."""
         packet = self._state.packets.get(packet_id)
-        if packet is not None and packet.ended == "open":
-            packet.shares = shares
+        if packet is None or packet.ended != "open" or packet.total_fen != total_fen:
+            return
+        if packet.made == block * BLOCK_COUNT_MAX:
+            packet.shares += shares
 
     @property
     def passivated(self) -> int:
@@ -283,18 +295,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         return batches
 
     def figures(self) -> dict[str, int]:
-        """Return the sums an audit adds up, all in fen, read from every packet: O(packets)."""
-        packets, passed = self._state.packets.values(), self._state.passed
-        figures = {
-            "funded_fen": passed.funded_fen + sum(p.total_fen for p in packets),
-            "paid_fen": passed.paid_fen + sum(p.grabbed_fen for p in packets),
-            "refunded_fen": passed.refunded_fen + sum(p.refunded_fen for p in packets),
-            "remaining_fen": sum(p.remaining_fen for p in packets),
-            "packets": passed.packets + len(packets),
-            "live_packets": len(packets),
-        }
-        figures["book_sum_fen"] = figures["remaining_fen"] + self._state.book.transit_fen()
-        return figures
+        """Return the sums an audit adds up, all in fen: O(packets)."""
+        return figures_of(self._state)
 
     @property
     def members(self) -> int:
@@ -356,13 +358,19 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def _apply_expired(self, event: Expired) -> None:
         packet = self._state.packets[event.packet_id]
-        assert event.amount_fen == packet.remaining_fen, "a refund empties the escrow"
-        packet.refunded_fen = event.amount_fen
-        packet.unsettled += 1
+        assert event.amount_fen + event.rolled_fen == packet.remaining_fen, "an end empties the escrow"
+        if event.rolled_fen:
+            packet.rolled_out_fen = event.rolled_fen
+            self._state.packets[event.rolled_into].roll_in(event.rolled_fen)
         self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
-        back = back_to_sender("refund", event.number, packet.terms, event.amount_fen, event.at_ms)
-        self._sent[event.to_wallet].add(back)
+        if event.number:
+            packet.refunded_fen = event.amount_fen
+            packet.unsettled += 1
+            back = back_to_sender("refund", event.number, packet.terms, event.amount_fen, event.at_ms)
+            self._sent[event.to_wallet].add(back)
         self._end(packet, "expired", event.seed)
+        if packet.is_quiet:
+            self._quiet.append(event.packet_id)
 
     def _apply_settled(self, event: Settled) -> None:
         packets = self._state.packets
@@ -380,7 +388,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             packet = state.packets.pop(packet_id)
             assert packet.is_quiet, "only what can never change leaves memory"
             passed.packets += 1
-            passed.funded_fen += packet.total_fen
+            passed.funded_fen += packet.total_fen - packet.rolled_in_fen
             passed.paid_fen += packet.grabbed_fen
             passed.refunded_fen += packet.refunded_fen
         while self._quiet and self._quiet[0] not in state.packets:
@@ -420,28 +428,44 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def _expired(self, packet: Packet, now_ms: int) -> Expired:
         funding = packet.terms
+        rolled_fen, rolled_into = self._rest_of_burst(packet)
         to_wallet, number = self._way_back(funding)
-        return Expired(funding.packet_id, packet.remaining_fen, now_ms, to_wallet, number, self._seed(funding))
+        back_fen = packet.remaining_fen - rolled_fen
+        back = back_fen, now_ms, to_wallet, number if back_fen else 0
+        return Expired(funding.packet_id, *back, self.dealer.seed(funding), rolled_fen, rolled_into)
+
+    def _rest_of_burst(self, packet: Packet) -> tuple[int, str]:
+        """Return what rolls into the next burst, and its id: as much as its shares can hold, if nobody has one yet."""
+        special = packet.special
+        if special is None or not special.rolls or special.burst + 1 >= special.bursts:
+            return 0, ""
+        packet_id = burst_id(self._keys.key(self._keys.first), special.reference, special.burst + 1)
+        following = self._state.packets.get(packet_id)
+        if following is None or following.ended != "open" or following.rank_of:
+            return 0, ""
+        terms = following.terms
+        rolled_fen = min(packet.remaining_fen, terms.share_fen_max * terms.count - following.total_fen)
+        if terms.algorithm == "equal/1":
+            rolled_fen -= rolled_fen % terms.count
+        return (rolled_fen, packet_id) if rolled_fen > 0 else (0, "")
+
+    def overdue_before(self, packet_id: str, now_ms: int) -> list[str]:
+        """Return the earlier bursts of the same rain whose time is over and who have not ended: what they leave counts.
+
+        The timer is up to a second late; nobody may take a share of a burst before its predecessors have ended.
+        """
+        packet = self._state.packets.get(packet_id)
+        if packet is None or packet.special is None or not packet.special.burst or packet.rank_of:
+            return []
+        special, key = packet.special, self._keys.key(self._keys.first)
+        earlier = [burst_id(key, special.reference, burst) for burst in range(special.burst)]
+        found = ((name, self._state.packets.get(name)) for name in earlier)
+        return [name for name, one in found if one and one.ended == "open" and now_ms >= one.expires_at_ms]
 
     def _way_back(self, funding: PacketFunded) -> tuple[int, int]:
         """Return the sender's wallet stream and the number of the next transfer to it."""
         to_wallet = wallet_index_of(funding.tenant, funding.sender, self._rules.wallet_streams)
         return to_wallet, self._sent[to_wallet].last_number + 1
-
-    def _seed(self, funding: PacketFunded) -> bytes:
-        return seed_of(self._keys.key(funding.key_id), funding.packet_id)
-
-    def split(self, funding: PacketFunded) -> bytes:
-        """Return the shares of a packet, as `Packet.shares` keeps them. Touches no state: any thread may make them."""
-        shares = split(
-            funding.algorithm,
-            self._seed(funding),
-            funding.total_fen,
-            funding.count,
-            funding.share_fen_min,
-            funding.share_fen_max,
-        )
-        return array("I", shares).tobytes()
 
 
 def _are_distinct(users: list[str]) -> bool:

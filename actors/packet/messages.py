@@ -43,10 +43,15 @@ class Open(msgspec.Struct, frozen=True, array_like=True, tag="open"):
 
 
 class View(msgspec.Struct, frozen=True, array_like=True, tag="view"):
-    """Somebody looks at a packet."""
+    """Somebody looks at a packet, and at no more than `lines_max` lines of its list, behind `after_rank`."""
 
     packet_id: str
     tenant: str
+    reader: str = ""
+    after_rank: int = 0
+    lines_max: int = 100
+    links: bool = False
+    """Whether he wants to see how its claim chain was made."""
 
 
 class ReadEnd(msgspec.Struct, frozen=True, array_like=True, tag="read_end"):
@@ -140,7 +145,10 @@ class PhraseMissed(msgspec.Struct, frozen=True, array_like=True, tag="phrase_mis
 
 
 class Expired(msgspec.Struct, frozen=True, array_like=True, tag="expired"):
-    """The packet's time is over: what is left goes back to the sender, and the seed is published."""
+    """The packet's time is over: what is left goes back to the sender, and the seed is published.
+
+    Of a burst whose rest rolls, `rolled_fen` goes into the next one first; `number` 0: nothing is left to go back.
+    """
 
     packet_id: str
     amount_fen: int
@@ -148,6 +156,8 @@ class Expired(msgspec.Struct, frozen=True, array_like=True, tag="expired"):
     to_wallet: int
     number: int
     seed: bytes
+    rolled_fen: int = 0
+    rolled_into: str = ""
 
 
 class Passivated(msgspec.Struct, frozen=True, array_like=True, tag="passivated"):
@@ -205,8 +215,19 @@ class GrabLine(msgspec.Struct, frozen=True, array_like=True):
     at_ms: int
 
 
+class Luckiest(msgspec.Struct, frozen=True, array_like=True):
+    """Who has the greatest share; of equals the first."""
+
+    user: str
+    rank: int
+    amount_fen: int
+
+
 class PacketView(msgspec.Struct, frozen=True, array_like=True, tag="packet_view"):
-    """A packet as it durably is. `seed` is empty until the end; `grabs` are in order of rank."""
+    """A packet as it durably is. `seed` is empty until the end; `grabs` are in order of rank, one page of them.
+
+    Ranks are counted over all lanes where there are several.
+    """
 
     funding: PacketFunded
     state: PacketState
@@ -214,3 +235,16 @@ class PacketView(msgspec.Struct, frozen=True, array_like=True, tag="packet_view"
     refunded_fen: int
     seed: bytes
     grabs: list[GrabLine]
+    first_rank: int = 1
+    """Of the first line in `grabs`."""
+    grabbed_count: int = 0
+    reader_rank: int = 0
+    """The reader's own rank; 0: he has no share."""
+    luckiest: Luckiest | None = None
+    """Once all shares are taken."""
+    last_grab_ms: int = 0
+    chain: bytes = b""
+    links: bytes = b""
+    """As `actors.packet.state.sizes_of` reads them, where they were asked for."""
+    rolled_in_fen: int = 0
+    rolled_out_fen: int = 0

@@ -16,6 +16,9 @@ NOT_ADDRESSEE = Refused(Refusal.NOT_ADDRESSEE)
 NOT_MEMBER = Refused(Refusal.NOT_MEMBER)
 WRONG_PASSPHRASE = Refused(Refusal.WRONG_PASSPHRASE)
 RATE_LIMITED = Refused(Refusal.RATE_LIMITED)
+NOT_OPEN = Refused(Refusal.NOT_OPEN)
+OWN_PACKET = Refused(Refusal.OWN_PACKET)
+DAY_LIMIT = Refused(Refusal.DAY_LIMIT)
 
 
 NOBODY: Mapping[str, Refused] = MappingProxyType({})
@@ -27,6 +30,8 @@ def refusal_of(packet: Packet, now_ms: int, barred: Refused | None) -> Refused |
         return DRAINED
     if packet.ended == "expired" or now_ms >= packet.expires_at_ms:
         return EXPIRED
+    if packet.special is not None and now_ms < packet.special.opens_at_ms:
+        return NOT_OPEN
     return barred
 
 

@@ -74,6 +74,13 @@ def _packets_of(commands: list[Any]) -> Iterator[str]:
                 yield packet_id
 
 
+def _takers_of(commands: list[Any]) -> Iterator[str]:
+    """Yield the ids of packets that somebody wants a share of."""
+    for command in commands:
+        if type(command) is Grab or type(command) is GrabMany:
+            yield command.packet_id
+
+
 class PacketShard(Host[PacketMachine]):
     """A Ray actor's worth of packet streams."""
 
@@ -91,7 +98,7 @@ class PacketShard(Host[PacketMachine]):
         super().__init__(name, streams, journals, clock, rules, PacketCommand, tally)
         self._keys = keys
         self._packet_rules = packet_rules
-        self._splitting: dict[str, asyncio.Future[bytes]] = {}
+        self._dealing: dict[tuple[str, int, int], asyncio.Future[bytes]] = {}
 
     def _machine(self, stream: str) -> PacketMachine:
         return PacketMachine(stream, self._packet_rules, self._keys)
@@ -114,8 +121,8 @@ class PacketShard(Host[PacketMachine]):
         A second funding of such a packet must find it, too, or it would open again.
         """
         machine = shell.machine
-        for funding in machine.unsplit(_packets_of(commands)):
-            await self._split_apart(machine, funding)
+        for terms, total_fen, block in machine.undealt(_takers_of(commands)):
+            await self._deal_apart(machine, terms, total_fen, block)
         for _ in range(LOOKUPS_MAX):
             names = sorted(machine.strangers(_packets_of(commands)))
             if not names:
@@ -126,14 +133,15 @@ class PacketShard(Host[PacketMachine]):
                 return {name: record for name, record in zip(names, found, strict=True) if record is not None}
         raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
 
-    async def _split_apart(self, machine: PacketMachine, funding: PacketFunded) -> None:
-        """Make a big packet's shares in a thread, once however many ask: seconds for a million, others go on."""
-        splitting = self._splitting.get(funding.packet_id)
-        if splitting is None:
-            splitting = asyncio.ensure_future(asyncio.to_thread(machine.split, funding))
-            self._splitting[funding.packet_id] = splitting
-            splitting.add_done_callback(lambda _: self._splitting.pop(funding.packet_id, None))
-        machine.keep_shares(funding.packet_id, await asyncio.shield(splitting))
+    async def _deal_apart(self, machine: PacketMachine, terms: PacketFunded, total_fen: int, block: int) -> None:
+        """Deal a block of a big packet in a thread, once however many ask, while others go on."""
+        name = terms.packet_id, total_fen, block
+        dealing = self._dealing.get(name)
+        if dealing is None:
+            dealing = asyncio.ensure_future(asyncio.to_thread(machine.dealer.deal, terms, total_fen, block))
+            self._dealing[name] = dealing
+            dealing.add_done_callback(lambda _: self._dealing.pop(name, None))
+        machine.keep_shares(terms.packet_id, total_fen, block, await asyncio.shield(dealing))
 
     async def _passivate(self, shell: Shell[PacketMachine]) -> None:
         """Keep the records first, durably; only then let the packets go, by an event.
@@ -188,6 +196,10 @@ class PacketShard(Host[PacketMachine]):
     ) -> tuple[Shares | Takings | Refused, bool]:
         """Decide, apply and stage the grabs of one packet; tell whether the answers must wait."""
         packet_id = asked.packet_id
+        for name in shell.machine.overdue_before(packet_id, now_ms):
+            expired = shell.machine.decide_expiry(name, now_ms)
+            assert expired is not None, "it is overdue"
+            shell.stage(expired)
         event, reply = shell.machine.decide_grabs(
             packet_id, asked.tenant, users, now_ms, barred, phrase=asked.phrase, group=asked.group
         )
@@ -208,7 +220,7 @@ class PacketShard(Host[PacketMachine]):
                 expired = shell.machine.decide_expiry(command.packet_id, now_ms)
                 if expired is not None:
                     shell.stage(expired)
-                return shell.machine.view(command.packet_id, command.tenant)
+                return shell.machine.view(command)
             case ReadEnd():
                 return shell.machine.end(command.packet_id, command.tenant)
             case Receive():

@@ -6,11 +6,20 @@
 | `double-mean/1` | the exact integer form of the double-mean rule (facts.md): every position has the same mean |
 | `even/1` | `double-mean/1`, then shuffled (Fisher-Yates): every position has the same distribution |
 
+A packet for a crowd is made in blocks of BLOCK_COUNT_MAX ranks: each gets its part of the total by its ranks, rounded
+so that the parts sum to it, and is a packet of its own with a seed of its own. So no step is long, and nobody waits for
+shares that nobody takes yet.
+
 Whatever the draw: every share is in [lo, hi] and they sum to the total. Source of the rule: the WeChat design talk
 (InfoQ 2017), "uniform between 1 fen and twice the mean of what is left"; its naive integer form is biased, this is not.
 """
 
-from actors.packet.fairness import Draw
+import msgspec
+
+from actors.packet.fairness import Draw, block_seed_of
+
+BLOCK_COUNT_MAX = 10_000
+"""Ranks of one block: part of the published algorithms, so it never changes."""
 
 
 def can_split(total_fen: int, count: int, lo: int, hi: int) -> bool:
@@ -18,8 +27,48 @@ def can_split(total_fen: int, count: int, lo: int, hi: int) -> bool:
     return count >= 1 and lo * count <= total_fen <= hi * count
 
 
-def split(algorithm: str, seed: bytes, total_fen: int, count: int, lo: int, hi: int) -> list[int]:
-    """Return the shares in order of rank. The caller has checked `can_split`."""
+class Division(msgspec.Struct, frozen=True):
+    """How a packet is divided: what its shares follow from, beside the seed. Amounts in fen."""
+
+    algorithm: str
+    total_fen: int
+    count: int
+    lo: int
+    hi: int
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks it is made in."""
+        return -(-self.count // BLOCK_COUNT_MAX)
+
+    def block(self, share_seed: bytes, number: int) -> list[int]:
+        """Return the shares of one block, from 0, in order of rank. The caller has checked `can_split`."""
+        first = number * BLOCK_COUNT_MAX
+        end = min(first + BLOCK_COUNT_MAX, self.count)
+        part_fen = self.total_fen * end // self.count - self.total_fen * first // self.count
+        seed = share_seed if self.blocks == 1 else block_seed_of(share_seed, number)
+        return _shares(seed, msgspec.structs.replace(self, total_fen=part_fen, count=end - first))
+
+    def page(self, share_seed: bytes, first: int, count_max: int) -> list[int]:
+        """Return the shares of some ranks, from place `first` (from 0) on."""
+        end = min(first + count_max, self.count)
+        shares: list[int] = []
+        for number in range(first // BLOCK_COUNT_MAX, -(-end // BLOCK_COUNT_MAX)):
+            start = number * BLOCK_COUNT_MAX
+            shares += self.block(share_seed, number)[max(first - start, 0) : end - start]
+        return shares
+
+
+def split(algorithm: str, share_seed: bytes, total_fen: int, count: int, lo: int, hi: int) -> list[int]:
+    """Return all shares in order of rank. The caller has checked `can_split`."""
+    assert can_split(total_fen, count, lo, hi), "limits are checked before the money moves"
+    whole = Division(algorithm, total_fen, count, lo, hi)
+    return [share for number in range(whole.blocks) for share in whole.block(share_seed, number)]
+
+
+def _shares(seed: bytes, division: Division) -> list[int]:
+    algorithm, count, lo, hi = division.algorithm, division.count, division.lo, division.hi
+    total_fen = division.total_fen
     assert can_split(total_fen, count, lo, hi), "limits are checked before the money moves"
     if algorithm == "equal/1":
         assert total_fen % count == 0, "an equal packet divides"

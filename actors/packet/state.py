@@ -14,10 +14,17 @@ import msgspec
 from actors.ledger.book import Book
 from actors.ledger.levers import Lever
 from actors.ledger.transfer import PacketFunded, PayoutRun, Special
+from actors.packet.fairness import linked
 from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won
 
 GRAB = Struct("<IQ")
 """One grab in `Packet.grabs`, by rank: amount (fen), stamp (ms)."""
+
+SHARE_BYTES = array("I").itemsize
+
+CALENDAR_MS = 8 * 3_600_000
+"""How far the calendar of the platform's users is ahead of UTC."""
+DAY_MS = 86_400_000
 
 _MANY = 100
 _FUNDING = msgspec.msgpack.Decoder(PacketFunded)
@@ -43,10 +50,24 @@ class Packet(msgspec.Struct, gc=False):
     total_fen: int = 0
     expires_at_ms: int = 0
     shares: bytes = b""
-    """All shares by rank, native 32-bit integers, from the first grab to the end: a cache, replay never needs it."""
+    """Shares by rank, native 32-bit integers, as many as are made, until the end: a cache, replay never needs it."""
     special: Special | None = None
     missed: dict[str, tuple[int, int]] | None = None
     """Who said a wrong phrase: how often, and when (Unix ms) first since that was forgiven."""
+    chain: bytes = b""
+    """The head of its claim chain, see `actors.packet.fairness.linked`; empty before the first claim."""
+    links: bytearray | None = None
+    """How many claims each link of the chain holds, in order, 7 bits a byte, the lowest first."""
+    best_rank: int = 0
+    best_fen: int = 0
+    """The greatest share that was taken, and the first rank that has it."""
+    rolled_in_fen: int = 0
+    """What came from the burst before this one; part of the total."""
+    rolled_out_fen: int = 0
+    """What went into the burst after this one."""
+    day: int = 0
+    day_count: int = 0
+    """The last day on which a share was taken, and how many on it, where that is limited."""
 
     def __post_init__(self) -> None:
         funding = self.funding
@@ -67,21 +88,78 @@ class Packet(msgspec.Struct, gc=False):
         """Take the shares of the next ranks in."""
         rank_of = self.rank_of
         assert event_rank == len(rank_of) + 1, "shares leave in order, each once"
+        self.link_older()
         rank_of.update(zip(users, range(event_rank, event_rank + len(users)), strict=True))
-        self.grabs += _rows(amounts_fen, at_ms)
+        rows = _rows(amounts_fen, at_ms)
+        self._link(rows, users, amounts_fen, event_rank)
+        self.grabs += rows
         assert len(rank_of) == event_rank + len(users) - 1, "one share a user"
         self.grabbed_fen += sum(amounts_fen)
         self.unsettled += len(users)
+        if self.special is not None and self.special.day_count_max:
+            day = day_of(at_ms)
+            self.day, self.day_count = day, (self.day_count if day == self.day else 0) + len(users)
+
+    def roll_in(self, amount_fen: int) -> None:
+        """Take what the burst before this one left; what was made of the total so far is void."""
+        assert not self.rank_of, "shares follow from the total"
+        self.total_fen += amount_fen
+        self.rolled_in_fen += amount_fen
+        self.shares = b""
+
+    def link_older(self) -> None:
+        """Put what an older snapshot or record holds on the chain, as one link."""
+        if self.rank_of and not self.chain:
+            amounts_fen = [amount_fen for amount_fen, _ in GRAB.iter_unpack(self.grabs)]
+            self._link(bytes(self.grabs), list(self.rank_of), amounts_fen, 1)
+
+    def _link(self, rows: bytes, users: list[str], amounts_fen: list[int], first: int) -> None:
+        """Put claims that were taken in one step on the chain."""
+        links, size = self.links, len(users)
+        if links is None:
+            links = self.links = bytearray()
+            self.chain = self.terms.commitment
+        self.chain = linked(self.chain, rows, users)
+        while size > 0x7F:
+            links.append(size & 0x7F | 0x80)
+            size >>= 7
+        links.append(size)
+        best_fen = max(amounts_fen)
+        if best_fen > self.best_fen:
+            self.best_fen, self.best_rank = best_fen, first + amounts_fen.index(best_fen)
 
     def won(self, rank: int, *, replayed: bool) -> Won:
-        """Return the share of that rank."""
+        """Return the share of that rank, counted here."""
         amount_fen, at_ms = GRAB.unpack_from(self.grabs, (rank - 1) * GRAB.size)
-        return Won(rank, amount_fen, at_ms, replayed)
+        return Won(self.rank_base + rank, amount_fen, at_ms, replayed)
+
+    @property
+    def rank_base(self) -> int:
+        """Ranks of other lanes before the first of this packet."""
+        return 0 if self.special is None else self.special.rank_base
+
+    @property
+    def opens_at_ms(self) -> int:
+        """When it opens; 0: it always was."""
+        return 0 if self.special is None else self.special.opens_at_ms
+
+    def left_on(self, at_ms: int) -> int:
+        """Return how many shares may still leave on the day of this instant."""
+        left = self.count - len(self.rank_of)
+        special = self.special
+        if special is None or not special.day_count_max:
+            return left
+        return min(left, special.day_count_max - (self.day_count if day_of(at_ms) == self.day else 0))
+
+    @property
+    def made(self) -> int:
+        """How many shares are made."""
+        return len(self.shares) // SHARE_BYTES
 
     @property
     def remaining_fen(self) -> int:
         """What the escrow of this packet still holds."""
-        return self.total_fen - self.grabbed_fen - self.refunded_fen
+        return self.total_fen - self.grabbed_fen - self.refunded_fen - self.rolled_out_fen
 
     @property
     def is_quiet(self) -> bool:
@@ -159,6 +237,23 @@ def back_to_sender(
 ) -> PayoutRun:
     """Return the transfer that brings money back to who paid for a packet."""
     return PayoutRun(number, kind, funding.tenant, funding.packet_id, [funding.sender], [amount_fen], at_ms)
+
+
+def day_of(at_ms: int) -> int:
+    """Return the day of an instant, counted from 1970-01-01 in China."""
+    return (at_ms + CALENDAR_MS) // DAY_MS
+
+
+def sizes_of(links: bytes) -> list[int]:
+    """Read what `Packet.links` holds."""
+    sizes, size, shift = [], 0, 0
+    for byte in links:
+        size |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            sizes.append(size)
+            size = shift = 0
+    return sizes
 
 
 def _rows(amounts_fen: list[int], at_ms: int) -> bytes:

@@ -29,7 +29,10 @@ from actors.ledger.transfer import (
     Settled,
     SnapshotTaken,
 )
+from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.messages import (
+    Commit,
+    Committed,
     CreditSandbox,
     Funded,
     Held,
@@ -42,6 +45,7 @@ from actors.wallet.messages import (
     StatementLine,
     WalletView,
 )
+from actors.wallet.sending import Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
@@ -59,6 +63,8 @@ OVERLOADED = Refused(Refusal.OVERLOADED)
 PAUSED = Refused(Refusal.PAUSED)
 HOLD_NOT_FOUND = Refused(Refusal.HOLD_NOT_FOUND)
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
+BAD_TIMES = Refused(Refusal.BAD_TIMES)
+COMMITMENT_MISMATCH = Refused(Refusal.COMMITMENT_MISMATCH)
 
 
 class WalletRules(msgspec.Struct, frozen=True):
@@ -71,19 +77,7 @@ class WalletRules(msgspec.Struct, frozen=True):
     statement_lines_max: int
     relay_after_ms: int
     settle_batch_max: int
-
-
-class Terms(msgspec.Struct, frozen=True):
-    """What the shell adds to a send: derived from keys and limits, the same for the same (tenant, sender, key)."""
-
-    packet_id: str
-    packet_stream: str
-    share_fen_min: int
-    share_fen_max: int
-    lifetime_ms: int
-    algorithm: str
-    key_id: str
-    commitment: bytes
+    commitments: CommitmentRules
 
 
 class Account(msgspec.Struct, gc=False):
@@ -121,6 +115,10 @@ class State(msgspec.Struct):
     version: int = 0
     levers: dict[str, Lever] = {}
     """The levers that are on: `sends`."""
+    named: dict[str, str] = {}
+    """packet id that a key stands for -> packet id that was funded by it, where it is another."""
+    commitments: dict[str, Committed] = {}
+    """packet id -> commitment nobody has used yet."""
 
 
 class WalletMachine(BookMachine[State, PacketFunded]):
@@ -129,49 +127,59 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def __init__(self, stream: str, rules: WalletRules) -> None:
         super().__init__(stream, State())
         self._rules = rules
+        self._commitments = Commitments(self._state.commitments, rules.commitments)
         self._lines_bytes = rules.statement_lines_max * _LINE.size
 
     # Decide: reads only.
 
-    def decide_send(self, send: Send, terms: Terms, now_ms: int) -> PacketFunded | Funded | Refused:
-        """Fund a packet, answer the same send again, or refuse. The first rule that matches wins."""
+    def decide_send(self, send: Send, terms: Terms, now_ms: int) -> list[PacketFunded] | Funded | Refused:
+        """Fund a packet (or all of a crowd's), answer the same send again, or refuse. The first rule that matches wins.
+
+        What it returns first is only decided on; the caller stages it, all in one step.
+        """
         state = self._state
-        prior = state.fundings.get(terms.packet_id)
+        wanted = fundings(send, terms, now_ms)
+        prior = state.fundings.get(state.named.get(terms.named_by_key, terms.named_by_key))
         if prior is not None:
-            paid = prior.kind, prior.total_fen, prior.count, prior.greeting, prior.algorithm, prior.special
-            if paid != (send.kind, send.total_fen, send.count, send.greeting, terms.algorithm, send.special):
+            paid = [state.fundings.get(one.packet_id) for one in wanted]
+            if not all(one and is_same(send, one, other) for one, other in zip(paid, wanted, strict=True)):
                 return KEY_REUSED
-            return Funded(self.stream, prior, replayed=True)
+            return Funded(self.stream, prior, True, [one for one in paid[1:] if one])
         if SENDS in state.levers:
             return PAUSED
+        if not is_timely(send, terms, now_ms):
+            return BAD_TIMES
+        if send.commitment_id:
+            found = self._commitments.find(send.commitment_id, send.tenant, send.user, now_ms)
+            if isinstance(found, Refused):
+                return found
+            if found.algorithm != terms.algorithm:
+                return COMMITMENT_MISMATCH
         account = self._account(send.tenant, send.user)
         if account is None or account.available_fen < send.total_fen:
             return INSUFFICIENT
-        if len(state.fundings) >= self._rules.idempotency_keys_max and not self._forgettable(now_ms):
+        keys_max = self._rules.idempotency_keys_max
+        if len(state.fundings) + len(wanted) > keys_max and not (len(wanted) == 1 and self._forgettable(now_ms)):
             return OVERLOADED
         if state.book.unsettled_count >= self._rules.unsettled_max:
             return OVERLOADED
         # From here the send must succeed.
-        return PacketFunded(
-            number=state.book.next_number(terms.packet_stream),
-            packet_stream=terms.packet_stream,
-            packet_id=terms.packet_id,
-            tenant=send.tenant,
-            sender=send.user,
-            key=send.key,
-            kind=send.kind,
-            total_fen=send.total_fen,
-            count=send.count,
-            share_fen_min=terms.share_fen_min,
-            share_fen_max=terms.share_fen_max,
-            greeting=send.greeting,
-            at_ms=now_ms,
-            expires_at_ms=now_ms + terms.lifetime_ms,
-            algorithm=terms.algorithm,
-            key_id=terms.key_id,
-            commitment=terms.commitment,
-            special=send.special,
-        )
+        numbers: dict[str, int] = {}
+        for index, one in enumerate(wanted):
+            number = numbers.get(one.packet_stream) or state.book.next_number(one.packet_stream)
+            wanted[index] = msgspec.structs.replace(one, number=number)
+            numbers[one.packet_stream] = number + 1
+        return wanted
+
+    def decide_commit(
+        self, commit: Commit, packet_id: str, key_id: str, commitment: bytes, now_ms: int
+    ) -> Committed | Refused:
+        """Commit to a packet that is not sent yet; what is no news was there before."""
+        return self._commitments.decide(commit, packet_id, key_id, commitment, now_ms)
+
+    def is_committed(self, packet_id: str) -> bool:
+        """Tell whether there is an unused commitment for that packet."""
+        return packet_id in self._state.commitments
 
     def decide_credit(self, credit: CreditSandbox, now_ms: int) -> SandboxCredited | WalletView | Refused:
         """Make a sandbox user; an existing one keeps his balance."""
@@ -301,6 +309,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 self._apply_runs(event.by_run())
             case PacketFunded():
                 self._apply_funded(event)
+            case Committed():
+                self._commitments.add(event)
             case SandboxCredited():
                 state.faucet_fen -= event.amount_fen
                 account = self._open_account(event.tenant, event.user)
@@ -338,9 +348,13 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()
+        if event.named_by_key:
+            state.named.setdefault(event.named_by_key, event.packet_id)
+            self._commitments.use(event.packet_id)
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
         while self._forgettable(event.at_ms):
-            del state.fundings[next(iter(state.fundings))]
+            forgotten = state.fundings.pop(next(iter(state.fundings)))
+            state.named.pop(forgotten.named_by_key, None)
 
     def _forgettable(self, now_ms: int) -> bool:
         """Tell whether the oldest key is past its time."""
@@ -377,6 +391,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
         self._state = msgspec.msgpack.decode(state, type=State)
+        self._commitments = Commitments(self._state.commitments, self._rules.commitments)
 
 
 def _reference(name: str) -> bytes:

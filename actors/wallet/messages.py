@@ -4,18 +4,26 @@ Commands and replies travel between gateway and shard; events are in the journal
 end, with a default). Amounts in fen, stamps in Unix ms.
 """
 
-from typing import Literal
-
 import msgspec
 
 from actors.ledger.transfer import Kind, PacketFunded, Special
 
 
+class Burst(msgspec.Struct, frozen=True, array_like=True):
+    """One burst of a rain: a packet for a crowd, open between two instants (Unix ms)."""
+
+    opens_at_ms: int
+    ends_at_ms: int
+    total_fen: int
+    count: int
+
+
 class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
     """A user sends a packet from his change. `key` is his idempotency key.
 
-    `shares`: how it is split where its kind does not say that (empty: it does). `special.phrase` is what
-    `actors.phrase.spoken` returned; the packet keeps it bound to its id.
+    `algorithm`: how it is split, where its kind does not say that (empty: it does). `special.phrase` is what
+    `actors.phrase.spoken` returned; the packet keeps it bound to its id. `commitment_id`: what `Commit` gave him, and
+    `sender_nonce` what he adds to it. `share_fen_min`, `share_fen_max`: a band of his own (0: the platform's).
     """
 
     tenant: str
@@ -25,8 +33,35 @@ class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
     total_fen: int
     count: int
     greeting: str
-    shares: Literal["", "lucky", "equal"] = ""
+    algorithm: str = ""
     special: Special | None = None
+    commitment_id: str = ""
+    sender_nonce: str = ""
+    share_fen_min: int = 0
+    share_fen_max: int = 0
+    bursts: list[Burst] = []
+
+
+class Commit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
+    """A user wants to know the commitment of his next packet. `token`: drawn by the gateway, the same in a retry."""
+
+    tenant: str
+    user: str
+    token: str
+    algorithm: str
+
+
+class Committed(msgspec.Struct, frozen=True, array_like=True, tag="committed"):
+    """The platform committed to the seed of a packet that is not sent yet. No money moves. Also replies to `Commit`."""
+
+    packet_id: str
+    tenant: str
+    user: str
+    algorithm: str
+    key_id: str
+    commitment: bytes
+    at_ms: int
+    expires_at_ms: int
 
 
 class CreditSandbox(msgspec.Struct, frozen=True, array_like=True, tag="credit_sandbox"):
@@ -125,6 +160,8 @@ class Funded(msgspec.Struct, frozen=True, array_like=True, tag="funded"):
     source: str
     funding: PacketFunded
     replayed: bool
+    others: list[PacketFunded] = []
+    """The other lanes, or the later bursts, of the same send."""
 
 
 class WalletView(msgspec.Struct, frozen=True, array_like=True, tag="wallet_view"):

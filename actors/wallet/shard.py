@@ -10,15 +10,17 @@ from typing import Any
 import msgspec
 
 from actors.host import Host, HostRules, Records
-from actors.ids import packet_id_of, packet_stream, parse_packet_id
+from actors.ids import LANES_MAX, Layout, burst_id, crowd_id_of, lane_id, packet_id_of, packet_stream, parse_packet_id
 from actors.ledger.levers import ReadLevers, SetLever
-from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Receive, Refused
+from actors.ledger.transfer import ALGORITHM_OF_KIND, Acknowledge, AdoptSnapshot, Done, Receive, Refused
 from actors.phrase import kept
 from actors.ports import Clock, Fairness, Journals, KeyRing
 from actors.shell import Shell
 from actors.tally import ACCEPTED, REPLAYED, Tally
-from actors.wallet.machine import OVERLOADED, OpenHold, Terms, WalletMachine, WalletRules
+from actors.wallet.machine import OVERLOADED, OpenHold, WalletMachine, WalletRules
 from actors.wallet.messages import (
+    Commit,
+    Committed,
     CreditSandbox,
     FindFunding,
     Funded,
@@ -31,9 +33,11 @@ from actors.wallet.messages import (
     VoidHold,
     WalletView,
 )
+from actors.wallet.sending import Place, Terms
 
 WalletCommand = (
     Send
+    | Commit
     | CreditSandbox
     | ReadWallet
     | ReadStatement
@@ -52,11 +56,15 @@ WalletCommand = (
 class SendRules(msgspec.Struct, frozen=True):
     """What a send gets besides what the sender says (configs/)."""
 
-    packet_streams: int
-    wallet_streams: int
+    layout: Layout
     share_fen_min: int
     share_fen_max: int
     packet_lifetime_ms: int
+    opens_ms_max: int
+    crowd_count_min: int
+    """A star's packet of so many shares is in a hot stream."""
+    lane_count_max: int
+    """More shares than this are divided into lanes."""
 
 
 class WalletShard(Host[WalletMachine]):
@@ -112,6 +120,8 @@ class WalletShard(Host[WalletMachine]):
         match command:
             case Send():
                 return self._send(shell, command, now_ms)
+            case Commit():
+                return self._commit(shell, command, now_ms)
             case Receive():
                 received = machine.decide_payouts(command, now_ms)
                 if isinstance(received, Refused):
@@ -135,13 +145,25 @@ class WalletShard(Host[WalletMachine]):
     def _send(self, shell: Shell[WalletMachine], send: Send, now_ms: int) -> Funded | Refused:
         terms = self._terms(send)
         if send.special is not None and send.special.phrase:
-            phrase = kept(self._keys.key(self._keys.first), terms.packet_id, send.special.phrase)
+            phrase = kept(self._keys.key(self._keys.first), terms.places[0].packet_id, send.special.phrase)
             send = msgspec.structs.replace(send, special=msgspec.structs.replace(send.special, phrase=phrase))
         funded = shell.machine.decide_send(send, terms, now_ms)
         if isinstance(funded, (Funded, Refused)):
             return funded
-        shell.stage(funded)
-        return Funded(shell.stream, funded, replayed=False)
+        for one in funded:
+            shell.stage(one)
+        return Funded(shell.stream, funded[0], False, funded[1:])
+
+    def _commit(self, shell: Shell[WalletMachine], commit: Commit, now_ms: int) -> Committed | Refused:
+        key, layout = self._keys.key(self._keys.first), self._send_rules.layout
+        packet_id = packet_id_of(
+            key, commit.tenant, commit.user, commit.token, layout.packet, layout.wallet, b"commitment-id"
+        )
+        key_id, commitment = self._fairness.commit(commit.algorithm, packet_id)
+        committed = shell.machine.decide_commit(commit, packet_id, key_id, commitment, now_ms)
+        if isinstance(committed, Committed) and not shell.machine.is_committed(packet_id):
+            shell.stage(committed)
+        return committed
 
     def _hold(self, shell: Shell[WalletMachine], decision: Any) -> Done | Refused:
         if isinstance(decision, Refused):
@@ -151,19 +173,38 @@ class WalletShard(Host[WalletMachine]):
         return Done()
 
     def _terms(self, send: Send) -> Terms:
-        rules = self._send_rules
+        rules, layout = self._send_rules, self._send_rules.layout
         key = self._keys.key(self._keys.first)
-        packet_id = packet_id_of(key, send.tenant, send.user, send.key, rules.packet_streams, rules.wallet_streams)
-        place = parse_packet_id(packet_id)
-        assert place is not None, "our own ids can be parsed"
-        algorithm, key_id, commitment = self._fairness.commit(send.shares or send.kind, packet_id)
+        by_key = packet_id_of(key, send.tenant, send.user, send.key, layout.packet, layout.wallet)
+        algorithm = send.algorithm or ALGORITHM_OF_KIND[send.kind]
+        places, key_id = [], self._keys.current
+        for packet_id, packet_index in self._packets(send, by_key):
+            key_id, commitment = self._fairness.commit(algorithm, packet_id)
+            places.append(Place(packet_id, packet_stream(packet_index), commitment))
         return Terms(
-            packet_id=packet_id,
-            packet_stream=packet_stream(place.packet_index),
-            share_fen_min=rules.share_fen_min,
-            share_fen_max=rules.share_fen_max,
+            places=places,
+            named_by_key=by_key,
+            share_fen_min=send.share_fen_min or rules.share_fen_min,
+            share_fen_max=send.share_fen_max or rules.share_fen_max,
             lifetime_ms=rules.packet_lifetime_ms,
+            opens_ms_max=rules.opens_ms_max,
             algorithm=algorithm,
             key_id=key_id,
-            commitment=commitment,
         )
+
+    def _packets(self, send: Send, by_key: str) -> list[tuple[str, int]]:
+        """Name the packets of a send, each with the index of its stream."""
+        rules, layout = self._send_rules, self._send_rules.layout
+        key = self._keys.key(self._keys.first)
+        lanes, packet_id = 1, send.commitment_id or by_key
+        if send.bursts or (send.kind == "star" and send.count >= rules.crowd_count_min):
+            if not send.bursts:
+                lanes = min(-(-send.count // rules.lane_count_max), layout.hot or layout.packet, LANES_MAX)
+            packet_id = crowd_id_of(key, send.tenant, send.user, send.key, layout, lanes)
+        place = parse_packet_id(packet_id)
+        assert place is not None, "our own ids can be parsed, and others have been"
+        if lanes > 1:
+            indexes = [layout.of_lane(place.packet_index, lane) for lane in range(lanes)]
+            return [(lane_id(packet_id, lane), index) for lane, index in enumerate(indexes)]
+        bursts = max(len(send.bursts), 1)
+        return [(burst_id(key, packet_id, burst), place.packet_index) for burst in range(bursts)]

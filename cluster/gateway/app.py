@@ -25,7 +25,7 @@ from cluster.gateway.gate import Gate
 from cluster.gateway.hot import HotRoutes
 from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
-from cluster.gateway.routes import levers, operator, packets, wallet
+from cluster.gateway.routes import levers, operator, packets, rains, wallet
 from cluster.gateway.service import Service
 from cluster.gateway.sight import Sight, overload_source
 from cluster.gateway.stream import Streams
@@ -106,6 +106,7 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     api.state.gateway = gateway
     problems.install(api)
     api.include_router(packets.router)
+    api.include_router(rains.router)
     api.include_router(wallet.router)
     api.include_router(operator.router)
     api.include_router(levers.router)
@@ -161,6 +162,13 @@ async def _create_system(settings: Settings) -> None:
     journals = open_journals(settings)
     try:
         layout = settings.layout
-        await journals.create_system(layout.packet_streams, layout.wallet_streams, kinds(settings))
+        wanted = kinds(settings)
+        await journals.create_system(layout.packet_streams, layout.wallet_streams, wanted)
+        listed = await journals.streams()
+        if unhosted := sorted(listed.keys() - wanted.keys()):
+            raise ValueError(
+                f"the system has {', '.join(unhosted)} as well: set layout.hot_streams back, it only grows"
+            )
+        await journals.list_streams({stream: kind for stream, kind in wanted.items() if stream not in listed})
     finally:
         await journals.close()

@@ -7,29 +7,18 @@ shard, bytes. `document` keeps them in the OpenAPI, with the same schemas.
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import count, repeat
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 from fastapi import APIRouter
 
 from actors.packet.messages import Shares, Takings, Won
-from actors.wallet.messages import Send
 from cluster.gateway import answers
-from cluster.gateway.bodies import (
-    Asked,
-    asked,
-    check_key,
-    is_sound,
-    read_grab,
-    read_items,
-    read_send,
-    said,
-    schemas,
-    special_of,
-)
+from cluster.gateway.bodies import Asked, asked, is_sound, read_grab, read_items, said
+from cluster.gateway.divided import Crowd
 from cluster.gateway.problems import Answer, Problem, answer, internal, refused
 from cluster.gateway.schemas import BatchBody, SentPacket, ShareBody
-from cluster.gateway.service import Crowd
+from cluster.gateway.sends import check_key, read_send, schemas
 from cluster.gateway.wire import Headers, headers_of, json_answer, read_body, write
 from cluster.tokens import GATEWAY_SCOPE
 
@@ -128,14 +117,9 @@ class HotRoutes:
         """Send a packet. 201 means open: a grab right after it succeeds."""
         sender = self._gateway.auth.acting(headers)
         key = check_key(headers.get(b"idempotency-key", b""))
-        wanted = read_send(body, self._gateway.settings.limits, sender.user)
-        shares: Literal["", "lucky", "equal"] = wanted.shares or ""
-        if not shares and wanted.kind in ("group", "password"):
-            shares = "lucky"
-        special = special_of(wanted, self._platform_key)
-        terms = wanted.kind, wanted.total_fen, wanted.count, wanted.greeting, shares, special
-        funded = await self._gateway.service.send(Send(sender.tenant, sender.user, key, *terms))
-        content = _ENCODE(answers.sent_packet(funded.funding))
+        wanted = read_send(body, self._gateway.settings, sender.user)
+        funded = await self._gateway.service.send(wanted.send(sender, key, self._platform_key))
+        content = _ENCODE(answers.sent_packet(funded.funding, funded.others))
         return json_answer(content, 201, _REPLAYED) if funded.replayed else json_answer(content, 201)
 
 

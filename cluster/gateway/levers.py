@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from actors.ids import packet_stream, parse_packet_id, wallet_stream
+from actors.ids import lanes_of, packet_stream, wallet_stream
 from actors.ledger.levers import GRABS, SENDS, Lever, Levers, ReadLevers, SetLever, packet_lever, packet_of
 from actors.ledger.transfer import Done, Refusal, Refused
 from actors.packet.messages import Open
@@ -45,7 +45,8 @@ class LeverFlow:
         layout = settings.layout
         self._directory = directory
         self._deadline_s = settings.timing.request_deadline_ms / 1000
-        self._packet_streams = [packet_stream(index) for index in range(layout.packet_streams)]
+        self._numbers = layout.numbers
+        self._packet_streams = [packet_stream(index) for index in range(layout.packet_streams + layout.hot_streams)]
         self._wallet_streams = [wallet_stream(index) for index in range(layout.wallet_streams)]
 
     async def set_sends(self, *, paused: bool, by: str) -> None:
@@ -57,20 +58,28 @@ class LeverFlow:
         await self._set(self._packet_streams, GRABS, paused, by)
 
     async def set_packet(self, packet_id: str, *, paused: bool, by: str) -> None:
-        """Pause the grabs of one packet or let them go on. Raises Problem, also if it is unknown or has ended."""
-        place = parse_packet_id(packet_id)
-        if place is None or place.packet_index >= len(self._packet_streams):
+        """Pause the grabs of one packet or let them go on. Raises Problem, also if it is unknown or has ended.
+
+        Of several lanes those that have ended are passed over, unless all have.
+        """
+        places = lanes_of(packet_id, self._numbers)
+        if not places:
             raise refused(Refusal.PACKET_NOT_FOUND)
-        if place.wallet_index >= len(self._wallet_streams):
-            raise refused(Refusal.PACKET_NOT_FOUND)
-        stream = self._packet_streams[place.packet_index]
+        told = await asyncio.gather(*(self._set_one(*place, paused, by) for place in places), return_exceptions=True)
+        failures = [failure for failure in told if isinstance(failure, BaseException)]
+        open_ones = [failure for failure in failures if not _has_ended(failure)]
+        if open_ones or len(failures) == len(places):
+            raise (open_ones or failures)[0]
+
+    async def _set_one(self, packet_id: str, packet_index: int, wallet_index: int, paused: bool, by: str) -> None:
+        stream = self._packet_streams[packet_index]
         try:
             await self._set([stream], packet_lever(packet_id), paused, by)
         except Problem as problem:
             if problem.code != Refusal.PACKET_NOT_FOUND:
                 raise
             # Before anybody hears 404, the book that the id names is asked whether it paid.
-            if not await self._opened(packet_id, stream, self._wallet_streams[place.wallet_index]):
+            if not await self._opened(packet_id, stream, self._wallet_streams[wallet_index]):
                 raise
             await self._set([stream], packet_lever(packet_id), paused, by)
 
@@ -137,3 +146,7 @@ class LeverFlow:
             return False
         await self._directory.ask([(stream, [Open(found.source, found.funding)])])
         return True
+
+
+def _has_ended(failure: BaseException) -> bool:
+    return isinstance(failure, Problem) and failure.code in (Refusal.DRAINED, Refusal.EXPIRED)

@@ -38,6 +38,75 @@ class LeverBody(Body):
     paused: bool
 
 
+class CommitBody(Body):
+    """How the packet's shares are to be drawn."""
+
+    algorithm: Literal["even/1", "double-mean/1", "equal/1"] = "even/1"
+
+
+class CommitmentBody(BaseModel):
+    """What the platform has committed to, and until when a packet may be sent under it."""
+
+    commitment_id: str
+    algorithm: str
+    commitment: str
+    expires_at_ms: int
+
+
+class BurstBody(Body):
+    """One burst of a rain to send: open from one instant until before another."""
+
+    opens_at_ms: int = Field(ge=0, le=2**53 - 1)
+    ends_at_ms: int = Field(ge=0, le=2**53 - 1)
+    total_fen: int = Field(ge=1, le=2**53 - 1)
+    count: int = Field(ge=1, le=2**31 - 1)
+
+
+class RainBody(Body):
+    """A rain to send: bursts one after another. `rest`: what a burst leaves rolls into the next, or returns."""
+
+    bursts: list[BurstBody] = Field(min_length=1)
+    rest: Literal["roll", "return"] = "roll"
+    greeting: str = ""
+    sponsor: str = ""
+    shares: Literal["lucky", "equal"] = "lucky"
+    algorithm: Literal["even/1", "double-mean/1"] = "even/1"
+    share_fen_min: int | None = Field(default=None, ge=1)
+    share_fen_max: int | None = Field(default=None, ge=1)
+
+
+class BurstState(BaseModel):
+    """One burst: a packet, grabbed as any other."""
+
+    packet_id: str
+    opens_at_ms: int
+    ends_at_ms: int
+    total_fen: int
+    count: int
+    commitment: str
+    state: Literal["open", "drained", "expired"]
+    grabbed_count: int | None = None
+    grabbed_fen: int | None = None
+    refunded_fen: int | None = None
+    rolled_in_fen: int | None = None
+    rolled_out_fen: int | None = None
+
+
+class RainState(BaseModel):
+    """A rain."""
+
+    rain_id: str
+    kind: Literal["rain"]
+    total_fen: int
+    rest: Literal["roll", "return"]
+    greeting: str
+    sponsor: str | None = None
+    sender: str
+    created_at_ms: int
+    algorithm: str
+    bursts: list[BurstState]
+
+
 class SentPacket(BaseModel):
     """A packet as it was sent."""
 
@@ -49,11 +118,16 @@ class SentPacket(BaseModel):
     greeting: str
     addressee: str | None = None
     group: str | None = None
+    opens_at_ms: int | None = None
+    sponsor: str | None = None
+    reference: str | None = None
     sender: str
     created_at_ms: int
     expires_at_ms: int
     algorithm: str
     commitment: str
+    lanes: int | None = None
+    lane_commitments: list[str] | None = None
 
 
 class GrabEntry(BaseModel):
@@ -79,7 +153,10 @@ class PacketBody(SentPacket):
     grabbed_count: int
     grabbed_fen: int
     refunded_fen: int
+    rolled_out_fen: int | None = None
+    drained_after_ms: int | None = None
     grabs: list[GrabEntry] | None = None
+    next_after_rank: int | None = None
     luckiest: Luckiest | None = None
 
 
@@ -110,7 +187,10 @@ class BatchBody(BaseModel):
 
 
 class ProofBody(BaseModel):
-    """What anybody needs to recompute the shares; `seed` and `shares_fen` only after the end."""
+    """What anybody needs to recompute the shares; `seed` and `shares_fen` only after the end.
+
+    The README says what is computed from it. Of a packet in lanes this is one lane; of a big one it is one page.
+    """
 
     packet_id: str
     algorithm: str
@@ -121,6 +201,11 @@ class ProofBody(BaseModel):
     share_fen_min: int
     share_fen_max: int
     state: Literal["open", "drained", "expired"]
+    lanes: int
+    rank_base: int
+    chain_head: str
+    chain_links: list[int]
+    next_after_rank: int | None
     seed: str | None = None
     shares_fen: list[int] | None = None
     grabs: list[GrabEntry] | None = None

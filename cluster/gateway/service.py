@@ -4,28 +4,48 @@ import asyncio
 import time
 from typing import Any, TypeVar
 
-from actors.ids import User, packet_stream, parse_packet_id, user_hash, wallet_index_of, wallet_stream
+import msgspec
+
+from actors.ids import (
+    LanePlace,
+    User,
+    burst_id,
+    lanes_of,
+    packet_stream,
+    parse_packet_id,
+    user_hash,
+    wallet_index_of,
+    wallet_stream,
+)
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Shares, Takings, View, Won
+from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
 from actors.packet.shard import one_by_one
 from actors.tally import Tally
-from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadStatement, ReadWallet, Send
+from actors.wallet.messages import (
+    Commit,
+    Committed,
+    CreditSandbox,
+    FindFunding,
+    Funded,
+    ReadStatement,
+    ReadWallet,
+    Send,
+)
 from cluster.audit import AuditReport, audit
 from cluster.config import Settings
 from cluster.directory import Directory, Reply, ShardUnavailable
 from cluster.gateway.admission import Admission
 from cluster.gateway.batching import Batching
-from cluster.gateway.bodies import Asked, Said
+from cluster.gateway.bodies import Asked
+from cluster.gateway.divided import Crowd, Divided, Part
 from cluster.gateway.ended import Ended, EndedPackets
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.pulse import Pulse, admission_rules
 from cluster.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
+DRAINED = Refused(Refusal.DRAINED)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
-
-Crowd = Takings | Shares | Refused
-"""What became of the grabs of many users of one packet."""
 
 R = TypeVar("R")
 
@@ -38,7 +58,8 @@ class Service:
         self._settings = settings
         self._directory = directory
         self.tally = Tally(time.time_ns() // 1_000_000)
-        self._packet_streams = [packet_stream(index) for index in range(settings.layout.packet_streams)]
+        self._numbers = settings.layout.numbers
+        self._packet_streams = [packet_stream(i) for i in range(self._numbers.packet + self._numbers.hot)]
         self._batching = self.batching = Batching(
             directory,
             queue_max=bounds.gateway_queue_max,
@@ -58,29 +79,58 @@ class Service:
         return wallet_stream(wallet_index_of(user.tenant, user.user, self._settings.layout.wallet_streams))
 
     async def send(self, send: Send) -> Funded:
-        """Debit the sender, then open the packet: the answer means open. Raises Problem.
+        """Debit the sender, then open the packet, or all of a crowd's: the answer means open. Raises Problem.
 
         Dying between the two loses nothing: the same key opens it later, or settlement does.
         """
         funded = _expect(await self._batching.ask(self.wallet_stream_of(User(send.tenant, send.user)), send), Funded)
-        _expect(await self._open(funded), OpenNow)
+        await self.open(funded)
         return funded
+
+    async def open(self, funded: Funded) -> None:
+        """Open what was paid for. Raises Problem."""
+        if not funded.others:
+            _expect(
+                await self._batching.ask(funded.funding.packet_stream, Open(funded.source, funded.funding)), OpenNow
+            )
+            return
+        by_stream: dict[str, list[Any]] = {}
+        for funding in (funded.funding, *funded.others):
+            by_stream.setdefault(funding.packet_stream, []).append(Open(funded.source, funding))
+        posted = [self._batching.post(stream, commands) for stream, commands in by_stream.items()]
+        for replies in posted:
+            for reply in await replies:
+                _expect(reply, OpenNow)
 
     async def grab(self, packet_id: str, user: User) -> Won:
         """Take a share. Raises Problem that tells why not."""
         return _expect(await self.take(packet_id, user.tenant, user.user), Won)
 
     async def take(self, asked: Asked, tenant: str, user: str) -> Won | Refused:
-        """Take a share, or tell why not."""
+        """Take a share, or tell why not.
+
+        Of a packet in lanes: in the user's own lane, and as long as one is empty, durably and for ever, in the next. So
+        whoever has a share meets it again before any other lane.
+        """
         packet_id, phrase, group = (asked, b"", "") if isinstance(asked, str) else asked
+        lanes = lanes_of(packet_id, self._numbers)
+        if len(lanes) == 1:
+            return await self._take(lanes[0], Grab(packet_id, tenant, user, phrase, group))
+        reply: Won | Refused = NOT_FOUND
+        for lane in _from_home(lanes, tenant, user):
+            reply = await self._take(lane, Grab(lane.packet_id, tenant, user, phrase, group))
+            if reply != DRAINED:
+                break
+        return reply
+
+    async def _take(self, lane: LanePlace, grab: Grab) -> Won | Refused:
+        packet_id, tenant = lane.packet_id, grab.tenant
         ended = self._ended.find(packet_id, tenant)
-        if ended is not None and not ended.may_have_won(user):
+        if ended is not None and not ended.may_have_won(grab.user):
             self.tally.add("local_grabs", ended.refused.code)
             return ended.refused
-        stream = self._stream_of(packet_id)
-        if stream is None:
-            return NOT_FOUND
-        commands = [Grab(packet_id, tenant, user, phrase, group)]
+        stream = self._packet_streams[lane.packet_index]
+        commands = [grab]
         [reply] = await self._batching.post(stream, commands)
         if type(reply) is Won:
             return reply
@@ -113,42 +163,92 @@ class Service:
         What `grabs` does, without an object for every grab.
         """
         crowds: dict[Asked, Crowd] = {}
-        commands: dict[str, list[GrabMany]] = {}
-        known: dict[Asked, Ended] = {}
+        parts: list[Part] = []
+        whole: list[Asked] = []
+        divided: list[Divided] = []
         for what, users in wanted.items():
             packet_id, phrase, group = (what, b"", "") if isinstance(what, str) else what
-            stream = self._stream_of(packet_id)
-            ended = self._ended.find(packet_id, tenant)
-            if ended is not None:
-                known[what] = ended
-                asked, users = len(users), [user for user in users if ended.may_have_won(user)]
-                self.tally.add("local_grabs", ended.refused.code, by=asked - len(users))
-                crowds[what] = ended.refused
-            if stream is None:
+            lanes = lanes_of(packet_id, self._numbers)
+            if len(lanes) > 1:
+                divided.append(Divided(what, users, lanes, tenant))
+            elif lanes:
+                whole.append(what)
+                parts.append(Part(lanes[0], GrabMany(packet_id, tenant, users, phrase, group)))
+            else:
                 crowds[what] = NOT_FOUND
-            elif users:
-                commands.setdefault(stream, []).append(GrabMany(packet_id, tenant, users, phrase, group))
-        # All are posted before any is awaited.
-        posted = [(stream, batch, self._post(stream, batch)) for stream, batch in commands.items()]
-        for stream, batch, future in posted:
-            replies = await self._complete(stream, batch, await future)
-            for command, reply in zip(batch, replies, strict=True):
-                packet_id, said = command.packet_id, command.phrase or command.group
-                what = Said(packet_id, command.phrase, command.group) if said else packet_id
-                assert isinstance(reply, Crowd), f"{type(reply).__name__} is no answer to grabs"
-                self._ended.notice(reply.replies[-1] if type(reply) is Takings else reply, stream, packet_id, tenant)
-                if what in known:
-                    reply = _among_losers(known[what], wanted[what], reply)
-                crowds[what] = reply
+        told = await self._ask_parts(parts + [part for one in divided for part in one.parts()])
+        crowds.update(zip(whole, told, strict=False))  # behind them come the parts of what is in lanes
+        rest = told[len(whole) :]
+        while divided:
+            answers = iter(rest)
+            for one in divided:
+                one.take_in(answers)
+                if one.settled:
+                    crowds[one.what] = Takings(one.replies)
+            divided = [one for one in divided if not one.settled]
+            rest = await self._ask_parts([part for one in divided for part in one.parts()])
         return crowds
 
-    async def view(self, packet_id: str, tenant: str) -> PacketView:
-        """Look at a packet. Raises Problem."""
-        stream = self._stream_of(packet_id)
-        if stream is None:
+    async def _ask_parts(self, parts: list[Part]) -> list[Crowd]:
+        """Ask streams for the shares of several packets' users; those who are known to have lost are not asked for."""
+        told: list[Crowd] = [NOT_FOUND] * len(parts)
+        asked: dict[str, list[tuple[int, GrabMany]]] = {}
+        known: dict[int, Ended] = {}
+        for index, (lane, command) in enumerate(parts):
+            ended = self._ended.find(lane.packet_id, command.tenant)
+            if ended is not None:
+                known[index] = ended
+                users = [user for user in command.users if ended.may_have_won(user)]
+                self.tally.add("local_grabs", ended.refused.code, by=len(command.users) - len(users))
+                told[index] = ended.refused
+                command = msgspec.structs.replace(command, users=users)
+            if command.users:
+                asked.setdefault(self._packet_streams[lane.packet_index], []).append((index, command))
+        # All are posted before any is awaited.
+        posted = [(stream, batch, self._post(stream, [one for _, one in batch])) for stream, batch in asked.items()]
+        for stream, batch, future in posted:
+            replies = await self._complete(stream, [one for _, one in batch], await future)
+            for (index, command), reply in zip(batch, replies, strict=True):
+                assert isinstance(reply, Crowd), f"{type(reply).__name__} is no answer to grabs"
+                last = reply.replies[-1] if type(reply) is Takings else reply
+                self._ended.notice(last, stream, command.packet_id, command.tenant)
+                told[index] = reply if index not in known else _among_losers(known[index], parts[index], reply)
+        return told
+
+    async def view(
+        self, packet_id: str, reader: User, *, after_rank: int = 0, lines_max: int = 0, links: bool = False
+    ) -> list[PacketView]:
+        """Look at a packet, all its lanes, each with at most so many lines behind a rank. Raises Problem."""
+        lanes = lanes_of(packet_id, self._numbers)
+        if not lanes:
             raise refused(Refusal.PACKET_NOT_FOUND)
-        [reply] = await self._ask_packets(stream, [View(packet_id, tenant)])
-        return _expect(reply, PacketView)
+        lines = lines_max or self._settings.bounds.list_lines_max
+        by_stream: dict[str, list[View]] = {}
+        for lane in lanes:
+            view = View(lane.packet_id, reader.tenant, reader.user, after_rank, lines, links)
+            by_stream.setdefault(self._packet_streams[lane.packet_index], []).append(view)
+        asked = [self._ask_packets(stream, commands) for stream, commands in by_stream.items()]
+        found = {}
+        for replies in await asyncio.gather(*asked):
+            for reply in replies:
+                view_ = _expect(reply, PacketView)
+                found[view_.funding.packet_id] = view_
+        return [found[lane.packet_id] for lane in lanes]
+
+    async def rain(self, rain_id: str, reader: User, platform_key: bytes) -> list[PacketView]:
+        """Look at all bursts of a rain, without their lists. Raises Problem."""
+        first, *_ = await self.view(rain_id, reader, lines_max=1)
+        special = first.funding.special
+        if special is None or not special.bursts or special.burst:
+            raise refused(Refusal.PACKET_NOT_FOUND)
+        bursts = [burst_id(platform_key, rain_id, burst) for burst in range(special.bursts)]
+        seen = await asyncio.gather(*(self.view(burst, reader, lines_max=1) for burst in bursts))
+        return [view for [view] in seen]
+
+    async def commit(self, commit: Commit) -> Committed:
+        """Commit to the seed of a packet that is not sent yet. Raises Problem."""
+        stream = self.wallet_stream_of(User(commit.tenant, commit.user))
+        return _expect(await self._batching.ask(stream, commit), Committed)
 
     async def wallet(self, command: ReadWallet | ReadStatement | CreditSandbox) -> Reply:
         """Ask a wallet. Raises Problem."""
@@ -218,7 +318,7 @@ class Service:
         """Complete sends whose gateway died between debit and opening: `OpenNow` for each, or why not."""
         by_wallet: dict[str, list[str]] = {}
         for packet_id in packet_ids:
-            place = parse_packet_id(packet_id)
+            place = parse_packet_id(packet_id.partition(".")[0])
             assert place is not None, "ids are parsed before they are asked"
             by_wallet.setdefault(wallet_stream(place.wallet_index), []).append(packet_id)
         found = await asyncio.gather(
@@ -237,20 +337,16 @@ class Service:
             relayed |= {reply.funding.packet_id: now for reply, now in zip(funded, opened, strict=True)}
         return relayed
 
-    async def _open(self, funded: Funded) -> Reply:
-        return await self._batching.ask(funded.funding.packet_stream, Open(funded.source, funded.funding))
 
-    def _stream_of(self, packet_id: str) -> str | None:
-        place = parse_packet_id(packet_id)
-        layout = self._settings.layout
-        if place is None or place.packet_index >= layout.packet_streams or place.wallet_index >= layout.wallet_streams:
-            return None
-        return self._packet_streams[place.packet_index]
+def _from_home(lanes: list[LanePlace], tenant: str, user: str) -> list[LanePlace]:
+    """Return a packet's lanes from the user's own on."""
+    home = user_hash(tenant, user) % len(lanes) if lanes else 0
+    return lanes[home:] + lanes[:home]
 
 
-def _among_losers(ended: Ended, users: list[str], reply: Crowd) -> Takings:
+def _among_losers(ended: Ended, part: Part, reply: Crowd) -> Takings:
     """Put what the shard said of those who may have won between those who have not."""
-    asked = [ended.may_have_won(user) for user in users]
+    asked = [ended.may_have_won(user) for user in part.command.users]
     told = iter(one_by_one(reply, sum(asked)))
     return Takings([next(told) if was_asked else ended.refused for was_asked in asked])
 

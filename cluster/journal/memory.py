@@ -134,6 +134,11 @@ class MemoryJournals(Shelf):
         check_layout("memory", self._layout, (packet_streams, wallet_streams))
         return self._system_id
 
+    async def list_streams(self, streams: dict[str, str]) -> None:
+        """List further streams of the system, each with its kind; those that are listed stay."""
+        self._check_running()
+        self._catalogue = dict(streams) | self._catalogue
+
     async def system_id(self) -> str:
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
         self._check_running()

@@ -197,6 +197,11 @@ class RedisJournals(Shelf):
         check_layout(self.address, (int(found[1]), int(found[2])), (packet_streams, wallet_streams))
         return cast(str, found[0].decode())
 
+    async def list_streams(self, streams: dict[str, str]) -> None:
+        """List further streams, each with its kind; those that are listed stay. Raises JournalUnavailable."""
+        for stream, kind in streams.items():
+            await self._ask(self._client.hsetnx(self._key("catalogue"), stream, kind))
+
     async def system_id(self) -> str:
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
         found = await self._ask(self._client.hget(self._key("system"), "id"))

@@ -40,7 +40,7 @@ def fill_packets(count: int) -> PacketMachine:
     fairness = SeedCommitments(KEYS)
     for number in range(1, count + 1):
         packet_id = packet_id_of(KEYS.key("k1"), "wechat", f"sender{number}", "key", 1, settings.layout.wallet_streams)
-        algorithm, key_id, commitment = fairness.commit("lucky", packet_id)
+        key_id, commitment = fairness.commit("even/1", packet_id)
         funding = PacketFunded(
             number=number,
             packet_stream="packet-000",
@@ -56,7 +56,7 @@ def fill_packets(count: int) -> PacketMachine:
             greeting="恭喜发财，大吉大利",
             at_ms=1_451_577_900_000 + number,
             expires_at_ms=1_451_664_300_000 + number,
-            algorithm=algorithm,
+            algorithm="even/1",
             key_id=key_id,
             commitment=commitment,
         )

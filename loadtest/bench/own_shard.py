@@ -82,7 +82,7 @@ class OwnShard:
         """Make the command that opens the next packet."""
         self._number += 1
         packet_id = packet_id_of(b"bench", TENANT, "sender", f"{self._run}-{self._number}", 1, 1)
-        algorithm, key_id, commitment = SeedCommitments(self._keys).commit("lucky", packet_id)
+        key_id, commitment = SeedCommitments(self._keys).commit("even/1", packet_id)
         funding = PacketFunded(
             number=self._number,
             packet_stream=self.stream,
@@ -98,7 +98,7 @@ class OwnShard:
             greeting="",
             at_ms=2_000_000_000_000,
             expires_at_ms=4_000_000_000_000,
-            algorithm=algorithm,
+            algorithm="even/1",
             key_id=key_id,
             commitment=commitment,
         )

@@ -4,14 +4,16 @@ from typing import Any
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded
-from actors.packet.fairness import ALGORITHM_OF_KIND, commitment_of, seed_of
+from actors.ledger.transfer import ALGORITHM_OF_KIND, PacketFunded
+from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.machine import PacketMachine
 from actors.packet.messages import Opened
 from actors.packet.rules import PacketRules
 from actors.packet.shard import one_by_one
-from actors.wallet.machine import Terms, WalletMachine, WalletRules
+from actors.wallet.commitments import CommitmentRules
+from actors.wallet.machine import WalletMachine, WalletRules
 from actors.wallet.messages import CreditSandbox, Send
+from actors.wallet.sending import Place, Terms
 from cluster.config import Keys
 
 NOW_MS = 1_451_577_900_000  # 2016-01-01 00:05 in China
@@ -42,6 +44,7 @@ WALLET_RULES = WalletRules(
     statement_lines_max=5,
     relay_after_ms=1_000,
     settle_batch_max=100,
+    commitments=CommitmentRules(unused_max=2, stream_max=3, lifetime_ms=60_000),
 )
 
 
@@ -99,7 +102,7 @@ def wallets(balance_fen: int = 10_000, user: str = "sender", **rules: int) -> Wa
 
 def terms(packet_id: str = "p1") -> Terms:
     """Return what the shell adds to a send."""
-    return Terms(packet_id, PACKET, 1, 20_000, DAY_MS, "even/1", "k1", b"c" * 32)
+    return Terms([Place(packet_id, PACKET, b"c" * 32)], packet_id, 1, 20_000, DAY_MS, 30 * DAY_MS, "even/1", "k1")
 
 
 def order(**changes: Any) -> Send:
@@ -110,6 +113,8 @@ def order(**changes: Any) -> Send:
 def send(machine: WalletMachine, packet_id: str = "p1", now_ms: int = NOW_MS, **changes: Any) -> Any:
     """Decide a send and apply what follows from it; return the decision."""
     decision = machine.decide_send(order(**changes), terms(packet_id), now_ms)
-    if isinstance(decision, PacketFunded):
-        machine.apply(decision)
-    return decision
+    if not isinstance(decision, list):
+        return decision
+    [funded] = decision
+    machine.apply(funded)
+    return funded

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from actors.errors import JournalCorrupt
+from actors.ids import packet_stream, parse_packet_id
 from actors.ledger.transfer import AdoptSnapshot, Done
 from actors.packet.messages import Grab, View
 from actors.ports import Position
@@ -100,7 +101,7 @@ class Bench:
         for packet in self.packets:
             for command in (View(packet, TENANT), *(Grab(packet, TENANT, user) for user in (*USERS[:3], "alice"))):
                 if isinstance(command, View) or command.user != "alice":
-                    told += await system.service._ask_packets(system.service._stream_of(packet) or "", [command])
+                    told += await system.service._ask_packets(_stream_of(packet), [command])
         for user in ("alice", *USERS):
             told.append(await system.service.wallet(ReadWallet(TENANT, user)))
             told.append(await system.service.wallet(ReadStatement(TENANT, user, 50, None)))
@@ -229,3 +230,9 @@ async def test_the_manifest_goes_with_the_backup_so_sealing_goes_on_behind_it(tm
         if one.last is not None:
             found = await again.journals.last_position(stream)
             assert found == Position(one.last[0] + 1, 0)
+
+
+def _stream_of(packet_id: str) -> str:
+    place = parse_packet_id(packet_id)
+    assert place is not None
+    return packet_stream(place.packet_index)

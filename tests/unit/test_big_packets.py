@@ -19,21 +19,21 @@ FAR_MS = 4_000_000_000_000
 
 
 class Splits:
-    """Stands in for `PacketMachine.split`, and holds it up in its thread until it is let go."""
+    """Stands in for `Dealer.deal`, and holds it up in its thread until it is let go."""
 
     def __init__(self, machine: Any) -> None:
         self.made = 0
         self.go_on = threading.Event()
         self._loop_thread = threading.get_ident()
-        self._split = machine.split
-        machine.split = self
+        self._deal = machine.dealer.deal
+        machine.dealer.deal = self
 
-    def __call__(self, terms: Any) -> bytes:
+    def __call__(self, terms: Any, total_fen: int, block: int) -> bytes:
         if terms.packet_id == "p1":
             assert threading.get_ident() != self._loop_thread, "a big split is no business of the loop"
             self.made += 1
             assert self.go_on.wait(30)
-        return bytes(self._split(terms))
+        return bytes(self._deal(terms, total_fen, block))
 
 
 async def test_the_shares_of_a_big_packet_are_made_once_in_a_thread_while_others_are_served() -> None:

@@ -145,7 +145,8 @@ async def test_the_contract_shows_what_a_send_needs() -> None:
     schema = send["requestBody"]["content"]["application/json"]["schema"]
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"kind", "total_fen", "count"}
-    optional = {"greeting", "shares", "addressee", "group", "passphrase"}
+    optional = {"greeting", "shares", "addressee", "group", "passphrase", "opens_at_ms", "sponsor", "day_count_max"}
+    optional |= {"share_fen_min", "share_fen_max", "algorithm", "commitment_id", "sender_nonce"}
     assert set(schema["properties"]) == {"kind", "total_fen", "count"} | optional
     assert [parameter["name"] for parameter in send["parameters"]] == ["Idempotency-Key"]
     assert "201" in send["responses"]

@@ -23,7 +23,7 @@ from actors.ledger.transfer import (
     SnapshotTaken,
 )
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.messages import Committed, Held, HoldPosted, HoldVoided, SandboxCredited
 
 FOLDER = Path(__file__).parent
 COMMAND = "python -m tests.golden.events.write"
@@ -109,6 +109,16 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
     HoldVoided(hold_id="photo-2", tenant="wechat", user="李雷", amount_fen=300, at_ms=_AT_MS + 2),
     LeverSet(lever=packet_lever(_PACKET), paused=True, at_ms=_AT_MS + 3, by="operator"),
     PhraseMissed(packet_id=_PACKET, users=["韩梅梅", "tom", "tom"], at_ms=_AT_MS + 4),
+    Committed(
+        packet_id=_PACKET,
+        tenant="wechat",
+        user="李雷",
+        algorithm="even/1",
+        key_id="k1",
+        commitment=bytes(range(32)),
+        at_ms=_AT_MS,
+        expires_at_ms=_AT_MS + 600_000,
+    ),
 )
 
 

@@ -1,0 +1,56 @@
+"""Reading: what people and auditors see of packets. Pure; changes nothing."""
+
+from itertools import islice
+from typing import Any
+
+from actors.packet.messages import GrabLine, Luckiest, PacketView, View
+from actors.packet.state import GRAB, Packet, State
+
+
+def view_of(packet: Packet, asked: View) -> PacketView:
+    """Return a packet with one page of its list in order of rank."""
+    packet.link_older()
+    count, base = len(packet.rank_of), packet.rank_base
+    first = min(max(asked.after_rank - base, 0), count)
+    end = min(first + asked.lines_max, count)
+    rows = GRAB.iter_unpack(memoryview(packet.grabs)[first * GRAB.size : end * GRAB.size])
+    users = islice(packet.rank_of, first, end)
+    lines = [GrabLine(user, amount_fen, at_ms) for user, (amount_fen, at_ms) in zip(users, rows, strict=True)]
+    own = packet.rank_of.get(asked.reader, 0)
+    return PacketView(
+        packet.terms,
+        packet.ended,
+        packet.grabbed_fen,
+        packet.refunded_fen,
+        packet.seed,
+        lines,
+        first_rank=base + first + 1,
+        grabbed_count=count,
+        reader_rank=own and base + own,
+        luckiest=_luckiest(packet) if packet.ended == "drained" else None,
+        last_grab_ms=GRAB.unpack_from(packet.grabs, (count - 1) * GRAB.size)[1] if count else 0,
+        chain=packet.chain,
+        links=bytes(packet.links) if asked.links and packet.links else b"",
+        rolled_in_fen=packet.rolled_in_fen,
+        rolled_out_fen=packet.rolled_out_fen,
+    )
+
+
+def _luckiest(packet: Packet) -> Luckiest:
+    user = next(islice(packet.rank_of, packet.best_rank - 1, None))
+    return Luckiest(user, packet.rank_base + packet.best_rank, packet.best_fen)
+
+
+def figures_of(state: State) -> dict[str, int]:
+    """Return the sums an audit adds up, all in fen, read from every packet: O(packets)."""
+    packets, passed = state.packets.values(), state.passed
+    figures: dict[str, Any] = {
+        "funded_fen": passed.funded_fen + sum(p.total_fen - p.rolled_in_fen for p in packets),
+        "paid_fen": passed.paid_fen + sum(p.grabbed_fen for p in packets),
+        "refunded_fen": passed.refunded_fen + sum(p.refunded_fen for p in packets),
+        "remaining_fen": sum(p.remaining_fen for p in packets),
+        "packets": passed.packets + len(packets),
+        "live_packets": len(packets),
+    }
+    figures["book_sum_fen"] = figures["remaining_fen"] + state.book.transit_fen()
+    return figures
