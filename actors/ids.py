@@ -17,6 +17,7 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PACKET_ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
+_LISHI_TAG_BYTES = 18
 
 
 class User(NamedTuple):
@@ -77,14 +78,20 @@ class PacketId(NamedTuple):
 
 
 def packet_id_of(
-    platform_key: bytes, tenant: str, sender: str, key: str, packet_streams: int, wallet_streams: int
+    platform_key: bytes,
+    tenant: str,
+    sender: str,
+    key: str,
+    packet_streams: int,
+    wallet_streams: int,
+    domain: bytes = b"packet-id",
 ) -> str:
     """Derive the packet id of a send: the same (tenant, sender, idempotency key) always gives the same packet.
 
     32 characters of lower-case base32 over 20 bytes: packet stream (u16), wallet stream (u16), 16 bytes of HMAC.
+    `domain`: what else than an idempotency key `key` is, so that nobody's key ever gives the same id.
     """
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in (tenant.encode(), sender.encode(), key.encode()))
-    tag = hmac.digest(platform_key, b"packet-id\x00" + message, "sha256")[:_TAG_BYTES]
+    tag = _tag(platform_key, domain, tenant, sender, key)[:_TAG_BYTES]
     packet_index = int.from_bytes(tag[:4], "big") % packet_streams
     wallet_index = wallet_index_of(tenant, sender, wallet_streams)
     raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag
@@ -99,3 +106,32 @@ def parse_packet_id(packet_id: str) -> PacketId | None:
     for letter in packet_id[:7]:  # 35 bits, of which the first 32 are the two indexes
         indexes = indexes << 5 | _BASE32[letter]
     return PacketId(indexes >> 19, indexes >> 3 & 0xFFFF)
+
+
+def lishi_packet_id_of(
+    platform_key: bytes, tenant: str, asked: str, lishi_id: str, packet_streams: int, wallet_streams: int
+) -> str:
+    """Derive the packet id of a lishi's acceptance: one packet a lishi, whatever key it is accepted with."""
+    domain = b"lishi-packet-id"
+    return packet_id_of(platform_key, tenant, asked, lishi_id, packet_streams, wallet_streams, domain)
+
+
+def lishi_id_of(platform_key: bytes, tenant: str, asker: str, key: str, wallet_index: int) -> str:
+    """Derive the id of a lishi: the same (tenant, asker, idempotency key) in the same stream is always the same one.
+
+    32 characters of lower-case base32 over 20 bytes: wallet stream of who is asked (u16), 18 bytes of HMAC.
+    """
+    tag = _tag(platform_key, b"lishi-id", tenant, asker, key)[:_LISHI_TAG_BYTES]
+    return base64.b32encode(wallet_index.to_bytes(2, "big") + tag).decode().lower()
+
+
+def parse_lishi_id(lishi_id: str) -> int | None:
+    """Read the index of the wallet stream out of a lishi's id; None if it is none."""
+    if _PACKET_ID.fullmatch(lishi_id) is None:
+        return None
+    return int.from_bytes(base64.b32decode(lishi_id.upper())[:2], "big")
+
+
+def _tag(platform_key: bytes, domain: bytes, *parts: str) -> bytes:
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in map(str.encode, parts))
+    return hmac.digest(platform_key, domain + b"\x00" + message, "sha256")

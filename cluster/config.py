@@ -67,6 +67,12 @@ class Limits(_Section):
     sandbox_balance_fen_max: PositiveInt
     phrase_tries_max: PositiveInt
     phrase_tries_ms: PositiveInt
+    lishi_lifetime_ms: PositiveInt
+    lishi_cooldown_ms: PositiveInt
+    lishi_open_max: PositiveInt
+    note_chars_max: PositiveInt
+    note_changes_max: NonNegativeInt
+    notes_per_packet_max: PositiveInt
 
 
 class Bounds(_Section):
@@ -86,6 +92,9 @@ class Bounds(_Section):
     passivate_batch_max: PositiveInt
     split_apart_min: PositiveInt
     phrase_missers_max: PositiveInt
+    lishi_max: PositiveInt
+    notes_max: PositiveInt
+    notes_ms: PositiveInt
     seal_elements_max: PositiveInt
     seal_bytes_max: PositiveInt
     token_cache_max: PositiveInt

@@ -29,6 +29,7 @@ from actors.ledger.transfer import (
     Settled,
     SnapshotTaken,
 )
+from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.messages import (
     CreditSandbox,
     Funded,
@@ -36,16 +37,20 @@ from actors.wallet.messages import (
     Hold,
     HoldPosted,
     HoldVoided,
+    LishiAsked,
+    LishiClosed,
+    Noted,
     SandboxCredited,
     Send,
     Statement,
     StatementLine,
     WalletView,
 )
+from actors.wallet.notes import NoteBook, NoteRules
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
-_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void")
+_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void", "lishi_sent")
 _KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _PAYOUT_CODE = {
     "share": _KIND_CODE["packet_share"],
@@ -71,6 +76,8 @@ class WalletRules(msgspec.Struct, frozen=True):
     statement_lines_max: int
     relay_after_ms: int
     settle_batch_max: int
+    lishi: LishiRules
+    notes: NoteRules
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -121,6 +128,8 @@ class State(msgspec.Struct):
     version: int = 0
     levers: dict[str, Lever] = {}
     """The levers that are on: `sends`."""
+    lishi: LishiBook = msgspec.field(default_factory=LishiBook)
+    notes: NoteBook = msgspec.field(default_factory=NoteBook)
 
 
 class WalletMachine(BookMachine[State, PacketFunded]):
@@ -284,6 +293,16 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         }
 
     @property
+    def lishi(self) -> LishiBook:
+        """What was asked of the people of this stream."""
+        return self._state.lishi
+
+    @property
+    def notes(self) -> NoteBook:
+        """What takers wrote to the senders of this stream."""
+        return self._state.notes
+
+    @property
     def members(self) -> int:
         """Accounts in memory."""
         return self._state.accounts_count
@@ -324,6 +343,10 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 state.book.settle(event.destination, event.number)
             case LeverSet():
                 self._apply_lever(event)
+            case LishiAsked() | LishiClosed():
+                state.lishi.apply(event, self._rules.lishi)
+            case Noted():
+                state.notes.apply(event, self._rules.notes)
             case SnapshotTaken():
                 pass
             case _:
@@ -335,7 +358,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state
         account = self._open_account(event.tenant, event.sender)
-        self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], _reference(event.packet_id))
+        kind = _KIND_CODE["lishi_sent" if event.kind == "lishi" else "packet_sent"]
+        self._change(account, -event.total_fen, event.at_ms, kind, _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.

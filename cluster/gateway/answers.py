@@ -8,6 +8,7 @@ from starlette.responses import Response
 from actors.ledger.transfer import PacketFunded, Refusal, Refused
 from actors.packet.messages import PacketView, Won
 from actors.packet.split import split
+from actors.wallet.messages import Lishi, Note
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -108,6 +109,25 @@ def packet(view: PacketView, reader: str) -> dict[str, Any]:
             rank, best = max(enumerate(view.grabs, 1), key=lambda ranked: ranked[1].amount_fen)
             body["luckiest"] = {"user": best.user, "rank": rank, "amount_fen": best.amount_fen}
     return body
+
+
+def lishi(told: Lishi) -> dict[str, Any]:
+    """Return a request for a packet as its two are told it."""
+    body = {
+        "lishi_id": told.lishi_id,
+        "asker": told.asker,
+        "asked": told.asked,
+        "greeting": told.greeting,
+        "state": told.state,
+        "asked_at_ms": told.asked_at_ms,
+        "lapses_at_ms": told.lapses_at_ms,
+    }
+    return body | {"packet_id": told.packet_id} if told.packet_id else body
+
+
+def notes(told: list[Note]) -> list[dict[str, Any]]:
+    """Return what takers wrote."""
+    return [{"user": note.user, "text": note.text, "at_ms": note.at_ms} for note in told]
 
 
 def proof(view: PacketView) -> dict[str, Any]:

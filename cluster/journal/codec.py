@@ -22,7 +22,7 @@ from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.ports import Event, Position, Sealed
-from actors.wallet.messages import Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.messages import Held, HoldPosted, HoldVoided, LishiAsked, LishiClosed, Noted, SandboxCredited
 
 PlatformEvent = (
     PacketFunded
@@ -42,6 +42,9 @@ PlatformEvent = (
     | HoldVoided
     | LeverSet
     | PhraseMissed
+    | LishiAsked
+    | LishiClosed
+    | Noted
 )
 """Every event that any stream of the platform holds. A type is never taken out: old journals hold it."""
 

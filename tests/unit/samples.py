@@ -10,8 +10,10 @@ from actors.packet.machine import PacketMachine
 from actors.packet.messages import Opened
 from actors.packet.rules import PacketRules
 from actors.packet.shard import one_by_one
+from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import Terms, WalletMachine, WalletRules
 from actors.wallet.messages import CreditSandbox, Send
+from actors.wallet.notes import NoteRules
 from cluster.config import Keys
 
 NOW_MS = 1_451_577_900_000  # 2016-01-01 00:05 in China
@@ -42,6 +44,8 @@ WALLET_RULES = WalletRules(
     statement_lines_max=5,
     relay_after_ms=1_000,
     settle_batch_max=100,
+    lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS),
+    notes=NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS),
 )
 
 
