@@ -80,11 +80,9 @@ class LishiBook(msgspec.Struct):
             same = (prior.tenant, prior.asker, prior.asked, prior.greeting)
             return prior if same == (ask.tenant, ask.user, ask.asked, ask.greeting) else KEY_REUSED
         last = self.all.get(self.newest.get((ask.tenant, ask.user, ask.asked), ""))
-        if last is not None:
-            if last.state == "asked":
-                return RATE_LIMITED
-            if last.state != "accepted" and now_ms < last.ended_ms + rules.cooldown_ms:
-                return RATE_LIMITED
+        # Of an open one the end is still to come.
+        if last is not None and last.state != "accepted" and now_ms < last.ended_ms + rules.cooldown_ms:
+            return RATE_LIMITED
         if len(self.open.get((ask.tenant, ask.asked), ())) >= rules.open_max:
             return RATE_LIMITED
         if len(self.all) >= rules.total_max and not self._forgettable(rules, now_ms):

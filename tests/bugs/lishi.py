@@ -31,8 +31,8 @@ LISHI = [
     Mutant(
         "lishi: one open request a pair",
         LISHI_BOOK,
-        '            if last.state == "asked":\n                return RATE_LIMITED\n',
-        "",
+        'if last is not None and last.state != "accepted" and',
+        'if last is not None and last.state in ("declined", "lapsed") and',
         LISHI_TESTS,
     ),
     Mutant(
@@ -45,15 +45,15 @@ LISHI = [
     Mutant(
         "lishi: a pause of a day after a no",
         LISHI_BOOK,
-        'if last.state != "accepted" and now_ms < last.ended_ms + rules.cooldown_ms:',
-        'if last.state == "lapsed" and now_ms < last.ended_ms + rules.cooldown_ms:',
+        "and now_ms < last.ended_ms + rules.cooldown_ms:",
+        'and last.state != "declined" and now_ms < last.ended_ms + rules.cooldown_ms:',
         LISHI_TESTS,
     ),
     Mutant(
         "lishi: who gave may be asked again at once",
         LISHI_BOOK,
-        'if last.state != "accepted" and now_ms',
-        "if now_ms",
+        'if last is not None and last.state != "accepted" and now_ms',
+        "if last is not None and now_ms",
         LISHI_TESTS,
     ),
     Mutant(
