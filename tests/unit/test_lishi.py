@@ -93,9 +93,9 @@ async def test_who_asks_for_a_packet_takes_what_the_other_gives() -> None:
         "lapses_at_ms": now_ms + DAY_MS,
     }
     assert await waiting(http) == [lishi_id]
-    given_ = await accept(http, lishi_id, greeting="恭喜发财")
-    packet = given_.json()
-    assert given_.status_code == 201, given_.text
+    gift = await accept(http, lishi_id, greeting="恭喜发财")
+    packet = gift.json()
+    assert gift.status_code == 201, gift.text
     told = {name: packet[name] for name in ("kind", "state", "total_fen", "count", "sender", "addressee", "algorithm")}
     assert told == {
         "kind": "lishi",
@@ -201,8 +201,8 @@ async def test_nobody_but_the_two_hears_of_a_lishi() -> None:
         path, who = f"/v1/lishi/{where}", {"user": user, "tenant": tenant}
         assert is_refused(await http.ask("GET", path, **who), 404, "lishi_not_found")
         assert is_refused(await http.ask("POST", f"{path}/decline", **who), 404, "lishi_not_found")
-        given_ = await http.ask("POST", f"{path}/accept", key="a", json={"amount_fen": 1}, **who)
-        assert is_refused(given_, 404, "lishi_not_found")
+        gift = await http.ask("POST", f"{path}/accept", key="a", json={"amount_fen": 1}, **who)
+        assert is_refused(gift, 404, "lishi_not_found")
     assert await waiting(http) == [lishi_id]
 
 
@@ -478,10 +478,10 @@ def test_the_limits_hold_whatever_happens(steps: list[tuple[str, str, str, int]]
                 assert isinstance(closed, LishiClosed)
                 book.apply(closed, RULES)
                 closed_ms[lishi.asker, person] = now_ms
-        waiting_ = [lishi for lishi in book.all.values() if lishi.state == "asked"]
-        assert len({(lishi.asker, lishi.asked) for lishi in waiting_}) == len(waiting_), "one open a pair"
+        still_open = [lishi for lishi in book.all.values() if lishi.state == "asked"]
+        assert len({(lishi.asker, lishi.asked) for lishi in still_open}) == len(still_open), "one open a pair"
         assert len(book.all) <= RULES.total_max
         for ids in book.open.values():
             assert 0 < len(ids) <= RULES.open_max
-        assert sorted(i for ids in book.open.values() for i in ids) == sorted(one.lishi_id for one in waiting_)
+        assert sorted(i for ids in book.open.values() for i in ids) == sorted(one.lishi_id for one in still_open)
         assert set(book.newest.values()) <= set(book.all)
