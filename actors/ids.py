@@ -20,6 +20,7 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PACKET_ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
+_LISHI_TAG_BYTES = 18
 
 
 class User(NamedTuple):
@@ -140,11 +141,11 @@ def burst_id(platform_key: bytes, rain_id: str, burst: int) -> str:
 
 def _tag(platform_key: bytes, domain: bytes, *parts: str) -> bytes:
     message = b"".join(len(part).to_bytes(4, "big") + part for part in (part.encode() for part in parts))
-    return hmac.digest(platform_key, domain + b"\x00" + message, "sha256")[:_TAG_BYTES]
+    return hmac.digest(platform_key, domain + b"\x00" + message, "sha256")
 
 
 def _written(packet_index: int, wallet_index: int, tag: bytes) -> str:
-    raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag
+    raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag[:_TAG_BYTES]
     return base64.b32encode(raw).decode().lower()
 
 
@@ -178,3 +179,27 @@ def lanes_of(packet_id: str, layout: Layout) -> list[LanePlace]:
         LanePlace(lane_id(packet_id, lane), layout.of_lane(place.packet_index, lane), place.wallet_index)
         for lane in range(place.lanes)
     ]
+
+
+def lishi_packet_id_of(
+    platform_key: bytes, tenant: str, asked: str, lishi_id: str, packet_streams: int, wallet_streams: int
+) -> str:
+    """Derive the packet id of a lishi's acceptance: one packet a lishi, whatever key it is accepted with."""
+    domain = b"lishi-packet-id"
+    return packet_id_of(platform_key, tenant, asked, lishi_id, packet_streams, wallet_streams, domain)
+
+
+def lishi_id_of(platform_key: bytes, tenant: str, asker: str, key: str, wallet_index: int) -> str:
+    """Derive the id of a lishi: the same (tenant, asker, idempotency key) in the same stream is always the same one.
+
+    32 characters of lower-case base32 over 20 bytes: wallet stream of who is asked (u16), 18 bytes of HMAC.
+    """
+    tag = _tag(platform_key, b"lishi-id", tenant, asker, key)[:_LISHI_TAG_BYTES]
+    return base64.b32encode(wallet_index.to_bytes(2, "big") + tag).decode().lower()
+
+
+def parse_lishi_id(lishi_id: str) -> int | None:
+    """Read the index of the wallet stream out of a lishi's id; None if it is none."""
+    if _PACKET_ID.fullmatch(lishi_id) is None:
+        return None
+    return int.from_bytes(base64.b32decode(lishi_id.upper())[:2], "big")

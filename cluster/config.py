@@ -85,6 +85,12 @@ class Limits(_Section):
     nonce_chars_max: PositiveInt
     commitments_unused_max: PositiveInt
     commitment_ms: PositiveInt
+    lishi_lifetime_ms: PositiveInt
+    lishi_cooldown_ms: PositiveInt
+    lishi_open_max: PositiveInt
+    note_chars_max: PositiveInt
+    note_changes_max: NonNegativeInt
+    notes_per_packet_max: PositiveInt
 
 
 class Bounds(_Section):
@@ -109,6 +115,9 @@ class Bounds(_Section):
     proof_lines_max: PositiveInt
     crowd_count_min: PositiveInt
     lane_count_max: PositiveInt
+    lishi_max: PositiveInt
+    notes_max: PositiveInt
+    notes_ms: PositiveInt
     seal_elements_max: PositiveInt
     seal_bytes_max: PositiveInt
     token_cache_max: PositiveInt

@@ -19,7 +19,9 @@ from actors.packet.rules import PacketRules
 from actors.packet.shard import PacketShard
 from actors.tally import Tally, TallyFigures
 from actors.wallet.commitments import CommitmentRules
+from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletRules
+from actors.wallet.notes import NoteRules
 from actors.wallet.shard import SendRules, WalletShard
 from cluster.config import Keys, Settings
 from cluster.journal.codec import platform_codec
@@ -87,7 +89,7 @@ def packet_rules(settings: Settings) -> PacketRules:
 
 def wallet_rules(settings: Settings) -> WalletRules:
     """Read the bounds of a wallet stream."""
-    bounds = settings.bounds
+    bounds, limits = settings.bounds, settings.limits
     return WalletRules(
         accounts_max=bounds.accounts_max,
         unsettled_max=bounds.unsettled_max,
@@ -98,6 +100,19 @@ def wallet_rules(settings: Settings) -> WalletRules:
         settle_batch_max=bounds.settle_batch_max,
         commitments=CommitmentRules(
             settings.limits.commitments_unused_max, bounds.commitments_max, settings.limits.commitment_ms
+        ),
+        lishi=LishiRules(
+            lifetime_ms=limits.lishi_lifetime_ms,
+            cooldown_ms=limits.lishi_cooldown_ms,
+            open_max=limits.lishi_open_max,
+            total_max=bounds.lishi_max,
+            keep_ms=max(limits.lishi_cooldown_ms, bounds.idempotency_ms),
+        ),
+        notes=NoteRules(
+            changes_max=limits.note_changes_max,
+            per_packet_max=limits.notes_per_packet_max,
+            total_max=bounds.notes_max,
+            keep_ms=bounds.notes_ms,
         ),
     )
 

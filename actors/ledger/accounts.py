@@ -19,7 +19,16 @@ from actors.ids import wallet_stream
 from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.messages import Committed, Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.messages import (
+    Committed,
+    Held,
+    HoldPosted,
+    HoldVoided,
+    LishiAsked,
+    LishiClosed,
+    Noted,
+    SandboxCredited,
+)
 
 Account = tuple[str, ...]
 Postings = list[tuple[Account, int]]
@@ -69,6 +78,8 @@ def postings(event: Any) -> Postings:
         case HoldVoided():
             return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
         case Settled() | SnapshotTaken() | Passivated() | LeverSet() | PhraseMissed() | Committed():
+            return []
+        case LishiAsked() | LishiClosed() | Noted():
             return []
     raise TypeError(f"no postings are defined for {type(event).__name__}")
 

@@ -19,10 +19,11 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import burst_id, user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
+from actors.ids import user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Receive, Refusal, Refused, Settled, SnapshotTaken
+from actors.packet.bursts import overdue_before, rest_of
 from actors.packet.dealing import Dealer
 from actors.packet.entry import Tries, outsiders
 from actors.packet.messages import (
@@ -71,7 +72,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def __init__(self, stream: str, rules: PacketRules, keys: KeyRing) -> None:
         super().__init__(stream, State())
         self._rules = rules
-        self._keys = keys
+        self._first_key = keys.key(keys.first)
         self.dealer = Dealer(keys)
         self._tries = Tries(rules.phrase_tries_max, rules.phrase_tries_ms, rules.phrase_missers_max)
         self._timer = Timer()
@@ -116,7 +117,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         if packet.special is not None:
             if (today := packet.left_on(now_ms)) < room:
                 room, short = today, DAY_LIMIT
-            said = kept(self._keys.key(self._keys.first), packet_id, phrase) if phrase else b""
+            said = kept(self._first_key, packet_id, phrase) if phrase else b""
             outside, missed = outsiders(packet, packet.special, users, said, group, now_ms, self._tries)
             if outside and outside.keys() >= set(users) - rank_of.keys():
                 miss = PhraseMissed(packet_id, missed, now_ms) if missed else None
@@ -428,39 +429,16 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def _expired(self, packet: Packet, now_ms: int) -> Expired:
         funding = packet.terms
-        rolled_fen, rolled_into = self._rest_of_burst(packet)
+        rolled_fen, rolled_into = rest_of(packet, self._state.packets, self._first_key)
         to_wallet, number = self._way_back(funding)
         back_fen = packet.remaining_fen - rolled_fen
         back = back_fen, now_ms, to_wallet, number if back_fen else 0
         return Expired(funding.packet_id, *back, self.dealer.seed(funding), rolled_fen, rolled_into)
 
-    def _rest_of_burst(self, packet: Packet) -> tuple[int, str]:
-        """Return what rolls into the next burst, and its id: as much as its shares can hold, if nobody has one yet."""
-        special = packet.special
-        if special is None or not special.rolls or special.burst + 1 >= special.bursts:
-            return 0, ""
-        packet_id = burst_id(self._keys.key(self._keys.first), special.reference, special.burst + 1)
-        following = self._state.packets.get(packet_id)
-        if following is None or following.ended != "open" or following.rank_of:
-            return 0, ""
-        terms = following.terms
-        rolled_fen = min(packet.remaining_fen, terms.share_fen_max * terms.count - following.total_fen)
-        if terms.algorithm == "equal/1":
-            rolled_fen -= rolled_fen % terms.count
-        return (rolled_fen, packet_id) if rolled_fen > 0 else (0, "")
-
     def overdue_before(self, packet_id: str, now_ms: int) -> list[str]:
-        """Return the earlier bursts of the same rain whose time is over and who have not ended: what they leave counts.
-
-        The timer is up to a second late; nobody may take a share of a burst before its predecessors have ended.
-        """
+        """Return the packets that must end before anybody takes a share of this one, in order."""
         packet = self._state.packets.get(packet_id)
-        if packet is None or packet.special is None or not packet.special.burst or packet.rank_of:
-            return []
-        special, key = packet.special, self._keys.key(self._keys.first)
-        earlier = [burst_id(key, special.reference, burst) for burst in range(special.burst)]
-        found = ((name, self._state.packets.get(name)) for name in earlier)
-        return [name for name, one in found if one and one.ended == "open" and now_ms >= one.expires_at_ms]
+        return [] if packet is None else overdue_before(packet, self._state.packets, self._first_key, now_ms)
 
     def _way_back(self, funding: PacketFunded) -> tuple[int, int]:
         """Return the sender's wallet stream and the number of the next transfer to it."""

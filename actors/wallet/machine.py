@@ -30,6 +30,7 @@ from actors.ledger.transfer import (
     SnapshotTaken,
 )
 from actors.wallet.commitments import CommitmentRules, Commitments
+from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.messages import (
     Commit,
     Committed,
@@ -39,17 +40,21 @@ from actors.wallet.messages import (
     Hold,
     HoldPosted,
     HoldVoided,
+    LishiAsked,
+    LishiClosed,
+    Noted,
     SandboxCredited,
     Send,
     Statement,
     StatementLine,
     WalletView,
 )
+from actors.wallet.notes import NoteBook, NoteRules
 from actors.wallet.sending import Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
-_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void")
+_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void", "lishi_sent")
 _KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _PAYOUT_CODE = {
     "share": _KIND_CODE["packet_share"],
@@ -78,6 +83,8 @@ class WalletRules(msgspec.Struct, frozen=True):
     relay_after_ms: int
     settle_batch_max: int
     commitments: CommitmentRules
+    lishi: LishiRules
+    notes: NoteRules
 
 
 class Account(msgspec.Struct, gc=False):
@@ -119,6 +126,8 @@ class State(msgspec.Struct):
     """packet id that a key stands for -> packet id that was funded by it, where it is another."""
     commitments: dict[str, Committed] = {}
     """packet id -> commitment nobody has used yet."""
+    lishi: LishiBook = msgspec.field(default_factory=LishiBook)
+    notes: NoteBook = msgspec.field(default_factory=NoteBook)
 
 
 class WalletMachine(BookMachine[State, PacketFunded]):
@@ -292,6 +301,16 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         }
 
     @property
+    def lishi(self) -> LishiBook:
+        """What was asked of the people of this stream."""
+        return self._state.lishi
+
+    @property
+    def notes(self) -> NoteBook:
+        """What takers wrote to the senders of this stream."""
+        return self._state.notes
+
+    @property
     def members(self) -> int:
         """Accounts in memory."""
         return self._state.accounts_count
@@ -334,6 +353,10 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 state.book.settle(event.destination, event.number)
             case LeverSet():
                 self._apply_lever(event)
+            case LishiAsked() | LishiClosed():
+                state.lishi.apply(event, self._rules.lishi)
+            case Noted():
+                state.notes.apply(event, self._rules.notes)
             case SnapshotTaken():
                 pass
             case _:
@@ -345,7 +368,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state
         account = self._open_account(event.tenant, event.sender)
-        self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], _reference(event.packet_id))
+        kind = _KIND_CODE["lishi_sent" if event.kind == "lishi" else "packet_sent"]
+        self._change(account, -event.total_fen, event.at_ms, kind, _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()
         if event.named_by_key:

@@ -4,6 +4,8 @@ Commands and replies travel between gateway and shard; events are in the journal
 end, with a default). Amounts in fen, stamps in Unix ms.
 """
 
+from typing import Literal
+
 import msgspec
 
 from actors.ledger.transfer import Kind, PacketFunded, Special
@@ -115,6 +117,94 @@ class FindFunding(msgspec.Struct, frozen=True, array_like=True, tag="find_fundin
     packet_id: str
 
 
+class AskLishi(msgspec.Struct, frozen=True, array_like=True, tag="ask_lishi"):
+    """Somebody asks a person of his tenant for a packet. `key` is his idempotency key."""
+
+    tenant: str
+    user: str
+    asked: str
+    key: str
+    greeting: str
+
+
+class ReadLishi(msgspec.Struct, frozen=True, array_like=True, tag="read_lishi"):
+    """One of the two looks at a lishi."""
+
+    lishi_id: str
+    tenant: str
+    user: str
+
+
+class ListLishi(msgspec.Struct, frozen=True, array_like=True, tag="list_lishi"):
+    """Somebody looks at what waits for his answer."""
+
+    tenant: str
+    user: str
+
+
+class AcceptLishi(msgspec.Struct, frozen=True, array_like=True, tag="accept_lishi"):
+    """Who was asked gives so much. `key` is his idempotency key."""
+
+    lishi_id: str
+    tenant: str
+    user: str
+    key: str
+    amount_fen: int
+    greeting: str
+
+
+class DeclineLishi(msgspec.Struct, frozen=True, array_like=True, tag="decline_lishi"):
+    """Who was asked gives nothing."""
+
+    lishi_id: str
+    tenant: str
+    user: str
+
+
+class WriteNote(msgspec.Struct, frozen=True, array_like=True, tag="write_note"):
+    """Somebody who has a share of a packet thanks its sender; whether he has one is asked before."""
+
+    packet_id: str
+    user: str
+    text: str
+
+
+class ReadNotes(msgspec.Struct, frozen=True, array_like=True, tag="read_notes"):
+    """Somebody who may see who took a packet looks at its notes."""
+
+    packet_id: str
+
+
+class LishiAsked(msgspec.Struct, frozen=True, array_like=True, tag="lishi_asked"):
+    """Somebody asked for a packet. No money moves."""
+
+    lishi_id: str
+    tenant: str
+    asker: str
+    asked: str
+    greeting: str
+    at_ms: int
+    lapses_at_ms: int
+
+
+class LishiClosed(msgspec.Struct, frozen=True, array_like=True, tag="lishi_closed"):
+    """A lishi was answered, or its time is over. Accepted: the `PacketFunded` behind it in the same entry pays."""
+
+    lishi_id: str
+    outcome: Literal["accepted", "declined", "lapsed"]
+    at_ms: int
+    packet_id: str = ""
+
+
+class Noted(msgspec.Struct, frozen=True, array_like=True, tag="noted"):
+    """A taker of a packet wrote to its sender, instead of what he wrote before. No money moves."""
+
+    packet_id: str
+    user: str
+    text: str
+    at_ms: int
+
+
 class SandboxCredited(msgspec.Struct, frozen=True, array_like=True, tag="sandbox_credited"):
     """The faucet paid a new user: `faucet -> change`. Zero makes an empty account."""
 
@@ -186,3 +276,60 @@ class Statement(msgspec.Struct, frozen=True, array_like=True, tag="statement"):
 
     lines: list[StatementLine]
     below: int | None
+
+
+class Lishi(msgspec.Struct, frozen=True, array_like=True, tag="lishi"):
+    """A lishi as it stands; it is kept as that, and told as that."""
+
+    lishi_id: str
+    tenant: str
+    asker: str
+    asked: str
+    greeting: str
+    asked_at_ms: int
+    lapses_at_ms: int
+    state: Literal["asked", "accepted", "declined", "lapsed"] = "asked"
+    closed_at_ms: int = 0
+    packet_id: str = ""
+    """What it was accepted with; empty: it was not."""
+
+    @property
+    def ended_ms(self) -> int:
+        """When it ended, or is to. A lapse is journaled when somebody meets it, and counts from when it was due."""
+        return self.closed_at_ms if self.state in ("accepted", "declined") else self.lapses_at_ms
+
+
+class LishiTold(msgspec.Struct, frozen=True, array_like=True, tag="lishi_told"):
+    """Reply to `AskLishi`, `ReadLishi`, `DeclineLishi`; `replayed` when that had been done before."""
+
+    lishi: Lishi
+    replayed: bool
+
+
+class LishiList(msgspec.Struct, frozen=True, array_like=True, tag="lishi_list"):
+    """Reply to `ListLishi`: oldest first."""
+
+    lishi: list[Lishi]
+
+
+class Note(msgspec.Struct, frozen=True, array_like=True, tag="note"):
+    """A note as it stands. `since_ms`: when its author first wrote one for that packet."""
+
+    user: str
+    text: str
+    at_ms: int
+    since_ms: int
+    changes: int = 0
+
+
+class NoteTold(msgspec.Struct, frozen=True, array_like=True, tag="note_told"):
+    """Reply to `WriteNote`; `replayed` when it said so already."""
+
+    at_ms: int
+    replayed: bool
+
+
+class NoteList(msgspec.Struct, frozen=True, array_like=True, tag="note_list"):
+    """Reply to `ReadNotes`, in the order in which they were first written."""
+
+    notes: list[Note]

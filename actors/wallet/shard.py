@@ -10,28 +10,56 @@ from typing import Any
 import msgspec
 
 from actors.host import Host, HostRules, Records
-from actors.ids import LANES_MAX, Layout, burst_id, crowd_id_of, lane_id, packet_id_of, packet_stream, parse_packet_id
+from actors.ids import (
+    LANES_MAX,
+    Layout,
+    burst_id,
+    crowd_id_of,
+    lane_id,
+    lishi_id_of,
+    lishi_packet_id_of,
+    packet_id_of,
+    packet_stream,
+    parse_packet_id,
+    wallet_index_of,
+)
 from actors.ledger.levers import ReadLevers, SetLever
-from actors.ledger.transfer import ALGORITHM_OF_KIND, Acknowledge, AdoptSnapshot, Done, Receive, Refused
+from actors.ledger.transfer import ALGORITHM_OF_KIND, Acknowledge, AdoptSnapshot, Done, Receive, Refused, Special
 from actors.phrase import kept
 from actors.ports import Clock, Fairness, Journals, KeyRing
 from actors.shell import Shell
 from actors.tally import ACCEPTED, REPLAYED, Tally
+from actors.wallet.lishi import LishiCommand, decide_accept, decide_decline
 from actors.wallet.machine import OVERLOADED, OpenHold, WalletMachine, WalletRules
 from actors.wallet.messages import (
+    AcceptLishi,
+    AskLishi,
     Commit,
     Committed,
     CreditSandbox,
+    DeclineLishi,
     FindFunding,
     Funded,
     Hold,
+    Lishi,
+    LishiAsked,
+    LishiClosed,
+    LishiList,
+    LishiTold,
+    ListLishi,
+    Note,
+    NoteList,
+    NoteTold,
     PostHold,
+    ReadLishi,
+    ReadNotes,
     ReadStatement,
     ReadWallet,
     SandboxCredited,
     Send,
     VoidHold,
     WalletView,
+    WriteNote,
 )
 from actors.wallet.sending import Place, Terms
 
@@ -50,6 +78,9 @@ WalletCommand = (
     | AdoptSnapshot
     | SetLever
     | ReadLevers
+    | LishiCommand
+    | WriteNote
+    | ReadNotes
 )
 
 
@@ -95,7 +126,7 @@ class WalletShard(Host[WalletMachine]):
     def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
         for (_, commands), answers in zip(groups, replies, strict=True):
             for command, answer in zip(commands, answers, strict=True):
-                if type(command) is Send:
+                if type(command) is Send or type(command) is AcceptLishi:
                     refused = type(answer) is Refused
                     self.tally.add("sends", answer.code if refused else REPLAYED if answer.replayed else ACCEPTED)
 
@@ -113,6 +144,8 @@ class WalletShard(Host[WalletMachine]):
                 return machine.statement(command.tenant, command.user, command.limit, command.below)
             case FindFunding():
                 return machine.find_funding(command.packet_id)
+            case ReadNotes():
+                return NoteList(machine.notes.of(command.packet_id))
             case SetLever() | ReadLevers():  # also, and most of all, while there is too much to do
                 return self._decide_common(shell, command)
         if shell.refusing:
@@ -140,6 +173,16 @@ class WalletShard(Host[WalletMachine]):
             case PostHold() | VoidHold():
                 post = isinstance(command, PostHold)
                 return self._hold(shell, machine.decide_release(command.hold_id, post=post, now_ms=now_ms))
+            case AskLishi() | ReadLishi() | ListLishi() | AcceptLishi() | DeclineLishi():
+                return self._lishi(shell, command, now_ms)
+            case WriteNote():
+                note = machine.notes.decide(command, self._wallet_rules.notes, now_ms)
+                if isinstance(note, Refused):
+                    return note
+                if isinstance(note, Note):
+                    return NoteTold(note.at_ms, replayed=True)
+                shell.stage(note)
+                return NoteTold(note.at_ms, replayed=False)
         return self._decide_common(shell, command)
 
     def _send(self, shell: Shell[WalletMachine], send: Send, now_ms: int) -> Funded | Refused:
@@ -165,6 +208,63 @@ class WalletShard(Host[WalletMachine]):
             shell.stage(committed)
         return committed
 
+    def _lishi(self, shell: Shell[WalletMachine], command: LishiCommand, now_ms: int) -> Any:
+        book = shell.machine.lishi
+        for lapsed in book.due(command, now_ms):
+            shell.stage(lapsed)
+        if isinstance(command, AskLishi):
+            return self._ask(shell, command, now_ms)
+        if isinstance(command, ListLishi):
+            return LishiList(book.opened(command.tenant, command.user))
+        answers = not isinstance(command, ReadLishi)
+        lishi = book.find(command.lishi_id, command.tenant, command.user, asked_only=answers)
+        if isinstance(lishi, Refused):
+            return lishi
+        if isinstance(command, AcceptLishi):
+            return self._accept(shell, lishi, command, now_ms)
+        if isinstance(command, ReadLishi):
+            return LishiTold(lishi, replayed=False)
+        declined = decide_decline(lishi, now_ms)
+        if isinstance(declined, LishiClosed):
+            shell.stage(declined)
+            return LishiTold(book.all[lishi.lishi_id], replayed=False)
+        return LishiTold(declined, replayed=True) if isinstance(declined, Lishi) else declined
+
+    def _ask(self, shell: Shell[WalletMachine], ask: AskLishi, now_ms: int) -> LishiTold | Refused:
+        book, rules = shell.machine.lishi, self._wallet_rules.lishi
+        wallet_index = wallet_index_of(ask.tenant, ask.asked, self._send_rules.layout.wallet)
+        lishi_id = lishi_id_of(self._keys.key(self._keys.first), ask.tenant, ask.user, ask.key, wallet_index)
+        asked = book.decide_ask(ask, lishi_id, rules, now_ms)
+        if isinstance(asked, LishiAsked):
+            shell.stage(asked)
+            return LishiTold(book.all[lishi_id], replayed=False)
+        return LishiTold(asked, replayed=True) if isinstance(asked, Lishi) else asked
+
+    def _accept(self, shell: Shell[WalletMachine], lishi: Lishi, accept: AcceptLishi, now_ms: int) -> Funded | Refused:
+        """Close the lishi and pay for its packet: two events of one entry."""
+        machine, layout = shell.machine, self._send_rules.layout
+        streams = layout.packet, layout.wallet
+        key = self._keys.key(self._keys.first)
+        packet_id = lishi_packet_id_of(key, lishi.tenant, lishi.asked, lishi.lishi_id, *streams)
+        send = Send(
+            lishi.tenant,
+            lishi.asked,
+            accept.key,
+            kind="lishi",
+            total_fen=accept.amount_fen,
+            count=1,
+            greeting=accept.greeting,
+            algorithm="equal/1",
+            special=Special(addressee=lishi.asker, reference=lishi.lishi_id),
+        )
+        paid = machine.decide_send(send, self._terms(send, packet_id), now_ms)
+        accepted = decide_accept(lishi, accept, machine.find_funding(packet_id), paid)
+        if isinstance(accepted, (Funded, Refused)):
+            return accepted
+        for event in accepted:
+            shell.stage(event)
+        return Funded(shell.stream, accepted[1], replayed=False)
+
     def _hold(self, shell: Shell[WalletMachine], decision: Any) -> Done | Refused:
         if isinstance(decision, Refused):
             return decision
@@ -172,10 +272,11 @@ class WalletShard(Host[WalletMachine]):
             shell.stage(decision)
         return Done()
 
-    def _terms(self, send: Send) -> Terms:
+    def _terms(self, send: Send, packet_id: str = "") -> Terms:
+        """Return the terms of a send. `packet_id`: empty: it follows from the send's key."""
         rules, layout = self._send_rules, self._send_rules.layout
         key = self._keys.key(self._keys.first)
-        by_key = packet_id_of(key, send.tenant, send.user, send.key, layout.packet, layout.wallet)
+        by_key = packet_id or packet_id_of(key, send.tenant, send.user, send.key, layout.packet, layout.wallet)
         algorithm = send.algorithm or ALGORITHM_OF_KIND[send.kind]
         places, key_id = [], self._keys.current
         for packet_id, packet_index in self._packets(send, by_key):

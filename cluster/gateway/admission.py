@@ -6,8 +6,8 @@
   raises it by a smaller fraction; a histogram of what was asked, by rank, says how far that is.
 - Kinds, in the order in which they are kept: sends (money that a customer has already decided to give, and the cause of
   all else), batches and streams (one of them carries hundreds of people for the work of about twenty single requests),
-  single grabs, reads, last audits and documentation. Settlement and what shards tell each other never come this way;
-  questions about health and operators' levers are never refused.
+  single grabs, reads (and what people ask of and write to each other), last audits and documentation. Settlement and
+  what shards tell each other never come this way; questions about health and operators' levers are never refused.
 - A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at each step,
   and the next hour it is somebody else's turn. Batches, whose users are many, take priorities by turns.
 - No more than a part of the work may go into refusing: beyond that, refusing more would free nothing and serve nobody.
@@ -122,12 +122,14 @@ def kind_of(method: str, path: str) -> int:
     """Tell the kind of a request by its route."""
     if method == "POST":
         if path.startswith("/v1/packets/"):
-            return GRAB
+            return READ if path.endswith("/note") else GRAB
         if path.startswith("/v1/grabs/"):
             return MANY
         if path in ("/v1/packets", "/v1/commitments"):
             return SEND
-    elif path.startswith(("/v1/packets/", "/v1/wallet")):
+        if path.startswith("/v1/lishi"):
+            return SEND if path.endswith("/accept") else READ
+    elif path.startswith(("/v1/packets/", "/v1/wallet", "/v1/lishi")):
         return READ
     # Operators' levers must work when they are needed most.
     return EXEMPT if path in ("/healthz", "/readyz") or path.startswith(("/v1/levers", "/sandbox/")) else LAST

@@ -11,6 +11,7 @@ from actors.packet.fairness import share_seed_of
 from actors.packet.messages import PacketView, Won
 from actors.packet.split import Division
 from actors.packet.state import sizes_of
+from actors.wallet.messages import Lishi, Note
 
 _ENCODER = msgspec.json.Encoder()
 
@@ -129,6 +130,25 @@ def packet(lanes: list[PacketView], reader: str, lines_max: int) -> dict[str, An
         opened_ms = max(first.funding.at_ms, body.get("opens_at_ms", 0))
         body["drained_after_ms"] = max(max(lane.last_grab_ms for lane in lanes) - opened_ms, 0)
     return body
+
+
+def lishi(told: Lishi) -> dict[str, Any]:
+    """Return a request for a packet as its two are told it."""
+    body = {
+        "lishi_id": told.lishi_id,
+        "asker": told.asker,
+        "asked": told.asked,
+        "greeting": told.greeting,
+        "state": told.state,
+        "asked_at_ms": told.asked_at_ms,
+        "lapses_at_ms": told.lapses_at_ms,
+    }
+    return body | {"packet_id": told.packet_id} if told.packet_id else body
+
+
+def notes(told: list[Note]) -> list[dict[str, Any]]:
+    """Return what takers wrote."""
+    return [{"user": note.user, "text": note.text, "at_ms": note.at_ms} for note in told]
 
 
 def _state(lanes: list[PacketView]) -> str:

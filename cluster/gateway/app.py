@@ -25,7 +25,7 @@ from cluster.gateway.gate import Gate
 from cluster.gateway.hot import HotRoutes
 from cluster.gateway.levers import LeverFlow
 from cluster.gateway.problems import Problem
-from cluster.gateway.routes import levers, operator, packets, rains, wallet
+from cluster.gateway.routes import levers, lishi, operator, packets, rains, wallet
 from cluster.gateway.service import Service
 from cluster.gateway.sight import Sight, overload_source
 from cluster.gateway.stream import Streams
@@ -108,6 +108,7 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     api.include_router(packets.router)
     api.include_router(rains.router)
     api.include_router(wallet.router)
+    api.include_router(lishi.router)
     api.include_router(operator.router)
     api.include_router(levers.router)
     if gateway.settings.sandbox:

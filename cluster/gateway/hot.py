@@ -29,6 +29,13 @@ _HEAD_CHARS, _TAIL_CHARS = len(_GRAB_HEAD), len(_GRAB_TAIL)
 _BATCH = "/v1/grabs/batch"
 _SEND = "/v1/packets"
 _REPLAYED = (b"idempotent-replayed", b"true")
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
+}
+"""The header of a POST that takes effect once a key, for the OpenAPI."""
 _ENCODE = msgspec.json.Encoder().encode
 
 
@@ -150,12 +157,6 @@ def document(router: APIRouter) -> None:
         "properties": {"grabs": {"type": "array", "items": bodies["GrabItem"]}},
     }
     packet_id = {"name": "packet_id", "in": "path", "required": True, "schema": {"type": "string"}}
-    key = {
-        "name": "Idempotency-Key",
-        "in": "header",
-        "required": True,
-        "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-    }
     router.add_api_route(
         _SEND,
         answered_before,
@@ -164,7 +165,7 @@ def document(router: APIRouter) -> None:
         response_model=SentPacket,
         name="send_packet",
         description=HotRoutes._send.__doc__,
-        openapi_extra=_body(bodies["SendBody"], required=True) | {"parameters": [key]},
+        openapi_extra=_body(bodies["SendBody"], required=True) | {"parameters": [KEY_PARAMETER]},
     )
     router.add_api_route(
         _GRAB_HEAD + "{packet_id}" + _GRAB_TAIL,

@@ -3,6 +3,8 @@
 One table from code to status. `retryable` means: the same request again, with the same key, may succeed.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import msgspec
@@ -33,6 +35,7 @@ _TABLE: dict[str, tuple[int, str]] = {
     "insufficient_funds": (402, "The wallet does not hold that much"),
     "forbidden": (403, "The caller may not do this"),
     "packet_not_found": (404, "There is no such packet"),
+    "lishi_not_found": (404, "There is no such request for a packet"),
     "commitment_not_found": (404, "There is no such commitment"),
     "route_not_found": (404, "There is no such route"),
     "method_not_allowed": (405, "The route does not know this method"),
@@ -45,6 +48,9 @@ _TABLE: dict[str, tuple[int, str]] = {
     "rate_limited": (429, "That was tried too often"),
     "drained": (409, "The packet is empty"),
     "expired": (409, "The packet's time is over"),
+    "lishi_closed": (409, "The request was answered otherwise"),
+    "lishi_lapsed": (409, "The request's time is over"),
+    "not_a_taker": (409, "The caller has no share of the packet"),
     "already_in_progress": (409, "The same request is still under way"),
     "too_large": (413, "The request is too large"),
     "invalid": (422, "The request is not valid"),
@@ -97,6 +103,17 @@ _DETAILS = {
 def refused(code: Refusal) -> Problem:
     """Return the problem of a refusal by a shard."""
     return Problem(code.value, _DETAILS.get(code, ""))
+
+
+@contextmanager
+def told(code: Refusal, detail: str) -> Iterator[None]:
+    """Say what a refusal means in one place, where its code means something else elsewhere."""
+    try:
+        yield
+    except Problem as problem:
+        if problem.code == code.value:
+            problem.detail = detail
+        raise
 
 
 def internal() -> Problem:
@@ -177,5 +194,10 @@ def _from_validation(failure: RequestValidationError) -> Problem:
     errors = failure.errors()
     if any(error["type"] == "json_invalid" for error in errors):
         return Problem("malformed", "The body is not valid JSON.")
-    fields = {".".join(str(part) for part in error["loc"][1:]) or "body": str(error["msg"]) for error in errors[:20]}
+    fields = {_sound(".".join(map(str, error["loc"][1:]))) or "body": str(error["msg"]) for error in errors[:20]}
     return Problem("invalid", "Correct the named fields.", fields)
+
+
+def _sound(name: str) -> str:
+    """Return what can be written of a field's name: JSON may hold half a surrogate."""
+    return name.encode(errors="replace").decode()

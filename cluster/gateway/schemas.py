@@ -107,6 +107,63 @@ class RainState(BaseModel):
     bursts: list[BurstState]
 
 
+class AskBody(Body):
+    """Who is asked for a packet, of the caller's tenant."""
+
+    asked: UserId
+    greeting: str = ""
+
+
+class AcceptBody(Body):
+    """How much is given."""
+
+    amount_fen: int = Field(ge=1, le=2**53 - 1)
+    greeting: str = ""
+
+
+class NoteBody(Body):
+    """What a taker writes to the sender."""
+
+    text: str
+
+
+class LishiBody(BaseModel):
+    """A request for a packet. `packet_id`: what it was accepted with."""
+
+    lishi_id: str
+    asker: str
+    asked: str
+    greeting: str
+    state: Literal["asked", "accepted", "declined", "lapsed"]
+    asked_at_ms: int
+    lapses_at_ms: int
+    packet_id: str | None = None
+
+
+class LishiListBody(BaseModel):
+    """Requests that wait for the caller's answer, oldest first."""
+
+    lishi: list[LishiBody]
+
+
+class WrittenNote(BaseModel):
+    """A note as it was taken."""
+
+    packet_id: str
+    user: str
+    text: str
+    at_ms: int
+    replayed: bool
+
+
+class NoteEntry(BaseModel):
+    """A note that a taker wrote."""
+
+    user: str
+    text: str
+    at_ms: int
+
+
 class SentPacket(BaseModel):
     """A packet as it was sent."""
 
@@ -148,7 +205,7 @@ class Luckiest(BaseModel):
 
 
 class PacketBody(SentPacket):
-    """A packet as it durably is. `grabs` is there for its sender and its takers."""
+    """A packet as it durably is. `grabs` and `notes` are there for its sender and its takers."""
 
     grabbed_count: int
     grabbed_fen: int
@@ -158,6 +215,7 @@ class PacketBody(SentPacket):
     grabs: list[GrabEntry] | None = None
     next_after_rank: int | None = None
     luckiest: Luckiest | None = None
+    notes: list[NoteEntry] | None = None
 
 
 class ShareBody(BaseModel):

@@ -22,11 +22,15 @@ from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Ta
 from actors.packet.shard import one_by_one
 from actors.tally import Tally
 from actors.wallet.messages import (
+    AcceptLishi,
     Commit,
     Committed,
     CreditSandbox,
     FindFunding,
     Funded,
+    Note,
+    NoteList,
+    ReadNotes,
     ReadStatement,
     ReadWallet,
     Send,
@@ -79,11 +83,15 @@ class Service:
         return wallet_stream(wallet_index_of(user.tenant, user.user, self._settings.layout.wallet_streams))
 
     async def send(self, send: Send) -> Funded:
-        """Debit the sender, then open the packet, or all of a crowd's: the answer means open. Raises Problem.
+        """Debit the sender, then open what he sent: the answer means open. Raises Problem."""
+        return await self.fund(self.wallet_stream_of(User(send.tenant, send.user)), send)
+
+    async def fund(self, stream: str, command: Send | AcceptLishi) -> Funded:
+        """Let a wallet stream pay for a packet, or all of a crowd's, then open it. Raises Problem.
 
         Dying between the two loses nothing: the same key opens it later, or settlement does.
         """
-        funded = _expect(await self._batching.ask(self.wallet_stream_of(User(send.tenant, send.user)), send), Funded)
+        funded = _expect(await self._batching.ask(stream, command), Funded)
         await self.open(funded)
         return funded
 
@@ -252,10 +260,24 @@ class Service:
 
     async def wallet(self, command: ReadWallet | ReadStatement | CreditSandbox) -> Reply:
         """Ask a wallet. Raises Problem."""
-        reply = await self._batching.ask(self.wallet_stream_of(User(command.tenant, command.user)), command)
+        return await self.ask_wallet(self.wallet_stream_of(User(command.tenant, command.user)), command)
+
+    async def ask_wallet(self, stream: str, command: Any) -> Reply:
+        """Ask the wallet stream of that name. Raises Problem."""
+        reply = await self._batching.ask(stream, command)
         if isinstance(reply, Refused):
             raise refused(reply.code)
         return reply
+
+    async def notes(self, packet_id: str) -> list[Note]:
+        """Read the notes of a packet that exists. Raises Problem."""
+        return _expect(await self.ask_wallet(self.payer_of(packet_id), ReadNotes(packet_id)), NoteList).notes
+
+    def payer_of(self, packet_id: str) -> str:
+        """Name the wallet stream whose book paid for a packet that exists."""
+        place = parse_packet_id(packet_id)
+        assert place is not None, "a packet that exists has an id"
+        return wallet_stream(place.wallet_index)
 
     async def audit(self) -> AuditReport:
         """Read all books. Raises Problem."""

@@ -22,7 +22,16 @@ from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.ports import Event, Position, Sealed
-from actors.wallet.messages import Committed, Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.messages import (
+    Committed,
+    Held,
+    HoldPosted,
+    HoldVoided,
+    LishiAsked,
+    LishiClosed,
+    Noted,
+    SandboxCredited,
+)
 
 PlatformEvent = (
     PacketFunded
@@ -43,6 +52,9 @@ PlatformEvent = (
     | LeverSet
     | PhraseMissed
     | Committed
+    | LishiAsked
+    | LishiClosed
+    | Noted
 )
 """Every event that any stream of the platform holds. A type is never taken out: old journals hold it."""
 

@@ -76,7 +76,7 @@ def lines_of(event: Event, version: int) -> list[Line]:
             following[to_wallet] += 1
     else:
         tag = event.__struct_config__.tag
-        kind = _STATEMENT_WORDS.get(tag, tag)
+        kind = "lishi_sent" if getattr(event, "kind", "") == "lishi" else _STATEMENT_WORDS.get(tag, tag)
         funding = getattr(event, "funding", event)
         reference = getattr(funding, "packet_id", None) or getattr(event, "hold_id", None)
         number = getattr(event, "number", None)

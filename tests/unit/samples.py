@@ -11,8 +11,10 @@ from actors.packet.messages import Opened
 from actors.packet.rules import PacketRules
 from actors.packet.shard import one_by_one
 from actors.wallet.commitments import CommitmentRules
+from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletMachine, WalletRules
 from actors.wallet.messages import CreditSandbox, Send
+from actors.wallet.notes import NoteRules
 from actors.wallet.sending import Place, Terms
 from cluster.config import Keys
 
@@ -45,6 +47,8 @@ WALLET_RULES = WalletRules(
     relay_after_ms=1_000,
     settle_batch_max=100,
     commitments=CommitmentRules(unused_max=2, stream_max=3, lifetime_ms=60_000),
+    lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS),
+    notes=NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS),
 )
 
 

@@ -167,21 +167,28 @@ async def test_a_chunked_body_within_the_bound_is_served() -> None:
 
 # Who calls.
 
-ROUTES = [
+USER_ROUTES = [
     ("POST", "/v1/packets"),
     ("GET", f"/v1/packets/{UNKNOWN_ID}"),
     ("GET", f"/v1/packets/{UNKNOWN_ID}/proof"),
     ("POST", f"/v1/packets/{UNKNOWN_ID}/grabs"),
-    ("POST", BATCH),
+    ("POST", f"/v1/packets/{UNKNOWN_ID}/note"),
+    ("POST", "/v1/lishi"),
+    ("GET", "/v1/lishi"),
+    ("GET", f"/v1/lishi/{UNKNOWN_ID}"),
+    ("POST", f"/v1/lishi/{UNKNOWN_ID}/accept"),
+    ("POST", f"/v1/lishi/{UNKNOWN_ID}/decline"),
     ("GET", "/v1/wallet"),
     ("GET", "/v1/wallet/statement"),
-    ("GET", "/v1/audit"),
-    ("POST", "/sandbox/users"),
-    ("POST", "/sandbox/clock"),
 ]
+OPERATOR_ROUTES = [("GET", "/v1/audit"), ("POST", "/sandbox/users"), ("POST", "/sandbox/clock")]
+ROUTES = [*USER_ROUTES, ("POST", BATCH), *OPERATOR_ROUTES]
 BODIES = {
     "/v1/packets": GOOD,
     BATCH: {"grabs": []},
+    f"/v1/packets/{UNKNOWN_ID}/note": {"text": "thanks"},
+    "/v1/lishi": {"asked": "bob"},
+    f"/v1/lishi/{UNKNOWN_ID}/accept": {"amount_fen": 5},
     "/sandbox/users": {"user": "dave", "tenant": "wechat", "balance_fen": 5},
     "/sandbox/clock": {"advance_ms": 5},
 }
@@ -210,9 +217,9 @@ async def test_no_route_of_money_serves_a_caller_without_a_good_token(
 
 
 FORBIDDEN = [
-    *[(method, path, scope) for method, path in ROUTES[7:] for scope in ("user", "gateway")],
+    *[(method, path, scope) for method, path in OPERATOR_ROUTES for scope in ("user", "gateway")],
     *[("POST", BATCH, scope) for scope in ("user", "operator")],
-    *[(method, path, "operator") for method, path in ROUTES[:4] + ROUTES[5:7]],
+    *[(method, path, "operator") for method, path in USER_ROUTES],
 ]
 
 
@@ -225,7 +232,7 @@ async def test_a_token_opens_only_the_routes_of_its_scope(method: str, path: str
         assert_problem(response, 403, "forbidden")
 
 
-@pytest.mark.parametrize(("method", "path"), ROUTES[:4] + ROUTES[5:7])
+@pytest.mark.parametrize(("method", "path"), USER_ROUTES)
 @simulated
 async def test_a_user_naming_another_user_is_forbidden(method: str, path: str) -> None:
     http = await Http.start()

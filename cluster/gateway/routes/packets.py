@@ -1,4 +1,4 @@
-"""Routes of packets: look, prove, commit. Sends and grabs are answered by `cluster.gateway.hot`."""
+"""Routes of packets: look, prove, commit, thank. Sends and grabs are answered by `cluster.gateway.hot`."""
 
 import asyncio
 import secrets
@@ -10,10 +10,10 @@ from starlette.responses import Response
 from actors.ids import User
 from actors.ledger.transfer import Refusal
 from actors.packet.messages import PacketView
-from actors.wallet.messages import Commit
+from actors.wallet.messages import Commit, WriteNote
 from cluster.gateway import answers, hot, stream
-from cluster.gateway.problems import Problem, refused
-from cluster.gateway.schemas import CommitBody, CommitmentBody, PacketBody, ProofBody
+from cluster.gateway.problems import Problem, refused, told
+from cluster.gateway.schemas import CommitBody, CommitmentBody, NoteBody, PacketBody, ProofBody, WrittenNote
 
 router = APIRouter(tags=["packets"])
 hot.document(router)
@@ -32,7 +32,29 @@ async def read_packet(request: Request, packet_id: str, after_rank: Rank = 0) ->
     gateway = request.app.state.gateway
     reader = gateway.auth.acting_user(request)
     lanes = await _seen(gateway, packet_id, reader, after_rank=after_rank)
-    return answers.json_response(answers.packet(lanes, reader.user, gateway.settings.bounds.list_lines_max))
+    body = answers.packet(lanes, reader.user, gateway.settings.bounds.list_lines_max)
+    if "grabs" in body:
+        # Before the first share nobody can have written.
+        body["notes"] = answers.notes(await gateway.service.notes(packet_id)) if body["grabbed_count"] else []
+    return answers.json_response(body)
+
+
+@router.post("/v1/packets/{packet_id}/note", response_model=WrittenNote)
+async def write_note(request: Request, packet_id: str, body: NoteBody) -> Response:
+    """Thank the sender of a packet of which one has a share; another text replaces the one before, a few times."""
+    gateway = request.app.state.gateway
+    author = gateway.auth.acting_user(request)
+    chars_max = gateway.settings.limits.note_chars_max
+    if not body.text.strip() or len(body.text) > chars_max:
+        raise Problem("invalid", "Correct the named fields.", {"text": f"1 to {chars_max} characters, not all blank"})
+    lanes = await _seen(gateway, packet_id, author, lines_max=1)
+    if not any(lane.reader_rank for lane in lanes):
+        raise Problem("not_a_taker", "Take a share of the packet first; only takers may write to its sender.")
+    service = gateway.service
+    with told(Refusal.RATE_LIMITED, "The note was changed too often, or the packet has as many as it may."):
+        note = await service.ask_wallet(service.payer_of(packet_id), WriteNote(packet_id, author.user, body.text))
+    written = {"packet_id": packet_id, "user": author.user, "text": body.text}
+    return answers.json_response(written | {"at_ms": note.at_ms, "replayed": note.replayed})
 
 
 @router.get("/v1/packets/{packet_id}/proof", response_model=ProofBody, response_model_exclude_none=True)
@@ -59,13 +81,13 @@ async def commit(request: Request, body: CommitBody | None = None) -> Response:
     sender = gateway.auth.acting_user(request)
     algorithm = (body or CommitBody()).algorithm
     made = await gateway.service.commit(Commit(sender.tenant, sender.user, secrets.token_hex(16), algorithm))
-    told = {
+    committed = {
         "commitment_id": made.packet_id,
         "algorithm": made.algorithm,
         "commitment": made.commitment.hex(),
         "expires_at_ms": made.expires_at_ms,
     }
-    return answers.json_response(told, 201)
+    return answers.json_response(committed, 201)
 
 
 async def _seen(gateway: Any, packet_id: str, reader: User, **page: Any) -> list[PacketView]:

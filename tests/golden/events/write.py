@@ -23,13 +23,23 @@ from actors.ledger.transfer import (
     SnapshotTaken,
 )
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.messages import Committed, Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.messages import (
+    Committed,
+    Held,
+    HoldPosted,
+    HoldVoided,
+    LishiAsked,
+    LishiClosed,
+    Noted,
+    SandboxCredited,
+)
 
 FOLDER = Path(__file__).parent
 COMMAND = "python -m tests.golden.events.write"
 
 _AT_MS = 1_451_577_900_000  # 2016-01-01 00:05 in Beijing
 _PACKET = "aabaaayv5vchwqj5hkvfxk2pzmy4rlsb"
+_LISHI = "aabwxm4d2f7hqv3ck5tzr6ysgnlejopi"
 _FUNDING = PacketFunded(
     number=7,
     packet_stream="packet-002",
@@ -119,6 +129,9 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
         at_ms=_AT_MS,
         expires_at_ms=_AT_MS + 600_000,
     ),
+    LishiAsked(_LISHI, "wechat", "小明", "李雷", "老板，利是！", _AT_MS + 5, _AT_MS + 86_400_005),
+    LishiClosed(lishi_id=_LISHI, outcome="accepted", at_ms=_AT_MS + 6, packet_id=_PACKET),
+    Noted(packet_id=_PACKET, user="韩梅梅", text="谢谢老板", at_ms=_AT_MS + 7),
 )
 
 

@@ -1,0 +1,176 @@
+"""Lishi (要利是): decides who may ask whom for a packet, and what becomes of it. Pure: no clock, no randomness, no I/O.
+
+A request lives in the wallet stream of the person who is asked, because that is whose money it is about. It is open
+until that person accepts or declines it or its time is over; each of these is journaled, once. Laws:
+- of one asker and one asked person at most one is open, and after a decline or lapse none for `cooldown_ms`;
+- at most `open_max` are open to one person, and `total_max` are remembered in one stream;
+- an accepted one has paid for one packet, in the same step; its packet id follows from the lishi's id, so that even a
+  lishi that was forgotten and asked anew under its old key pays nobody twice: the packet's stream sends it back.
+What one asker asks of many people is in many streams, so no stream can count it; and one key used for two people is
+seen as a reused one only where both have the same stream.
+Amounts are integer fen; instants and periods are Unix milliseconds.
+"""
+
+import msgspec
+
+from actors.ledger.transfer import PacketFunded, Refusal, Refused
+from actors.wallet.messages import (
+    AcceptLishi,
+    AskLishi,
+    DeclineLishi,
+    Funded,
+    Lishi,
+    LishiAsked,
+    LishiClosed,
+    ListLishi,
+    ReadLishi,
+)
+
+NOT_FOUND = Refused(Refusal.LISHI_NOT_FOUND)
+NOT_ASKED = Refused(Refusal.NOT_ADDRESSEE)
+CLOSED = Refused(Refusal.LISHI_CLOSED)
+LAPSED = Refused(Refusal.LISHI_LAPSED)
+KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
+RATE_LIMITED = Refused(Refusal.RATE_LIMITED)
+OVERLOADED = Refused(Refusal.OVERLOADED)
+
+LishiCommand = AskLishi | ReadLishi | ListLishi | AcceptLishi | DeclineLishi
+
+
+class LishiRules(msgspec.Struct, frozen=True):
+    """The limits of lishi in one wallet stream (configs/)."""
+
+    lifetime_ms: int
+    cooldown_ms: int
+    open_max: int
+    total_max: int
+    keep_ms: int
+    """A closed one is remembered that long, at least as long as it counts for anything."""
+
+
+class LishiBook(msgspec.Struct):
+    """The lishi of one stream: a part of its state."""
+
+    all: dict[str, Lishi] = {}
+    """lishi id -> lishi, in the order in which they were asked."""
+    open: dict[tuple[str, str], list[str]] = {}
+    """(tenant, asked) -> ids of those that are not closed, in order."""
+    newest: dict[tuple[str, str, str], str] = {}
+    """(tenant, asker, asked) -> id of the last one between the two."""
+
+    # Decide: reads only. `due` goes first, so that what follows finds every lapse journaled.
+
+    def due(self, command: LishiCommand, now_ms: int) -> list[LishiClosed]:
+        """Return the lapses of the person whom a command concerns: at most `open_max`."""
+        match command:
+            case AskLishi():
+                person = command.tenant, command.asked
+            case ListLishi():
+                person = command.tenant, command.user
+            case _:
+                lishi = self.all.get(command.lishi_id)
+                person = ("", "") if lishi is None else (lishi.tenant, lishi.asked)
+        opened = [self.all[lishi_id] for lishi_id in self.open.get(person, ())]
+        return [LishiClosed(one.lishi_id, "lapsed", now_ms) for one in opened if now_ms >= one.lapses_at_ms]
+
+    def decide_ask(self, ask: AskLishi, lishi_id: str, rules: LishiRules, now_ms: int) -> LishiAsked | Lishi | Refused:
+        """Let somebody ask, answer the same request again, or refuse. The first rule that matches wins."""
+        prior = self.all.get(lishi_id)
+        if prior is not None:
+            same = (prior.tenant, prior.asker, prior.asked, prior.greeting)
+            return prior if same == (ask.tenant, ask.user, ask.asked, ask.greeting) else KEY_REUSED
+        last = self.all.get(self.newest.get((ask.tenant, ask.user, ask.asked), ""))
+        # Of an open one the end is still to come.
+        if last is not None and last.state != "accepted" and now_ms < last.ended_ms + rules.cooldown_ms:
+            return RATE_LIMITED
+        if len(self.open.get((ask.tenant, ask.asked), ())) >= rules.open_max:
+            return RATE_LIMITED
+        if len(self.all) >= rules.total_max and not self._forgettable(rules, now_ms):
+            return OVERLOADED
+        # From here the request must succeed.
+        lapses_at_ms = now_ms + rules.lifetime_ms
+        return LishiAsked(lishi_id, ask.tenant, ask.user, ask.asked, ask.greeting, now_ms, lapses_at_ms)
+
+    def find(self, lishi_id: str, tenant: str, user: str, *, asked_only: bool = False) -> Lishi | Refused:
+        """Return a lishi to one of its two; nobody else is told that it exists. `asked_only`: to the asked one."""
+        lishi = self.all.get(lishi_id)
+        if lishi is None or lishi.tenant != tenant or user not in (lishi.asker, lishi.asked):
+            return NOT_FOUND
+        return NOT_ASKED if asked_only and user != lishi.asked else lishi
+
+    def opened(self, tenant: str, user: str) -> list[Lishi]:
+        """Return those that wait for this person's answer, oldest first; at most `open_max`."""
+        return [self.all[lishi_id] for lishi_id in self.open.get((tenant, user), ())]
+
+    # Apply: writes only.
+
+    def apply(self, event: LishiAsked | LishiClosed, rules: LishiRules) -> None:
+        """Take an event in, and forget what is past its time by its stamp, so that a replay forgets the same."""
+        if isinstance(event, LishiAsked):
+            lishi_id, tenant, asker, asked = event.lishi_id, event.tenant, event.asker, event.asked
+            stamps = event.at_ms, event.lapses_at_ms
+            self.all[lishi_id] = Lishi(lishi_id, tenant, asker, asked, event.greeting, *stamps)
+            self.open.setdefault((tenant, asked), []).append(lishi_id)
+            self.newest[tenant, asker, asked] = lishi_id
+        else:
+            lishi = self.all.get(event.lishi_id)
+            if lishi is not None:  # else it is forgotten: another configuration may remember for a shorter time
+                self._close(lishi)
+                closed = msgspec.structs.replace(
+                    lishi, state=event.outcome, closed_at_ms=event.at_ms, packet_id=event.packet_id
+                )
+                self.all[event.lishi_id] = closed
+        while self.all and self._forgettable(rules, event.at_ms):
+            self._forget(next(iter(self.all.values())))
+
+    def _forgettable(self, rules: LishiRules, now_ms: int) -> bool:
+        """Tell whether the oldest is past its time."""
+        return now_ms >= next(iter(self.all.values())).ended_ms + rules.keep_ms
+
+    def _close(self, lishi: Lishi) -> None:
+        person = lishi.tenant, lishi.asked
+        opened = self.open.get(person, [])
+        if lishi.lishi_id in opened:
+            opened.remove(lishi.lishi_id)
+        if not opened:
+            self.open.pop(person, None)
+
+    def _forget(self, lishi: Lishi) -> None:
+        self._close(lishi)
+        del self.all[lishi.lishi_id]
+        pair = lishi.tenant, lishi.asker, lishi.asked
+        if self.newest.get(pair) == lishi.lishi_id:
+            del self.newest[pair]
+
+
+def decide_decline(lishi: Lishi, now_ms: int) -> LishiClosed | Lishi | Refused:
+    """Decline an open lishi; one that is declined already is answered again."""
+    if lishi.state == "asked":
+        return LishiClosed(lishi.lishi_id, "declined", now_ms)
+    return lishi if lishi.state == "declined" else _closed(lishi)
+
+
+def decide_accept(
+    lishi: Lishi, accept: AcceptLishi, prior: Funded | Refused, paid: list[PacketFunded] | Funded | Refused
+) -> tuple[LishiClosed, PacketFunded] | Funded | Refused:
+    """Accept an open lishi: it closes and its packet is paid for, both or nothing; the same again is answered again.
+
+    `prior`: what the book has paid for its packet id; `paid`: what the book says to paying for it now.
+    """
+    if lishi.state == "accepted" and isinstance(prior, Funded):
+        if isinstance(paid, Funded):
+            return paid
+        return KEY_REUSED if prior.funding.key == accept.key else CLOSED
+    if lishi.state != "asked":
+        return _closed(lishi)
+    if isinstance(prior, Funded):  # of a lishi that was forgotten and asked anew under its old key
+        return CLOSED
+    if isinstance(paid, Refused):
+        return paid
+    assert isinstance(paid, list), "nothing is paid yet"
+    [funding] = paid
+    return LishiClosed(lishi.lishi_id, "accepted", funding.at_ms, funding.packet_id), funding
+
+
+def _closed(lishi: Lishi) -> Refused:
+    return LAPSED if lishi.state == "lapsed" else CLOSED

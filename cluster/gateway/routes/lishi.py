@@ -1,0 +1,132 @@
+"""Routes of lishi (要利是): ask somebody for a packet, look, accept, decline. What is given is then grabbed."""
+
+from typing import Any, Literal
+
+from fastapi import APIRouter, Request
+from starlette.responses import Response
+
+from actors.ids import User, is_user, parse_lishi_id, wallet_stream
+from actors.ledger.transfer import Refusal
+from actors.packet.split import can_split
+from actors.wallet.messages import AcceptLishi, AskLishi, DeclineLishi, LishiTold, ListLishi, ReadLishi
+from cluster.gateway import answers
+from cluster.gateway.hot import KEY_PARAMETER
+from cluster.gateway.problems import Problem, refused, told
+from cluster.gateway.schemas import AcceptBody, AskBody, LishiBody, LishiListBody, SentPacket
+from cluster.gateway.sends import check_key
+from cluster.gateway.wire import headers_of
+
+router = APIRouter(tags=["lishi"])
+
+_KEYED = {"parameters": [KEY_PARAMETER]}
+_REPLAYED = {"idempotent-replayed": "true"}
+_TOO_OFTEN = "Such a request is open, was not granted lately, or too many wait for that person; ask again later."
+
+
+@router.post(
+    "/v1/lishi", status_code=201, response_model=LishiBody, response_model_exclude_none=True, openapi_extra=_KEYED
+)
+async def ask(request: Request, body: AskBody) -> Response:
+    """Ask somebody of one's own tenant for a packet."""
+    gateway = request.app.state.gateway
+    asker = gateway.auth.acting_user(request)
+    key = _key(request)
+    fields = _greeting_misfit(gateway, body.greeting)
+    if not is_user(body.asked):
+        fields["asked"] = "1 to 64 characters, no blanks"
+    elif body.asked == asker.user:
+        fields["asked"] = "somebody else than the asker"
+    if fields:
+        raise Problem("invalid", "Correct the named fields.", fields)
+    command = AskLishi(asker.tenant, asker.user, body.asked, key, body.greeting)
+    stream = gateway.service.wallet_stream_of(User(asker.tenant, body.asked))
+    with told(Refusal.RATE_LIMITED, _TOO_OFTEN):
+        reply = await gateway.service.ask_wallet(stream, command)
+    # A repeat is told what the first was, whatever became of it since.
+    asked = answers.lishi(reply.lishi) | {"state": "asked"}
+    asked.pop("packet_id", None)
+    return answers.json_response(asked, 201, _REPLAYED if reply.replayed else None)
+
+
+@router.get("/v1/lishi", response_model=LishiListBody, response_model_exclude_none=True)
+async def list_asked(request: Request, role: Literal["asked"] = "asked") -> Response:
+    """List the requests that wait for one's own answer; at most as many as may be open."""
+    gateway = request.app.state.gateway
+    user = gateway.auth.acting_user(request)
+    reply = await gateway.service.ask_wallet(gateway.service.wallet_stream_of(user), ListLishi(*user))
+    return answers.json_response({"lishi": [answers.lishi(lishi) for lishi in reply.lishi]})
+
+
+@router.get("/v1/lishi/{lishi_id}", response_model=LishiBody, response_model_exclude_none=True)
+async def read(request: Request, lishi_id: str) -> Response:
+    """Look at a request that one made or was made."""
+    gateway = request.app.state.gateway
+    reader = gateway.auth.acting_user(request)
+    reply = await gateway.service.ask_wallet(_stream_of(gateway, lishi_id), ReadLishi(lishi_id, *reader))
+    return answers.json_response(answers.lishi(reply.lishi))
+
+
+@router.post(
+    "/v1/lishi/{lishi_id}/accept",
+    status_code=201,
+    response_model=SentPacket,
+    response_model_exclude_none=True,
+    openapi_extra=_KEYED,
+)
+async def accept(request: Request, lishi_id: str, body: AcceptBody) -> Response:
+    """Give what one was asked for: 201 means that the asker can take it."""
+    gateway = request.app.state.gateway
+    giver = gateway.auth.acting_user(request)
+    key = _key(request)
+    stream = _stream_of(gateway, lishi_id)
+    limits = gateway.settings.limits
+    fields = _greeting_misfit(gateway, body.greeting)
+    fen_max = min(limits.share_fen_max, limits.total_fen_max)
+    if not can_split(body.amount_fen, 1, limits.share_fen_min, fen_max):
+        fields["amount_fen"] = f"{limits.share_fen_min} to {fen_max} fen"
+    if fields:
+        raise Problem("invalid", "Correct the named fields.", fields)
+    try:
+        command = AcceptLishi(lishi_id, giver.tenant, giver.user, key, body.amount_fen, body.greeting)
+        funded = await gateway.service.fund(stream, command)
+    except Problem as problem:
+        raise _to_the_asked(problem) from problem
+    return answers.json_response(answers.sent_packet(funded.funding), 201, _REPLAYED if funded.replayed else None)
+
+
+@router.post("/v1/lishi/{lishi_id}/decline", response_model=LishiBody, response_model_exclude_none=True)
+async def decline(request: Request, lishi_id: str) -> Response:
+    """Give nothing. Idempotent by nature, so without a key."""
+    gateway = request.app.state.gateway
+    asked = gateway.auth.acting_user(request)
+    try:
+        reply: LishiTold = await gateway.service.ask_wallet(
+            _stream_of(gateway, lishi_id), DeclineLishi(lishi_id, *asked)
+        )
+    except Problem as problem:
+        raise _to_the_asked(problem) from problem
+    return answers.json_response(answers.lishi(reply.lishi), 200, _REPLAYED if reply.replayed else None)
+
+
+def _to_the_asked(problem: Problem) -> Problem:
+    """Say whose answer it is, where that is why there is none."""
+    if problem.code == Refusal.NOT_ADDRESSEE.value:
+        return Problem("forbidden", "Only who was asked may answer.")
+    return problem
+
+
+def _stream_of(gateway: Any, lishi_id: str) -> str:
+    """Name the stream that holds the request. Raises Problem for what is no id."""
+    index = parse_lishi_id(lishi_id)
+    if index is None or index >= gateway.settings.layout.wallet_streams:
+        raise refused(Refusal.LISHI_NOT_FOUND)
+    return wallet_stream(index)
+
+
+def _key(request: Request) -> str:
+    return check_key(headers_of(request.scope).get(b"idempotency-key", b""))
+
+
+def _greeting_misfit(gateway: Any, greeting: str) -> dict[str, str]:
+    chars_max = gateway.settings.limits.greeting_chars_max
+    return {"greeting": f"at most {chars_max} characters"} if len(greeting) > chars_max else {}
