@@ -2,7 +2,7 @@
 
 from tests.bugs import SERVICE, Mutant
 
-ENDED, HOT, BODIES, WIRE = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "bodies", "wire"))
+ENDED, HOT, WIRE, SENDS = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "wire", "sends"))
 ENDED_TESTS, HOT_TESTS = "tests/unit/test_ended.py", "tests/unit/test_hot.py"
 REFUSALS = "tests/unit/test_http_refusals.py"
 GATEWAY = [
@@ -57,15 +57,15 @@ GATEWAY = [
     ),
     Mutant(
         "every bad field of a send is named",
-        BODIES,
+        SENDS,
         "                fields[name] = str(failure)\n",
         "                return Problem('invalid', '', {name: str(failure)})\n",
         (HOT_TESTS,),
     ),
     Mutant(
         "a packet over the product's limits is refused before money moves",
-        BODIES,
-        "    if wanted.count > limits.count_max:\n",
+        SENDS,
+        "    if count > count_max:\n",
         "    if False:\n",
         (REFUSALS,),
     ),

@@ -3,7 +3,7 @@
 from tests.bugs import PACKET_MACHINE, PACKET_SHARD, Mutant
 
 KINDS = ("tests/unit/test_kinds.py",)
-ENTRY, PHRASE, BODIES = "actors/packet/entry.py", "actors/phrase.py", "cluster/gateway/bodies.py"
+ENTRY, PHRASE, SENDS = "actors/packet/entry.py", "actors/phrase.py", "cluster/gateway/sends.py"
 HOT, ANSWERS, WALLET_SHARD = "cluster/gateway/hot.py", "cluster/gateway/answers.py", "actors/wallet/shard.py"
 
 AUDIENCES = [
@@ -100,7 +100,7 @@ AUDIENCES = [
     ),
     Mutant(
         "kinds: nobody sends a direct packet to himself",
-        BODIES,
+        SENDS,
         'if wanted.kind == "direct" and wanted.addressee == sender:',
         'if wanted.kind == "direct" and wanted.addressee == "":',
         KINDS,

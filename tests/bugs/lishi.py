@@ -150,8 +150,8 @@ LISHI = [
     Mutant(
         "notes: only who has a share writes",
         PACKET_ROUTES,
-        "if all(line.user != author.user for line in view.grabs):",
-        "if not view.grabs:",
+        "if not any(lane.reader_rank for lane in lanes):",
+        "if not any(lane.grabbed_count for lane in lanes):",
         NOTE_TESTS,
     ),
     Mutant(

@@ -264,7 +264,7 @@ SIMULATION = [
         "        return place < len(winners) and winners[place] == wanted\n",
         "        return False\n",
     ),
-    bug("201 means open", SERVICE, "        _expect(await self._open(funded), OpenNow)\n", ""),
+    bug("201 means open", SERVICE, "        await self.open(funded)\n", ""),
     bug(
         "whoever met a dead host looks it up again",
         DIRECTORY,

@@ -151,8 +151,8 @@ UNIT = [
     Mutant(
         "a packet has no more shares than its count",
         PACKET_MACHINE,
-        "[: packet.count + 1 - first]",
-        "[: packet.count + 2 - first]",
+        "[:room]",
+        "[: room + 1]",
         (PACKET,),
     ),
     Mutant(
@@ -283,9 +283,9 @@ UNIT = [
     ),
     Mutant(
         "a key belongs to one amount",
-        WALLET_MACHINE,
-        "if paid != (send.kind, send.total_fen, ",
-        "if paid != (send.kind, prior.total_fen, ",
+        "actors/wallet/sending.py",
+        '"packet_id", "kind", "total_fen", "count"',
+        '"packet_id", "kind", "count"',
         (WALLET,),
     ),
     Mutant(
@@ -354,7 +354,7 @@ UNIT = [
     Mutant(
         "strangers see no list",
         "cluster/gateway/answers.py",
-        "if reader == view.funding.sender or any(",
+        "if reader == first.funding.sender or any(",
         "if True or any(",
         (HTTP,),
     ),
