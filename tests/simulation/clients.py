@@ -361,7 +361,9 @@ class Clients:
     async def look_once(self, packet_id: str) -> Any:
         """Look at a packet, and check what is seen."""
         since = self.auditor.mark(packet_id=packet_id)
-        reply = await self.ask("look", lambda service: service.view(packet_id, TENANT))
+        reply = await self.ask("look", lambda service: service.view(packet_id, User(TENANT, "reader")))
+        if isinstance(reply, list):
+            [reply] = reply
         if isinstance(reply, PacketView) or reply != NO_ANSWER:
             if isinstance(reply, str):
                 reply = Refused(reply)  # type: ignore[arg-type]
