@@ -1,0 +1,242 @@
+"""Commitments: what is promised before the first grab, and that anybody can check it afterwards, over HTTP."""
+
+import hashlib
+import hmac
+import struct
+from typing import Any
+
+import pytest
+
+from actors.ledger.transfer import Refusal, Refused
+from actors.packet.fairness import block_seed_of, linked, share_seed_of
+from actors.packet.messages import View
+from actors.packet.reading import view_of
+from actors.packet.split import BLOCK_COUNT_MAX, Division, split
+from actors.packet.state import sizes_of
+from actors.wallet.commitments import CommitmentRules, Commitments
+from actors.wallet.messages import Commit, Committed
+from tests.simulation.http import BALANCE_FEN, Http
+from tests.simulation.loop import simulated
+from tests.unit.samples import NOW_MS, TENANT, funding, grab, packets
+
+LUCKY = {"kind": "lucky", "total_fen": 1_000, "count": 5}
+
+
+async def commitment(http: Http, user: str = "alice", **body: Any) -> dict[str, Any]:
+    """Ask for a commitment and return it."""
+    response = await http.ask("POST", "/v1/commitments", user=user, json=body)
+    assert response.status_code == 201, response.text
+    return dict(response.json())
+
+
+async def send(http: Http, key: str = "k", user: str = "alice", **body: Any) -> Any:
+    """Send a packet; return the response."""
+    return await http.ask("POST", "/v1/packets", user=user, key=key, json=LUCKY | body)
+
+
+async def drain(http: Http, packet_id: str) -> dict[str, Any]:
+    """Take all shares, one by one and two at once, and return the proof."""
+    await http.grab(packet_id, "u0")
+    items = [{"packet_id": packet_id, "user": f"u{number}"} for number in range(1, 5)]
+    for part in (items[:3], items[3:]):
+        await http.ask("POST", "/v1/grabs/batch", scope="gateway", json={"grabs": part})
+    return dict((await http.ask("GET", f"/v1/packets/{packet_id}/proof")).json())
+
+
+def sha(*parts: bytes) -> bytes:
+    """Hash as the README says it."""
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+@simulated
+async def test_a_senders_nonce_changes_the_shares_and_not_what_was_committed_to() -> None:
+    http = await Http.start()
+    told = [await commitment(http) for _ in range(2)]
+    assert told[0]["commitment"] != told[1]["commitment"]
+    proofs = []
+    for number, (nonce, committed) in enumerate(zip(("one", "other"), told, strict=True)):
+        response = await send(http, f"k{number}", commitment_id=committed["commitment_id"], sender_nonce=nonce)
+        packet = response.json()
+        assert (response.status_code, packet["commitment"]) == (201, committed["commitment"])
+        assert packet["packet_id"] == committed["commitment_id"]
+        proof = await drain(http, packet["packet_id"])
+        seed = bytes.fromhex(proof["seed"])
+        assert sha(b"even/1\0", packet["packet_id"].encode(), b"\0", seed).hex() == committed["commitment"]
+        mixed = hmac.digest(seed, b"nonce\0" + nonce.encode(), "sha256")
+        assert proof["sender_nonce"] == nonce
+        assert (
+            proof["shares_fen"]
+            == split("even/1", mixed, 1_000, 5, 1, 20_000)
+            != split("even/1", seed, 1_000, 5, 1, 20_000)
+        )
+        proofs.append(proof)
+    await http.system.settle()
+    assert (await http.system.audit()).difference_fen == 0
+
+
+@simulated
+async def test_a_commitment_is_used_once_by_who_asked_for_it_and_in_time() -> None:
+    http = await Http.start()
+    wish = {"commitment_id": (await commitment(http))["commitment_id"], "sender_nonce": "n"}
+    foreign = await send(http, user="bob", **wish)
+    assert (foreign.status_code, foreign.json()["code"]) == (404, "commitment_not_found")
+    for host in list(http.system.members):
+        http.system.replace(host)
+    first = await send(http, **wish)
+    assert (first.status_code, (await send(http, **wish)).headers["idempotent-replayed"]) == (201, "true")
+    assert (await send(http, key="other", **wish)).json()["code"] == "commitment_not_found"
+    assert (await send(http)).json()["code"] == "idempotency_key_reused"
+    assert (await send(http, **wish | {"sender_nonce": "m"})).json()["code"] == "idempotency_key_reused"
+    late = {"commitment_id": (await commitment(http))["commitment_id"], "sender_nonce": "n"}
+    http.system.clock.ms += 600_000
+    assert (await send(http, key="late", **late)).json()["code"] == "commitment_not_found"
+    assert (await http.ask("GET", "/v1/wallet")).json()["available_fen"] == BALANCE_FEN - 1_000
+
+
+@simulated
+async def test_a_user_has_eight_unused_commitments_at_most_and_gets_new_ones_when_they_are_over() -> None:
+    http = await Http.start()
+    made = [await commitment(http) for _ in range(8)]
+    ninth = await http.ask("POST", "/v1/commitments", json={})
+    assert (ninth.status_code, ninth.json()["code"]) == (429, "rate_limited")
+    await commitment(http, user="bob")
+    await send(http, commitment_id=made[3]["commitment_id"], sender_nonce="n")
+    await commitment(http)
+    assert (await http.ask("POST", "/v1/commitments", json={})).status_code == 429
+    http.system.clock.ms += 600_000
+    await commitment(http)
+
+
+@simulated
+async def test_an_algorithm_is_chosen_with_the_commitment_or_without_one() -> None:
+    http = await Http.start()
+    told = await commitment(http, algorithm="double-mean/1")
+    wish = {"commitment_id": told["commitment_id"], "sender_nonce": "n"}
+    other = await send(http, **wish)
+    assert (other.status_code, other.json()["code"]) == (422, "commitment_mismatch")
+    packet = (await send(http, algorithm="double-mean/1", **wish)).json()
+    assert packet["algorithm"] == told["algorithm"] == "double-mean/1"
+    plain = (await send(http, key="plain", algorithm="double-mean/1")).json()
+    assert plain["algorithm"] == "double-mean/1"
+    assert (await http.ask("POST", "/v1/commitments", json={"algorithm": "mine/1"})).status_code == 422
+
+
+@simulated
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"sender_nonce": "n"}, "commitment_id"),
+        ({"commitment_id": "a" * 32}, "sender_nonce"),
+        ({"commitment_id": "a" * 32, "sender_nonce": ""}, "sender_nonce"),
+        ({"commitment_id": "a" * 32, "sender_nonce": "n" * 129}, "sender_nonce"),
+        ({"kind": "equal", "algorithm": "even/1"}, "algorithm"),
+    ],
+)
+async def test_a_nonce_without_its_commitment_is_refused(change: dict[str, Any], field: str) -> None:
+    http = await Http.start()
+    response = await send(http, **change)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid")
+    assert field in response.json()["fields"]
+
+
+@simulated
+async def test_a_commitment_that_is_none_is_not_found() -> None:
+    http = await Http.start()
+    for name in ("nonsense", "a" * 32):
+        response = await send(http, commitment_id=name, sender_nonce="n")
+        assert (response.status_code, response.json()["code"]) == (404, "commitment_not_found")
+
+
+def test_a_commitment_that_is_over_makes_room_and_one_that_is_not_does_not() -> None:
+    rules = CommitmentRules(unused_max=2, stream_max=3, lifetime_ms=100)
+    unused: dict[str, Committed] = {}
+    book = Commitments(unused, rules)
+    for number, user in enumerate(("a", "a", "b")):
+        made = book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", b"c", NOW_MS)
+        assert isinstance(made, Committed)
+        book.add(made)
+        assert book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", b"c", NOW_MS + 1) is made
+    asked = Commit(TENANT, "c", "t", "even/1")
+    assert book.decide(asked, "p3", "k1", b"c", NOW_MS + 99) == Refused(Refusal.OVERLOADED)
+    made = book.decide(asked, "p3", "k1", b"c", NOW_MS + 100)
+    assert isinstance(made, Committed)
+    book.add(made)
+    assert list(unused) == ["p3"]
+
+
+# The claim chain.
+
+
+@simulated
+async def test_the_order_of_claims_is_chained_and_its_head_is_in_the_proof_from_the_first_on() -> None:
+    http = await Http.start()
+    packet_id = (await send(http)).json()["packet_id"]
+    path = f"/v1/packets/{packet_id}/proof"
+    empty = (await http.ask("GET", path)).json()
+    assert (empty["chain_head"], empty["chain_links"]) == (empty["commitment"], [])
+    await http.grab(packet_id, "u0")
+    noted = (await http.ask("GET", path)).json()["chain_head"]
+    proof = await drain(http, packet_id)
+    assert proof["chain_links"] == [1, 3, 1]
+    head, heads, first = bytes.fromhex(proof["commitment"]), [], 0
+    for size in proof["chain_links"]:
+        link = proof["grabs"][first : first + size]
+        rows = b"".join(struct.pack("<IQ", line["amount_fen"], line["at_ms"]) for line in link)
+        head = sha(head, rows, "\n".join(line["user"] for line in link).encode())
+        heads.append(head.hex())
+        first += size
+    assert (heads[0], heads[-1]) == (noted, proof["chain_head"])
+
+
+def test_what_an_older_snapshot_holds_is_one_link() -> None:
+    machine = packets(funding())
+    for user in ("u0", "u1", "u2"):
+        grab(machine, user)
+    packet = machine._state.packets["p1"]
+    rows, users = bytes(packet.grabs), list(packet.rank_of)
+    packet.chain, packet.links, packet.best_fen, packet.best_rank = b"", None, 0, 0
+    view = view_of(packet, View("p1", TENANT, links=True))
+    assert (view.chain, sizes_of(view.links)) == (linked(packet.terms.commitment, rows, users), [3])
+    grab(machine, "u3")
+    grab(machine, "u4")
+    luckiest = machine.view(View("p1", TENANT)).luckiest
+    amounts = [line.amount_fen for line in machine.view(View("p1", TENANT)).grabs]
+    assert (luckiest.amount_fen, luckiest.rank) == (max(amounts), amounts.index(max(amounts)) + 1)
+
+
+@pytest.mark.parametrize("size", [1, 127, 128, 300, 16_384, 1_000_000])
+def test_the_size_of_a_link_is_read_as_it_was_written(size: int) -> None:
+    machine = packets(funding(total_fen=size, count=size))
+    event, _ = machine.decide_grabs("p1", TENANT, [f"u{number}" for number in range(size)], NOW_MS)
+    machine.apply(event)
+    assert sizes_of(bytes(machine._state.packets["p1"].links or b"")) == [size]
+
+
+# Blocks.
+
+
+@pytest.mark.parametrize("algorithm", ["even/1", "double-mean/1", "equal/1"])
+def test_a_crowds_shares_are_made_in_blocks_each_with_its_part_and_its_seed(algorithm: str) -> None:
+    count, seed = 2 * BLOCK_COUNT_MAX + 500, bytes(range(32))
+    total_fen = 37 * count + (0 if algorithm == "equal/1" else 1)
+    shares = split(algorithm, seed, total_fen, count, 1, 100)
+    assert (len(shares), sum(shares)) == (count, total_fen)
+    assert all(1 <= share <= 100 for share in shares)
+    second = shares[BLOCK_COUNT_MAX : 2 * BLOCK_COUNT_MAX]
+    part_fen = total_fen * 2 * BLOCK_COUNT_MAX // count - total_fen * BLOCK_COUNT_MAX // count
+    assert second == split(algorithm, block_seed_of(seed, 1), part_fen, BLOCK_COUNT_MAX, 1, 100)
+    division = Division(algorithm, total_fen, count, 1, 100)
+    for first, size in ((0, 10), (BLOCK_COUNT_MAX - 3, 7), (count - 5, 50), (9_000, 11_001)):
+        assert division.page(seed, first, size) == shares[first : first + size]
+
+
+@pytest.mark.parametrize(("lo", "hi"), [(1, 2), (5, 5), (1, 20_000)])
+def test_the_part_of_a_block_can_always_be_divided_within_the_limits(lo: int, hi: int) -> None:
+    count = BLOCK_COUNT_MAX + 1
+    for total_fen in (lo * count, (lo + hi) * count // 2, hi * count):
+        assert sum(split("even/1", bytes(32), total_fen, count, lo, hi)) == total_fen
+
+
+def test_without_a_nonce_the_share_seed_is_the_seed() -> None:
+    assert share_seed_of(b"s" * 32, "") == b"s" * 32
+    assert share_seed_of(b"s" * 32, "n") != share_seed_of(b"s" * 32, "m")
