@@ -39,12 +39,24 @@ def block_seed_of(share_seed: bytes, block: int) -> bytes:
 
 
 def linked(head: bytes, rows: bytes, users: Sequence[str]) -> bytes:
-    """Return the head of a claim chain after one more link: SHA-256(head, rows, users joined by line feeds).
+    """Return the head of a claim chain after one more link: SHA-256(head, size, rows, users joined by line feeds).
 
-    A link is what was taken in one step; `rows`: 12 bytes a claim, amount (u32) and stamp (u64), little-endian. A chain
-    begins with the packet's commitment.
+    A link is what was taken in one step; `size` is how many claims that are (u32, little-endian), `rows` 12 bytes for
+    each, amount (u32) and stamp (u64), little-endian.
     """
-    return hashlib.sha256(b"".join((head, rows, "\n".join(users).encode()))).digest()
+    size = len(users).to_bytes(4, "little")
+    return hashlib.sha256(b"".join((head, size, rows, "\n".join(users).encode()))).digest()
+
+
+def chain_start_of(
+    commitment: bytes, algorithm: str, total_fen: int, count: int, lo: int, hi: int, nonce: str
+) -> bytes:
+    """Return the head of a claim chain before the first link: it binds the commitment to the packet's terms.
+
+    SHA-256(commitment, then algorithm, total, count, least and greatest share and nonce, joined by line feeds).
+    """
+    terms = "\n".join((algorithm, str(total_fen), str(count), str(lo), str(hi), nonce))
+    return hashlib.sha256(commitment + terms.encode()).digest()
 
 
 class SeedCommitments:

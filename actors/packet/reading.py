@@ -16,9 +16,10 @@ def view_of(packet: Packet, asked: View) -> PacketView:
     rows = GRAB.iter_unpack(memoryview(packet.grabs)[first * GRAB.size : end * GRAB.size])
     users = islice(packet.rank_of, first, end)
     lines = [GrabLine(user, amount_fen, at_ms) for user, (amount_fen, at_ms) in zip(users, rows, strict=True)]
+    terms = packet.terms
     own = packet.rank_of.get(asked.reader, 0)
     return PacketView(
-        packet.terms,
+        terms,
         packet.ended,
         packet.grabbed_fen,
         packet.refunded_fen,
@@ -29,7 +30,7 @@ def view_of(packet: Packet, asked: View) -> PacketView:
         reader_rank=own and base + own,
         luckiest=_luckiest(packet) if packet.ended == "drained" else None,
         last_grab_ms=GRAB.unpack_from(packet.grabs, (count - 1) * GRAB.size)[1] if count else 0,
-        chain=packet.chain,
+        chain=packet.chain or packet.chain_start(terms),
         links=bytes(packet.links) if asked.links and packet.links else b"",
         rolled_in_fen=packet.rolled_in_fen,
         rolled_out_fen=packet.rolled_out_fen,

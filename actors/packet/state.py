@@ -14,7 +14,7 @@ import msgspec
 from actors.ledger.book import Book
 from actors.ledger.levers import Lever
 from actors.ledger.transfer import PacketFunded, PayoutRun, Special
-from actors.packet.fairness import linked
+from actors.packet.fairness import chain_start_of, linked
 from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won
 
 GRAB = Struct("<IQ")
@@ -55,7 +55,7 @@ class Packet(msgspec.Struct, gc=False):
     missed: dict[str, tuple[int, int]] | None = None
     """Who said a wrong phrase: how often, and when (Unix ms) first since that was forgiven."""
     chain: bytes = b""
-    """The head of its claim chain, see `actors.packet.fairness.linked`; empty before the first claim."""
+    """The head of its claim chain, see `actors.packet.fairness`; empty before the first claim."""
     links: bytearray | None = None
     """How many claims each link of the chain holds, in order, 7 bits a byte, the lowest first."""
     best_rank: int = 0
@@ -100,6 +100,11 @@ class Packet(msgspec.Struct, gc=False):
             day = day_of(at_ms)
             self.day, self.day_count = day, (self.day_count if day == self.day else 0) + len(users)
 
+    def chain_start(self, terms: PacketFunded) -> bytes:
+        """Return the head of the claim chain before the first claim."""
+        limits = terms.count, terms.share_fen_min, terms.share_fen_max
+        return chain_start_of(terms.commitment, terms.algorithm, self.total_fen, *limits, terms.sender_nonce)
+
     def roll_in(self, amount_fen: int) -> None:
         """Take what the burst before this one left; what was made of the total so far is void."""
         assert not self.rank_of, "shares follow from the total"
@@ -118,7 +123,7 @@ class Packet(msgspec.Struct, gc=False):
         links, size = self.links, len(users)
         if links is None:
             links = self.links = bytearray()
-            self.chain = self.terms.commitment
+            self.chain = self.chain_start(self.terms)
         self.chain = linked(self.chain, rows, users)
         while size > 0x7F:
             links.append(size & 0x7F | 0x80)

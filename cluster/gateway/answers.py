@@ -177,7 +177,7 @@ def proof(view: PacketView, lines_max: int, after_rank: int) -> dict[str, Any]:
         "state": view.state,
         "lanes": special.lanes,
         "rank_base": special.rank_base,
-        "chain_head": (view.chain or funding.commitment).hex(),
+        "chain_head": view.chain.hex(),
         "chain_links": sizes_of(view.links),
         "next_after_rank": None,
     }

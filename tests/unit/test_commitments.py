@@ -53,7 +53,6 @@ async def test_a_senders_nonce_changes_the_shares_and_not_what_was_committed_to(
     http = await Http.start()
     told = [await commitment(http) for _ in range(2)]
     assert told[0]["commitment"] != told[1]["commitment"]
-    proofs = []
     for number, (nonce, committed) in enumerate(zip(("one", "other"), told, strict=True)):
         response = await send(http, f"k{number}", commitment_id=committed["commitment_id"], sender_nonce=nonce)
         packet = response.json()
@@ -69,7 +68,7 @@ async def test_a_senders_nonce_changes_the_shares_and_not_what_was_committed_to(
             == split("even/1", mixed, 1_000, 5, 1, 20_000)
             != split("even/1", seed, 1_000, 5, 1, 20_000)
         )
-        proofs.append(proof)
+        assert [line["amount_fen"] for line in proof["grabs"]] == proof["shares_fen"]
     await http.system.settle()
     assert (await http.system.audit()).difference_fen == 0
 
@@ -173,16 +172,18 @@ async def test_the_order_of_claims_is_chained_and_its_head_is_in_the_proof_from_
     packet_id = (await send(http)).json()["packet_id"]
     path = f"/v1/packets/{packet_id}/proof"
     empty = (await http.ask("GET", path)).json()
-    assert (empty["chain_head"], empty["chain_links"]) == (empty["commitment"], [])
+    terms = "\n".join(("even/1", "1000", "5", "1", "20000", "")).encode()
+    start = sha(bytes.fromhex(empty["commitment"]), terms)
+    assert (empty["chain_head"], empty["chain_links"]) == (start.hex(), [])
     await http.grab(packet_id, "u0")
     noted = (await http.ask("GET", path)).json()["chain_head"]
     proof = await drain(http, packet_id)
     assert proof["chain_links"] == [1, 3, 1]
-    head, heads, first = bytes.fromhex(proof["commitment"]), [], 0
+    head, heads, first = start, [], 0
     for size in proof["chain_links"]:
         link = proof["grabs"][first : first + size]
         rows = b"".join(struct.pack("<IQ", line["amount_fen"], line["at_ms"]) for line in link)
-        head = sha(head, rows, "\n".join(line["user"] for line in link).encode())
+        head = sha(head, struct.pack("<I", size), rows, "\n".join(line["user"] for line in link).encode())
         heads.append(head.hex())
         first += size
     assert (heads[0], heads[-1]) == (noted, proof["chain_head"])
@@ -196,7 +197,8 @@ def test_what_an_older_snapshot_holds_is_one_link() -> None:
     rows, users = bytes(packet.grabs), list(packet.rank_of)
     packet.chain, packet.links, packet.best_fen, packet.best_rank = b"", None, 0, 0
     view = view_of(packet, View("p1", TENANT, links=True))
-    assert (view.chain, sizes_of(view.links)) == (linked(packet.terms.commitment, rows, users), [3])
+    start = packet.chain_start(packet.terms)
+    assert (view.chain, sizes_of(view.links)) == (linked(start, rows, users), [3])
     grab(machine, "u3")
     grab(machine, "u4")
     luckiest = machine.view(View("p1", TENANT)).luckiest

@@ -74,10 +74,13 @@ async def test_a_user_meets_his_share_in_whatever_lane_it_is_also_alone_and_afte
     packet_id = (await http.send(**STAR))["packet_id"]
     users = [f"fan{number}" for number in range(38)]
     first = {user: (await http.grab(packet_id, user)).json() for user in users}
+    assert all("rank" in share for share in first.values()), "there are shares left in some lane"
     for host in list(http.system.members):
         http.system.replace(host)
     for user in users:
         assert (await http.grab(packet_id, user)).json() == first[user] | {"replayed": True}
+    in_a_crowd = await grabs(http, packet_id, users)
+    assert [result["rank"] for result in in_a_crowd] == [first[user]["rank"] for user in users]
     assert {await code(http, packet_id, f"late{number}") for number in range(2)} == {"won"}
     assert await code(http, packet_id, "nobody") == "drained"
 
@@ -150,7 +153,9 @@ async def test_a_star_packet_opens_at_its_time_and_lives_from_then_on() -> None:
     assert packet["expires_at_ms"] == opens_at_ms + DAY_MS
     response = await http.grab(packet["packet_id"], "bob")
     assert (response.status_code, response.json()["code"], response.json()["retryable"]) == (409, "not_open", True)
-    http.system.clock.ms = opens_at_ms
+    http.system.clock.ms = opens_at_ms - 1
+    assert await code(http, packet["packet_id"], "bob") == "not_open"
+    http.system.clock.ms += 1
     for host in list(http.system.members):
         http.system.replace(host)
     assert await code(http, packet["packet_id"], "bob") == "won"
@@ -179,6 +184,24 @@ async def test_no_more_shares_leave_on_a_day_than_were_meant_for_it() -> None:
     assert await code(http, packet_id, "fan20") == "day_limit"
     http.system.clock.ms += 60_000
     assert await code(http, packet_id, "fan20") == "won"
+    told = await grabs(http, packet_id, users[21:])
+    assert [result.get("code", "won") for result in told] == ["won"] * 15 + ["day_limit"] * 4
+
+
+@simulated
+async def test_who_came_too_late_on_one_day_gets_no_second_share_on_the_next() -> None:
+    http = await Http.start(**LANED)
+    packet_id = (await http.send(**STAR, day_count_max=16))["packet_id"]
+    users = [f"fan{number}" for number in range(30)]
+    won: dict[str, set[int]] = {user: set() for user in users}
+    for _ in range(2):
+        for user, result in zip(users, await grabs(http, packet_id, users), strict=True):
+            won[user] |= {result["rank"]} if "rank" in result else set()
+        for user in users:
+            share = (await http.grab(packet_id, user)).json()
+            won[user] |= {share["rank"]} if "rank" in share else set()
+        http.system.clock.ms += DAY_MS - HOUR_MS
+    assert {len(ranks) for ranks in won.values()} == {0, 1}, "a lane that gives no more today sends nobody on"
 
 
 @simulated
@@ -334,11 +357,15 @@ async def test_a_jump_of_the_clock_over_bursts_ends_each_once_and_rolls_on_to_th
 @simulated
 async def test_equal_bursts_stay_equal_whatever_rolls_in() -> None:
     http = await Http.start()
-    sent = await sent_rain(http, shares="equal")
+    body = rain(http.system.clock.ms, shares="equal")
+    body["bursts"][1]["count"] = 8
+    sent = (await http.ask("POST", "/v1/rains", key="r", json=body)).json()
     await grabs(http, sent["bursts"][0]["packet_id"], [f"u{number}" for number in range(7)])
     http.system.clock.ms += HOUR_MS
-    told = await grabs(http, sent["bursts"][1]["packet_id"], [f"u{number}" for number in range(10)])
-    assert [result["amount_fen"] for result in told] == [130] * 10
+    told = await grabs(http, sent["bursts"][1]["packet_id"], [f"u{number}" for number in range(8)])
+    assert [result["amount_fen"] for result in told] == [162] * 8
+    await http.system.settle()
+    assert (await look(http, "/v1/wallet"))["available_fen"] == BALANCE_FEN - 3_000 + 4
 
 
 @simulated
