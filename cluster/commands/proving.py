@@ -90,12 +90,18 @@ async def _pages(api: "Api", packet_id: str, lane: int | None, proof: page.Proof
         raise Failure(f"asked for the proof of {name}, got that of another packet")
     after_rank = proof.pop("next_after_rank", None)
     page.check_proof(proof)
+    rank = proof["rank_base"]
     for _ in range(PAGES_MAX):
         if after_rank is None:
             return proof
-        if type(after_rank) is not int or proof["state"] == "open":
-            raise Failure(f"the proof of {name} tells no rank after which it goes on")
-        more = await _ask(api, packet_id, lane, after_rank)
+        if (
+            type(after_rank) is not int
+            or not rank < after_rank < proof["rank_base"] + proof["count"]
+            or proof["state"] == "open"
+        ):
+            raise Failure(f"the proof of {name} does not go on after rank {after_rank!a:.70}, as it tells")
+        rank = after_rank
+        more = await _ask(api, packet_id, lane, rank)
         after_rank = more.pop("next_after_rank", None)
         page.check_proof(more)
         if any(more.get(field) != told for field, told in proof.items() if field not in PAGED):

@@ -1,17 +1,16 @@
-"""Proofs: made from their written description alone, sharing no code with the platform or with the page that checks them.
+"""Proofs: made from their written description, sharing no code with the page that checks them.
 
-Shares come from `shares_of`, which is given a way to make one block; by default the platform's own `split`.
+Nonce, blocks, chain, lanes and pages are made here; one block of shares by the platform's own `split`.
 """
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from actors.packet import split as platform
+from actors.packet.split import split
 
 Proof = dict[str, Any]
-Block = Callable[[str, bytes, int, int, int, int], list[int]]
 BLOCK_RANKS = 10_000
 PACKET_ID = "a" * 32
 START_MS = 1_451_577_900_000
@@ -21,20 +20,20 @@ def hmac_of(key: bytes, *parts: bytes) -> bytes:
     return hmac.digest(key, b"\x00".join(parts), "sha256")
 
 
-def shares_of(proof: Proof, seed: bytes, make: Block = platform.split) -> list[int]:
+def shares_of(proof: Proof, seed: bytes) -> list[int]:
     """Make the shares of a proof's terms, of blocks if it is long."""
     algorithm, total, count = proof["algorithm"], proof["total_fen"], proof["count"]
     limits = proof["share_fen_min"], proof["share_fen_max"]
     if proof["sender_nonce"] is not None:
         seed = hmac_of(seed, b"nonce", proof["sender_nonce"].encode())
     if count <= BLOCK_RANKS or algorithm == "equal/1":
-        return make(algorithm, seed, total, count, *limits)
+        return split(algorithm, seed, total, count, *limits)
     bounds = [*range(0, count, BLOCK_RANKS), count]
     shares: list[int] = []
     for k in range(len(bounds) - 1):
         block_fen = total * bounds[k + 1] // count - total * bounds[k] // count
         block_seed = hmac_of(seed, b"block", k.to_bytes(8, "big"))
-        shares.extend(make(algorithm, block_seed, block_fen, bounds[k + 1] - bounds[k], *limits))
+        shares.extend(split(algorithm, block_seed, block_fen, bounds[k + 1] - bounds[k], *limits))
     return shares
 
 
@@ -62,7 +61,6 @@ def proof_of(
     packet_id: str = PACKET_ID,
     lanes: int = 1,
     rank_base: int = 0,
-    make: Block = platform.split,
 ) -> Proof:
     """Return the proof of an ended packet (a lane of one); `taken` None: all shares; `links` None: one a grab."""
     taken = count if taken is None else taken
@@ -82,7 +80,7 @@ def proof_of(
         "lanes": lanes,
         "seed": seed.hex(),
     }
-    proof["shares_fen"] = shares_of(proof, seed, make)
+    proof["shares_fen"] = shares_of(proof, seed)
     proof["grabs"] = [
         {"rank": rank, "user": f"用户{rank}", "amount_fen": proof["shares_fen"][place], "at_ms": START_MS + place // 2}
         for place, rank in enumerate(range(rank_base + 1, rank_base + taken + 1))
