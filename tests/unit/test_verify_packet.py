@@ -100,6 +100,18 @@ def test_a_long_packet_is_made_block_by_block_and_its_shares_sum_to_its_total(co
         assert code_of(whole) == page.DIFFERS
 
 
+def test_words_of_the_last_stretch_are_left_out_and_a_choice_of_one_takes_none() -> None:
+    limit = 2**32 // 10 * 10
+    words = iter([limit, 2**32 - 1, 7, limit - 1])
+    assert [page.draw(words, 1), page.draw(words, 10), page.draw(words, 10)] == [0, 7, 9]
+
+
+def test_an_empty_nonce_is_a_nonce() -> None:
+    proof = proof_of(**TAMPERABLE | {"nonce": ""})
+    assert code_of(proof) == page.MATCHES
+    assert code_of(proof | {"sender_nonce": None}) == page.DIFFERS
+
+
 def test_an_equal_packet_has_no_blocks() -> None:
     assert code_of(proof_of(algorithm="equal/1", total_fen=40_000, count=20_000)) == page.MATCHES
 
