@@ -11,7 +11,19 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, backups, deploying, ledger, levers, scraping, simulating, system, tokens, top
+from cluster.commands import (
+    asking,
+    backups,
+    deploying,
+    ledger,
+    levers,
+    proving,
+    scraping,
+    simulating,
+    system,
+    tokens,
+    top,
+)
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
@@ -24,6 +36,7 @@ COMMANDS = (
     asking.audit,
     ledger.verify,
     ledger.statement,
+    proving.verify_packet,
     asking.demo,
     tokens.token,
     backups.backup,

@@ -302,9 +302,12 @@ class Api:
         """Read a packet as the acting user may see it."""
         return await self._ask("GET", f"/v1/packets/{packet_id}", _PACKET.decode)
 
-    async def proof(self, packet_id: str) -> dict[str, Any] | Problem:
-        """Read the fairness proof of a packet."""
-        return await self._ask("GET", f"/v1/packets/{packet_id}/proof", _ANYTHING.decode)
+    async def proof(
+        self, packet_id: str, *, lane: int | None = None, after_rank: int | None = None
+    ) -> dict[str, Any] | Problem:
+        """Read the fairness proof of a packet; of one of its lanes; the page behind that rank."""
+        query = {name: asked for name, asked in (("lane", lane), ("after_rank", after_rank)) if asked is not None}
+        return await self._ask("GET", str(URL(f"/v1/packets/{packet_id}/proof").with_query(query)), _ANYTHING.decode)
 
     async def wallet(self) -> Wallet | Problem:
         """Read the acting user's money."""

@@ -28,6 +28,7 @@ from tests.bugs.levers import PAUSES
 from tests.bugs.lishi import LISHI
 from tests.bugs.load import LOAD
 from tests.bugs.overload import OVERLOAD
+from tests.bugs.proofs import PROOFS
 from tests.bugs.sight import SIGHT
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.stream import STREAMS
@@ -58,6 +59,7 @@ MUTANTS = [
     *FIGURES,
     *SIGHT,
     *OVERLOAD,
+    *PROOFS,
 ]
 
 

@@ -11,6 +11,7 @@ from cluster.commands.terminal import Data, Failure
 
 OPERATOR = "operator"
 GATEWAY = "gateway"
+READER = "verifier"
 PLATFORM_TENANT = "platform"
 SANDBOX_TENANT = "wechat"
 RUN_TOKEN_S = 3_600
@@ -56,6 +57,21 @@ def tokens_of(folder: Path, ttl_s: int) -> tuple[str, str]:
 
 def operator_of(data: Path | None) -> tuple[str, str]:
     """Return the address of the system that runs on a data folder, and a token for its operator."""
+    url, folder = _running_on(data)
+    return url, tokens_of(folder, RUN_TOKEN_S)[0]
+
+
+def reader_of(data: Path | None, tenant: str) -> tuple[str, str]:
+    """Return the address of the system that runs on a data folder, and a token for a user who only looks."""
+    from cluster.config import keys_at
+    from cluster.tokens import mint
+
+    url, folder = _running_on(data)
+    keys = keys_at(folder / KEYS_FILE)
+    return url, mint(keys, user=READER, tenant=tenant, scope="user", now_s=int(time.time()), ttl_s=RUN_TOKEN_S)
+
+
+def _running_on(data: Path | None) -> tuple[str, Path]:
     from cluster import bootstrap
     from cluster.config import data_folder
 
@@ -63,4 +79,4 @@ def operator_of(data: Path | None) -> tuple[str, str]:
     url = bootstrap.status(folder).url
     if not url:
         raise Failure(f"no system runs on {folder}; `hongbao up` starts it, or give --url and --token")
-    return url, tokens_of(folder, RUN_TOKEN_S)[0]
+    return url, folder

@@ -92,6 +92,9 @@ class FakeGateway:
         self.lines = 0
         self.first_packet = asyncio.Event()
         self.levers: dict[tuple[str, str | None], dict[str, Any]] = {}
+        self.proofs: dict[str, list[dict[str, Any]]] = {}
+        """Of a packet's lanes, as they are to be told."""
+        self.proof_ranks_max = 10_000
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[self._faulty])
@@ -103,6 +106,7 @@ class FakeGateway:
         app.router.add_post("/v1/grabs/batch", self._batch)
         app.router.add_post("/v1/grabs/stream", self._stream)
         app.router.add_get("/v1/packets/{id}", self._read)
+        app.router.add_get("/v1/packets/{id}/proof", self._prove)
         app.router.add_get("/v1/wallet", self._wallet)
         app.router.add_get("/v1/audit", self._audit)
         app.router.add_get("/v1/levers", self._levers)
@@ -235,6 +239,20 @@ class FakeGateway:
             return problem(404, "packet_not_found")
         grabs = packet.grabs[1:] if "win_forgotten" in self.faults else packet.grabs
         return web.json_response({**packet.view(), "grabs": grabs})
+
+    async def _prove(self, request: web.Request) -> web.Response:
+        lanes = self.proofs.get(request.match_info["id"])
+        if lanes is None:
+            return problem(404, "packet_not_found")
+        proof = lanes[int(request.query.get("lane", 0))]
+        if proof["state"] == "open":
+            return web.json_response(proof)
+        begin = int(request.query.get("after_rank", proof["rank_base"])) - proof["rank_base"]
+        end = begin + self.proof_ranks_max
+        page = {name: proof[name][begin:end] for name in ("shares_fen", "grabs")}
+        page["chain_links"] = [] if begin else proof["chain_links"]
+        page["next_after_rank"] = proof["rank_base"] + end if end < proof["count"] else proof["next_after_rank"]
+        return web.json_response(proof | page)
 
     async def _wallet(self, request: web.Request) -> web.Response:
         return web.json_response({"available_fen": self.wallets[self._caller(request)], "held_fen": 0})

@@ -15,6 +15,7 @@ from actors.packet.split import BLOCK_COUNT_MAX, Division, split
 from actors.packet.state import sizes_of
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.messages import Commit, Committed
+from cluster import verify_packet as page
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.unit.samples import NOW_MS, TENANT, funding, grab, packets
@@ -161,6 +162,49 @@ def test_a_commitment_that_is_over_makes_room_and_one_that_is_not_does_not() -> 
     assert isinstance(made, Committed)
     book.add(made)
     assert list(unused) == ["p3"]
+
+
+@simulated
+async def test_what_the_platform_proves_is_what_the_page_recomputes_packet_nonce_lanes_and_rain() -> None:
+    http = await Http.start(
+        bounds={"crowd_count_min": 10, "lane_count_max": 10, "proof_lines_max": 7}, layout={"hot_streams": 4}
+    )
+    committed = await commitment(http)
+    mine = (await send(http, commitment_id=committed["commitment_id"], sender_nonce="春节")).json()["packet_id"]
+    await drain(http, mine)
+    star = (await send(http, "star", kind="star", total_fen=4_000, count=40)).json()["packet_id"]
+    now_ms = http.system.clock.ms
+    bursts = [
+        {"opens_at_ms": now_ms + start, "ends_at_ms": now_ms + start + 60_000, "total_fen": 500, "count": 9}
+        for start in (0, 60_000)
+    ]
+    rain = (await http.ask("POST", "/v1/rains", key="r", json={"bursts": bursts})).json()
+    items = [{"packet_id": star, "user": f"fan{number}"} for number in range(45)]
+    await http.ask("POST", "/v1/grabs/batch", scope="gateway", json={"grabs": items})
+    http.system.clock.ms += 60_000
+    second = rain["bursts"][1]["packet_id"]
+    await http.grab(second, "bob")
+    http.system.clock.ms += 60_000
+    for packet_id, lanes in ((mine, 1), (star, 4), (rain["rain_id"], 1), (second, 1)):
+        proofs = [await whole_proof(http, packet_id, lane) for lane in range(lanes)]
+        code, lines = page.judge(proofs, [proofs[0]["commitment"]])
+        assert code == page.MATCHES, lines
+        proofs[-1]["shares_fen"][3] += 1
+        assert page.judge(proofs)[0] == page.DIFFERS
+
+
+async def whole_proof(http: Http, packet_id: str, lane: int) -> dict[str, Any]:
+    """Ask for every page of a proof and put them together."""
+    after_rank: int | None = 0
+    proof: dict[str, Any] = {}
+    while after_rank is not None:
+        response = await http.ask("GET", f"/v1/packets/{packet_id}/proof?lane={lane}&after_rank={after_rank}")
+        told = response.json()
+        after_rank = told.pop("next_after_rank", None)
+        for name in ("chain_links", "shares_fen", "grabs"):
+            told[name] = proof.get(name, []) + told[name]
+        proof = told
+    return proof
 
 
 # The claim chain.
