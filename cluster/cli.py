@@ -11,7 +11,19 @@ from typing import NoReturn
 
 import typer
 
-from cluster.commands import asking, backups, deploying, ledger, levers, scraping, simulating, system, tokens, top
+from cluster.commands import (
+    asking,
+    backups,
+    deploying,
+    fairness,
+    ledger,
+    levers,
+    scraping,
+    simulating,
+    system,
+    tokens,
+    top,
+)
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 
 COMMANDS = (
@@ -25,6 +37,7 @@ COMMANDS = (
     ledger.verify,
     ledger.statement,
     asking.demo,
+    fairness.fairness,
     tokens.token,
     backups.backup,
     backups.restore,
