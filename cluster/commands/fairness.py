@@ -25,9 +25,9 @@ def fairness(
     data: Annotated[Path | None, typer.Option(help="The running system of this data folder, instead of --url.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let equal clients fire at one instant through all gateway replicas; exit code 1 if one is favoured.
+    """Let equal clients fire at one instant through all gateway replicas; exit code 1 if one replica is favoured.
 
-    Or if a promise is broken: somebody grabbed twice, a rank is there twice, a repeat after a lost answer lost its place.
+    Or if a promise is broken: somebody grabbed twice, a rank is there twice, a repeat lost its place.
     """
     import msgspec
 
@@ -45,7 +45,7 @@ def fairness(
             if data is not None:
                 url, token = operator_of(data.absolute())
             elif url is None:
-                target = ended_with_us.enter_context(own_system("fairness"))
+                target = ended_with_us.enter_context(own_system("measurement"))
                 url, token = target.url, target.operator_token
             assert token is not None, "given, or minted with the address"
             with progress("Firing") as report:

@@ -139,8 +139,8 @@ def faults_of(found: Round) -> list[tuple[str, str]]:
     takers = Counter(share.user for share in found.after)
     faults += [("double_grab", f"{user} grabbed {times} times") for user, times in takers.items() if times > 1]
     ranks = sorted(share.rank for share in found.after)
-    if ranks != list(range(1, found.count + 1)):
-        faults.append(("rank", f"the ranks of a packet of {found.count} shares are {ranks}"))
+    if ranks != list(range(1, found.shares + 1)):
+        faults.append(("rank", f"the ranks of a packet of {found.shares} shares are {ranks}"))
     paid_fen = sum(share.amount_fen for share in found.after)
     if paid_fen != found.total_fen:
         faults.append(("contradiction", f"a packet of {found.total_fen} fen paid {paid_fen}"))
@@ -216,7 +216,7 @@ def order_of(rounds: Sequence[Round]) -> Order:
     spans_ms = []
     pairs = within = within_inverted = 0
     for found in rounds:
-        shots = sorted((shot.sent_s, told.rank or found.count + 1, told.served_by) for shot, told in _answered(found))
+        shots = sorted((shot.sent_s, told.rank or found.shares + 1, told.served_by) for shot, told in _answered(found))
         spans_ms.append(1_000 * (shots[-1][0] - shots[0][0]))
         for (sent_s, rank, replica), (later_s, later_rank, later_replica) in combinations(shots, 2):
             if rank == later_rank:

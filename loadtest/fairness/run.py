@@ -40,7 +40,7 @@ class Options(NamedTuple):
 class Round(NamedTuple):
     """One packet: what everybody fired and was told, what repeats were told, and the packet's list around them."""
 
-    count: int
+    shares: int
     total_fen: int
     fired: list[Fired]
     repeated: dict[str, Told]
@@ -81,7 +81,14 @@ class Rounds:
             finally:
                 for client in self._clients:
                     client.close()
-        return done[WARM_UP_ROUNDS:]
+        measured = done[WARM_UP_ROUNDS:]
+        replicas = {shot.told.served_by for found in measured for shot in found.fired if shot.told is not None}
+        if len(replicas) < 2 or "" in replicas:
+            raise FairnessFailed(
+                f"X-Served-By names no two replicas, only {sorted(replicas)}: "
+                "start the system with placement.gateway_replicas of 2 or more"
+            )
+        return measured
 
     async def _person(self, operator: Api, name: str, balance_fen: int) -> Api:
         return operator.acting(await self._token(operator, f"{name}-{self._run}", balance_fen))
