@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
+from tests.bugs.fairness import FAIRNESS
 from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
 from tests.bugs.kinds import AUDIENCES
@@ -42,7 +43,20 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *AUDIENCES, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS, *LOAD, *FIGURES, *SIGHT, *OVERLOAD]
+MUTANTS = [
+    *UNIT,
+    *AUDIENCES,
+    *GATEWAY,
+    *JOURNALS,
+    *SIMULATION,
+    *PAUSES,
+    *STREAMS,
+    *LOAD,
+    *FIGURES,
+    *SIGHT,
+    *OVERLOAD,
+    *FAIRNESS,
+]
 
 
 def check_texts() -> list[str]:

@@ -113,8 +113,8 @@ def test_a_third_replica_that_starves_is_found() -> None:
 
 def test_p_is_below_a_twentieth_in_a_twentieth_of_fair_runs() -> None:
     coin = random.Random(7)
-    runs = [chances_of([whole(coin.choice("ab")) for _ in range(40)]).p for _ in range(300)]
-    assert 4 <= sum(p < 0.05 for p in runs) <= 30
+    runs = [chances_of([whole(coin.choice("ab")) for _ in range(30)]).p for _ in range(200)]
+    assert 3 <= sum(p < 0.05 for p in runs) <= 22
 
 
 def test_pairs_are_compared_by_sending_and_rank_and_losers_come_last() -> None:
@@ -191,7 +191,7 @@ async def measured(*faults: str) -> tuple[list[Round], Report]:
     return rounds, report_of(rounds, SMALL)
 
 
-@pytest.mark.parametrize("fault", [(), ("overloaded",), ("answer_lost",)])
+@pytest.mark.parametrize("fault", [(), ("overloaded", "answer_lost")])
 async def test_a_fair_platform_is_called_fair(fault: tuple[str, ...]) -> None:
     _, report = await measured(*fault)
     assert report.fair, report
