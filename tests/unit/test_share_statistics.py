@@ -17,14 +17,14 @@ GREAT_FEN = 3 * 2**30
 """A word modulo so much falls into the lowest third twice as often as into each of the others."""
 
 SETS = {
-    "ties are rare": (1_000_000, 6, 1, 1_000_000, 120_000),
-    "a mean that is no whole number": (1_003, 10, 1, 20_000, 30_000),
-    "a cap near the mean": (175, 10, 1, 20, 20_000),
-    "a floor near the mean": (413, 10, 40, 20_000, 10_000),
-    "floor and cap near the mean": (1_005, 10, 99, 102, 8_000),
     "two shares of a great sum": (GREAT_FEN, 2, 1, GREAT_FEN, 4_000),
-    "nothing above the floor": (400, 10, 40, 20_000, 4_000),
-    "everybody at the cap": (200, 10, 1, 20, 4_000),
+    "nothing above the floor": (200, 5, 40, 20_000, 4_000),
+    "everybody at the cap": (100, 5, 1, 20, 4_000),
+    "floor and cap near the mean": (503, 5, 99, 102, 8_000),
+    "a floor near the mean": (206, 5, 40, 20_000, 10_000),
+    "a cap near the mean": (87, 5, 1, 20, 20_000),
+    "a mean that is no whole number": (503, 5, 1, 20_000, 30_000),
+    "ties are rare": (1_000_000, 5, 1, 1_000_000, 120_000),
 }
 """(total_fen, count, lo, hi, packets)"""
 
@@ -79,7 +79,7 @@ def test_every_position_has_the_mean_of_the_packet(algorithm: str, name: str) ->
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_packet_of_ten_thousand_shares_is_exact_and_favours_no_part_of_the_crowd(algorithm: str) -> None:
-    total, count, lo, hi, packets = 1_000_007, 10_000, 1, 400, 20
+    total, count, lo, hi, packets = 1_000_007, 10_000, 1, 400, 10
     shares = np.array([split(algorithm, seed(number), total, count, lo, hi) for number in range(packets)])
     assert (shares.sum(axis=1) == total).all()
     assert lo <= shares.min() <= shares.max() <= hi
