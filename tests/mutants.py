@@ -21,6 +21,7 @@ from typing import NamedTuple
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
 from tests.bugs.crowds import CROWDS
+from tests.bugs.fairness import FAIRNESS
 from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
 from tests.bugs.kinds import AUDIENCES
@@ -38,6 +39,9 @@ ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("actors", "cluster", "configs", "loadtest", "tests", "pyproject.toml")
 WORKERS = 2
 TIMEOUT_S = 90
+SOUND_TIMEOUT_S = 300
+"""For all the named tests together, before."""
+
 HUNT_RUNS = 250
 """Simulations in which a bug must show."""
 
@@ -60,6 +64,7 @@ MUTANTS = [
     *SIGHT,
     *OVERLOAD,
     *PROOFS,
+    *FAIRNESS,
 ]
 
 
@@ -120,7 +125,7 @@ class Ground(NamedTuple):
     hunter: Hunter
 
 
-def run_tests(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
+def run_tests(tree: Path, tests: tuple[str, ...], timeout_s: int = TIMEOUT_S) -> tuple[int, str]:
     """Run tests in a tree; return pytest's exit code (1: a test failed) and its output."""
     environment = os.environ | {
         "PYTHONPATH": str(tree),
@@ -130,10 +135,10 @@ def run_tests(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     command = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, *tests]
     try:
         done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
-        return -1, f"no end within {TIMEOUT_S} s"
+        return -1, f"no end within {timeout_s} s"
     return done.returncode, done.stdout + done.stderr
 
 
@@ -190,7 +195,7 @@ def main(words: list[str]) -> int:
             grounds.put(ground)
         check_import(ground.tree)
         asked = sorted({test for mutant in tested for test in mutant.tests})
-        code, output = run_tests(ground.tree, tuple(asked)) if asked else (0, "")
+        code, output = run_tests(ground.tree, tuple(asked), SOUND_TIMEOUT_S) if asked else (0, "")
         if code == 0 and hunted:
             code, output = ground.hunter.hunt(ground.tree, SOUND_RUNS)
         if code != 0:

@@ -125,7 +125,7 @@ def demo(
             if url is None:
                 if operator_token or gateway_token or data:
                     raise Failure("--operator-token, --gateway-token and --data go with --url")
-                target = ended_with_us.enter_context(_own_system())
+                target = ended_with_us.enter_context(own_system("demo"))
             else:
                 if data is not None:
                     operator_token, gateway_token = tokens_of(data.absolute(), RUN_TOKEN_S)
@@ -145,14 +145,14 @@ def demo(
 
 
 @contextlib.contextmanager
-def _own_system() -> Iterator["Target"]:
-    """Run a system in a temporary folder and leave nothing of it behind, however this ends."""
+def own_system(whose: str) -> Iterator["Target"]:
+    """Run a system in a temporary folder and leave nothing of it behind, however this ends; `whose`: a command's."""
     from cluster import bootstrap
     from loadtest.demo import Target
 
-    folder = Path(tempfile.mkdtemp(prefix="hongbao-demo-"))
+    folder = Path(tempfile.mkdtemp(prefix=f"hongbao-{whose}-"))
     try:
-        with progress("Starting a system for the demo") as report:
+        with progress(f"Starting a system for the {whose}") as report:
             record = bootstrap.up(folder, report=report)
         operator_token, gateway_token = tokens_of(folder, RUN_TOKEN_S)
         yield Target(record.url, operator_token, gateway_token, fresh=True)
@@ -160,7 +160,7 @@ def _own_system() -> Iterator["Target"]:
         # From here nothing interrupts: a half-ended system would stay for ever. `down` is bounded itself.
         for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(ending, _unmoved)
-        with progress("Ending the demo's system") as report:
+        with progress(f"Ending the {whose}'s system") as report:
             bootstrap.down(folder, report)
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,7 +1,8 @@
 """Sight: what a gateway replica tells about itself: every request counted, its failures logged with its id.
 
-The outermost ASGI layer, outside the edge: two clock readings and two counts a request. The tally goes to the
-supervisor once a `report_ms`; a replica that cannot reach it goes on counting.
+The outermost ASGI layer, outside the edge: two clock readings, two counts and a header a request: `X-Served-By` names
+the replica, by the id under which the supervisor hears of it. The tally goes to the supervisor once a `report_ms`; a
+replica that cannot reach it goes on counting.
 """
 
 import asyncio
@@ -57,6 +58,7 @@ class Sight:
         self._directory = directory
         self._report_ms = report_ms
         self._replica = secrets.token_hex(8)
+        self._served_by = (b"x-served-by", self._replica.encode())
         self._teller: asyncio.Task[None] | None = None
         self.sources = sources
 
@@ -74,6 +76,7 @@ class Sight:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                message["headers"] = [*message["headers"], self._served_by]
             await send(message)
 
         try:

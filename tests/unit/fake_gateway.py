@@ -8,6 +8,7 @@ Amounts in fen.
 import asyncio
 import itertools
 import json
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -38,6 +39,8 @@ FAULTS = frozenset(
         "books_differ",  # the audit itself reports a difference
     }
 )
+
+FAIRNESS_FAULTS = frozenset({"favours_replica"})  # one replica's grabs win, those of the other do not
 
 LOAD_FAULTS = frozenset(
     {
@@ -79,7 +82,7 @@ class FakeGateway:
     """One platform of one tenant."""
 
     def __init__(self, *faults: str) -> None:
-        assert (FAULTS | LOAD_FAULTS).issuperset(faults), "a known lie"
+        assert (FAULTS | LOAD_FAULTS | FAIRNESS_FAULTS).issuperset(faults), "a known lie"
         self.faults = frozenset(faults)
         self.now_ms = START_MS
         self.wallets: dict[str, int] = {}
@@ -91,6 +94,8 @@ class FakeGateway:
         self.requests = 0
         self.lines = 0
         self.first_packet = asyncio.Event()
+        self.replicas = "ab"
+        self._balancer = random.Random(1)
         self.levers: dict[tuple[str, str | None], dict[str, Any]] = {}
         self.proofs: dict[str, list[dict[str, Any]]] = {}
         """Of a packet's lanes, as they are to be told."""
@@ -124,7 +129,12 @@ class FakeGateway:
             return problem(429, "overloaded", retryable=True)
         if "proxy_error" in self.faults and fifth:
             return web.Response(status=503, text="<html>no server is available</html>", content_type="text/html")
+        replica = self._balancer.choice(self.replicas)
         response = await handler(request)
+        if "favours_replica" in self.faults:
+            replica = "a" if response.status == 200 else "b"
+        if not response.prepared:
+            response.headers["X-Served-By"] = replica
         if "answer_lost" in self.faults and fifth and request.method == "POST":
             assert request.transport is not None
             request.transport.abort()

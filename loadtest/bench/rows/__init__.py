@@ -13,12 +13,24 @@ if TYPE_CHECKING:  # it imports Ray, which reads its environment once
     from loadtest.bench.ground import Ground
 
 Group = Callable[["Ground"], Awaitable[list[Row]]]
-NAMES = ("http", "idle", "stream", "settlement", "overload", "curve", "million", "shard", "flat", "memory")
+NAMES = ("http", "idle", "stream", "settlement", "overload", "curve", "million", "shard", "flat", "memory", "shares")
 
 
 def group_of(name: str) -> Group:
     """Return a group by its name."""
-    from loadtest.bench.rows import curve, flat, http, idle, memory, million, overload, settlement, shard, stream
+    from loadtest.bench.rows import (
+        curve,
+        flat,
+        http,
+        idle,
+        memory,
+        million,
+        overload,
+        settlement,
+        shard,
+        shares,
+        stream,
+    )
 
     groups: dict[str, Group] = {
         "http": http.rows,
@@ -31,5 +43,6 @@ def group_of(name: str) -> Group:
         "shard": shard.rows,
         "flat": flat.rows,
         "memory": memory.rows,
+        "shares": shares.rows,
     }
     return groups[name]
