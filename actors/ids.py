@@ -17,6 +17,8 @@ _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PACKET_ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
+PACKET, PHOTO_PAYMENT = b"packet-id", b"photo-payment"
+"""What packet ids are derived for: keys that clients choose, and payments, whose key no client can name."""
 
 
 class User(NamedTuple):
@@ -31,6 +33,11 @@ def is_user(text: str) -> bool:
     if text.isascii() and text.isprintable() and " " not in text:  # the same for most, in a third of the time
         return 0 < len(text) <= USER_CHARS_MAX
     return _USER.fullmatch(text) is not None
+
+
+def are_distinct(users: list[str]) -> bool:
+    """Tell whether nobody is named twice."""
+    return len(users) == 1 or len(set(users)) == len(users)
 
 
 def is_tenant(text: str) -> bool:
@@ -77,18 +84,29 @@ class PacketId(NamedTuple):
 
 
 def packet_id_of(
-    platform_key: bytes, tenant: str, sender: str, key: str, packet_streams: int, wallet_streams: int
+    platform_key: bytes,
+    tenant: str,
+    sender: str,
+    key: str,
+    packet_streams: int,
+    wallet_streams: int,
+    domain: bytes = PACKET,
 ) -> str:
     """Derive the packet id of a send: the same (tenant, sender, idempotency key) always gives the same packet.
 
     32 characters of lower-case base32 over 20 bytes: packet stream (u16), wallet stream (u16), 16 bytes of HMAC.
     """
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in (tenant.encode(), sender.encode(), key.encode()))
-    tag = hmac.digest(platform_key, b"packet-id\x00" + message, "sha256")[:_TAG_BYTES]
+    tag = tag_of(platform_key, domain, tenant, sender, key)[:_TAG_BYTES]
     packet_index = int.from_bytes(tag[:4], "big") % packet_streams
     wallet_index = wallet_index_of(tenant, sender, wallet_streams)
     raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag
     return base64.b32encode(raw).decode().lower()
+
+
+def tag_of(platform_key: bytes, domain: bytes, *words: str) -> bytes:
+    """Return 32 bytes that stand for these words in a domain and cannot be guessed without the key."""
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in map(str.encode, words))
+    return hmac.digest(platform_key, domain + b"\x00" + message, "sha256")
 
 
 def parse_packet_id(packet_id: str) -> PacketId | None:

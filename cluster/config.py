@@ -67,6 +67,8 @@ class Limits(_Section):
     sandbox_balance_fen_max: PositiveInt
     phrase_tries_max: PositiveInt
     phrase_tries_ms: PositiveInt
+    photo_price_fen_min: PositiveInt
+    photo_price_fen_max: PositiveInt
 
 
 class Bounds(_Section):
@@ -94,6 +96,10 @@ class Bounds(_Section):
     requests_max: PositiveInt
     ongoing_requests_max: PositiveInt
     queued_requests_max: PositiveInt
+    photo_bytes_max: PositiveInt
+    photo_pixels_max: PositiveInt
+    photos_uploading_max: PositiveInt
+    photos_making_max: PositiveInt
 
 
 class Timing(_Section):
@@ -115,6 +121,7 @@ class Timing(_Section):
     snapshot_events: PositiveInt
     passivate_after_ms: NonNegativeInt
     backup_hold_ms: PositiveInt
+    photo_upload_ms: PositiveInt
 
 
 class Streaming(_Section):
@@ -169,6 +176,8 @@ class Settings(BaseSettings):
     """Of every key in the store: several systems may share one."""
     archive_url: str = ""
     """Where sealed journals go, for pyarrow.fs: a folder or s3://…; empty: nothing is sealed, the store keeps all."""
+    photos_url: str = ""
+    """Where photos are, for pyarrow.fs, the same for every replica: a folder or s3://…; empty: there are no photos."""
     drain_file: str = ""
     """Once this file exists, the system is about to end, and its streams do; empty: nobody says so by a file."""
     layout: Layout
@@ -181,11 +190,11 @@ class Settings(BaseSettings):
     sight: Sight
     overload: Overload
 
-    @field_validator("archive_url")
+    @field_validator("archive_url", "photos_url")
     @classmethod
     def _whole_address(cls, url: str) -> str:
         if url and "://" not in url and not Path(url).is_absolute():
-            raise ValueError("an archive is an absolute folder or a URL: every process has a working folder of its own")
+            raise ValueError("an absolute folder or a URL: every process has a working folder of its own")
         return url
 
     @classmethod

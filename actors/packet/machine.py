@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
+from actors.ids import are_distinct, user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Receive, Refusal, Refused, Settled, SnapshotTaken
@@ -110,7 +110,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             if outside.keys() >= set(users) - rank_of.keys():
                 miss = PhraseMissed(packet_id, missed, now_ms) if missed else None
                 return miss, replies_of(packet, users, {}, DRAINED, now_ms, outside)
-        elif len(users) < packet.count + 2 - first and rank_of.keys().isdisjoint(users) and _are_distinct(users):
+        elif len(users) < packet.count + 2 - first and rank_of.keys().isdisjoint(users) and are_distinct(users):
             event = self._taken(packet, packet_id, users, now_ms)
             return event, Shares(first, event.amounts_fen, now_ms)
         fresh = [user for user in dict.fromkeys(users) if user not in rank_of and user not in outside]
@@ -179,6 +179,12 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             to_wallet, number = self._way_back(funding)
             return OpeningReturned(source, funding, to_wallet, number)
         return Opened(source, funding)
+
+    def decide_payment(self, funding: PacketFunded, now_ms: int) -> GrabbedMany:
+        """Give what opened as the price of a photo to its addressee, once: no pause and no end comes in between."""
+        packet, special = self._state.packets[funding.packet_id], funding.special
+        assert special is not None, "a price is paid to somebody"
+        return self._taken(packet, funding.packet_id, [special.addressee], now_ms)
 
     def due(self, now_ms: int, limit: int) -> list[str]:
         """Take at most `limit` packets whose time may be over off the timer; expire them in the same step."""
@@ -442,7 +448,3 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             funding.share_fen_max,
         )
         return array("I", shares).tobytes()
-
-
-def _are_distinct(users: list[str]) -> bool:
-    return len(users) == 1 or len(set(users)) == len(users)

@@ -45,7 +45,7 @@ from actors.wallet.messages import (
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
-_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void")
+_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void", "photo_paid")
 _KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _PAYOUT_CODE = {
     "share": _KIND_CODE["packet_share"],
@@ -335,7 +335,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state
         account = self._open_account(event.tenant, event.sender)
-        self._change(account, -event.total_fen, event.at_ms, _KIND_CODE["packet_sent"], _reference(event.packet_id))
+        code = _KIND_CODE["photo_paid" if event.kind == "photo" else "packet_sent"]
+        self._change(account, -event.total_fen, event.at_ms, code, _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.

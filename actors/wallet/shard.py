@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from actors.host import Host, HostRules, Records
-from actors.ids import packet_id_of, packet_stream, parse_packet_id
+from actors.ids import PACKET, PHOTO_PAYMENT, packet_id_of, packet_stream, parse_packet_id
 from actors.ledger.levers import ReadLevers, SetLever
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Receive, Refused
 from actors.phrase import kept
@@ -153,15 +153,19 @@ class WalletShard(Host[WalletMachine]):
     def _terms(self, send: Send) -> Terms:
         rules = self._send_rules
         key = self._keys.key(self._keys.first)
-        packet_id = packet_id_of(key, send.tenant, send.user, send.key, rules.packet_streams, rules.wallet_streams)
+        places = rules.packet_streams, rules.wallet_streams
+        share_fen_min, share_fen_max, domain = rules.share_fen_min, rules.share_fen_max, PACKET
+        if send.kind == "photo":  # its price was settled when the photo was made, whatever the limits are now
+            share_fen_min, share_fen_max, domain = send.total_fen, send.total_fen, PHOTO_PAYMENT
+        packet_id = packet_id_of(key, send.tenant, send.user, send.key, *places, domain)
         place = parse_packet_id(packet_id)
         assert place is not None, "our own ids can be parsed"
         algorithm, key_id, commitment = self._fairness.commit(send.shares or send.kind, packet_id)
         return Terms(
             packet_id=packet_id,
             packet_stream=packet_stream(place.packet_index),
-            share_fen_min=rules.share_fen_min,
-            share_fen_max=rules.share_fen_max,
+            share_fen_min=share_fen_min,
+            share_fen_max=share_fen_max,
             lifetime_ms=rules.packet_lifetime_ms,
             algorithm=algorithm,
             key_id=key_id,

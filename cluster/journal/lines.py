@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from actors.ledger.accounts import postings
-from actors.ledger.transfer import PayoutsReceived, RunsReceived
+from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived
 from actors.packet.messages import GrabbedMany, Opened, OpeningReturned
 from actors.ports import Event
 
@@ -77,6 +77,8 @@ def lines_of(event: Event, version: int) -> list[Line]:
     else:
         tag = event.__struct_config__.tag
         kind = _STATEMENT_WORDS.get(tag, tag)
+        if isinstance(event, PacketFunded) and event.kind == "photo":
+            kind = "photo_paid"
         funding = getattr(event, "funding", event)
         reference = getattr(funding, "packet_id", None) or getattr(event, "hold_id", None)
         number = getattr(event, "number", None)
