@@ -5,9 +5,9 @@
   A window that queued too long lowers the level so far that a fraction less would have passed, one that did not
   raises it by a smaller fraction; a histogram of what was asked, by rank, says how far that is.
 - Kinds, in the order in which they are kept: sends and payments (money that a customer has already decided to give, and
-  the cause of all else), batches and streams (one of them carries hundreds of people for the work of about twenty single
-  requests), single grabs, reads, last audits, uploads of photos and documentation. Settlement and what shards tell each
-  other never come this way; questions about health and operators' levers are never refused.
+  the cause of all else), batches and streams (one of them carries hundreds of people for the work of about twenty
+  single requests), single grabs, reads, last audits, uploads of photos and documentation. Settlement and what shards
+  tell each other never come this way; questions about health and operators' levers are never refused.
 - A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at each step,
   and the next hour it is somebody else's turn. Batches, whose users are many, take priorities by turns.
 - No more than a part of the work may go into refusing: beyond that, refusing more would free nothing and serve nobody.
