@@ -29,6 +29,7 @@ import contextlib
 import hashlib
 import io
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -254,7 +255,7 @@ def _write_durably(root: Path, path: str, content: bytes, place: Callable[[Path,
     """Write beside, flush, rename (or link), flush the folders: a crash leaves the whole file or an unfinished one."""
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft = target.with_name(f".{target.name}.{threading.get_native_id()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it tells who paid whom
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
 from cluster.pictures import BLURRED_CELLS, SCANS_MAX, SIDE_MAX, SIDE_MIN, NoPicture, make
-from tests.unit.samples_of_pictures import encoded, noise
+from tests.unit.photo_site import encoded, noise
 
 PIXELS_MAX = 1_000_000
 ORIENTATION = 0x0112
