@@ -26,6 +26,7 @@ from tests.bugs.kinds import AUDIENCES
 from tests.bugs.levers import PAUSES
 from tests.bugs.load import LOAD
 from tests.bugs.overload import OVERLOAD
+from tests.bugs.photos import PHOTO_PACKETS
 from tests.bugs.sight import SIGHT
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.stream import STREAMS
@@ -42,7 +43,20 @@ SOUND_RUNS = 40
 """Simulations of the sound tree, before."""
 
 PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
-MUTANTS = [*UNIT, *AUDIENCES, *GATEWAY, *JOURNALS, *SIMULATION, *PAUSES, *STREAMS, *LOAD, *FIGURES, *SIGHT, *OVERLOAD]
+MUTANTS = [
+    *UNIT,
+    *AUDIENCES,
+    *PHOTO_PACKETS,
+    *GATEWAY,
+    *JOURNALS,
+    *SIMULATION,
+    *PAUSES,
+    *STREAMS,
+    *LOAD,
+    *FIGURES,
+    *SIGHT,
+    *OVERLOAD,
+]
 
 
 def check_texts() -> list[str]:

@@ -181,9 +181,9 @@ SIMULATION = [
     bug(
         "money that comes after its packet's time is not refused",
         PACKET_SHARD,
-        "        shell.stage(answer)\n        expired = shell.machine.decide_expiry(funding",
+        '        shell.stage(answer)\n        if funding.kind == "photo":\n',
         "        if shell.now_ms() >= funding.expires_at_ms:\n            return EXPIRED  # type: ignore\n"
-        "        shell.stage(answer)\n        expired = shell.machine.decide_expiry(funding",
+        '        shell.stage(answer)\n        if funding.kind == "photo":\n',
     ),
     bug(
         "money in transit is never refused",

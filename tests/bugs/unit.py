@@ -368,7 +368,7 @@ UNIT = [
     Mutant(
         "a body that does not tell its length is bounded",
         "cluster/gateway/edge.py",
-        "if read > self._body_bytes_max:",
+        "if read > bytes_max:",
         "if False:",
         (REFUSALS,),
     ),
