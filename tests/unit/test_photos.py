@@ -120,6 +120,14 @@ def test_a_price_depends_on_photo_tenant_reader_and_key() -> None:
     assert price_fen_of(KEYS.key("k1"), "p" * 32, TENANT, "bob", 1, 20_000) == 17_204, "what was shown once stays"
 
 
+async def test_a_photo_stays_payable_when_the_limits_of_shares_are_lowered(tmp_path: Path) -> None:
+    site = await Site.start(tmp_path, limits={"share_fen_max": 99})
+    path = await site.photo()
+    assert (await site.pay(path)).status_code == 201
+    await site.check()
+    await site.system.stop()
+
+
 async def test_another_price_than_the_one_shown_is_not_paid(site: Site) -> None:
     path = await site.photo()
     price_fen = (await site.get(path)).json()["price_fen"]
@@ -284,6 +292,13 @@ async def test_an_upload_that_dies_leaves_all_or_nothing_and_its_repeat_complete
 # Uploads.
 
 
+def test_of_two_writers_of_one_record_the_first_stays(tmp_path: Path) -> None:
+    place = Archive(str(tmp_path))
+    assert [place.create("t/p/photo.json", content) for content in (b"first", b"second")] == [True, False]
+    assert place.read("t/p/photo.json") == b"first"
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["photo.json"]
+
+
 async def test_the_same_upload_again_is_the_same_photo_and_another_with_its_key_is_refused(site: Site) -> None:
     first = await site.upload()
     site.system.clock.ms += 1_000
@@ -355,30 +370,26 @@ async def stuck(begun: asyncio.Event) -> AsyncIterator[bytes]:
 
 
 async def test_an_upload_is_bounded_by_its_own_bound_and_other_bodies_by_theirs(tmp_path: Path) -> None:
-    http = await Http.start(photos_url=str(tmp_path), bounds={"photo_bytes_max": len(UPLOAD), "body_bytes_max": 200})
-    site = Site(http, tmp_path)
+    site = await Site.start(tmp_path, bounds={"photo_bytes_max": len(UPLOAD), "body_bytes_max": 200})
     assert len(UPLOAD) > 200
     assert (await site.upload()).status_code == 201
     for content in (UPLOAD + b"x", drip(UPLOAD, b"x")):
         response = await site.upload(content=content)
         assert told(response) == (413, "too_large")
         assert str(len(UPLOAD)) in response.json()["detail"]
-    assert told(await http.ask("POST", "/v1/packets", key="k", content=b" " * 201)) == (413, "too_large")
-    await http.system.stop()
+    assert told(await site.http.ask("POST", "/v1/packets", key="k", content=b" " * 201)) == (413, "too_large")
+    await site.system.stop()
 
 
 async def test_uploads_under_way_are_bounded_and_a_slow_one_ends(tmp_path: Path) -> None:
-    http = await Http.start(
-        photos_url=str(tmp_path), bounds={"photos_uploading_max": 1}, timing={"photo_upload_ms": 200}
-    )
-    site = Site(http, tmp_path)
+    site = await Site.start(tmp_path, bounds={"photos_uploading_max": 1}, timing={"photo_upload_ms": 1_000})
     begun = asyncio.Event()
     slow = asyncio.create_task(site.upload(content=stuck(begun)))
     await begun.wait()
     assert told(await site.upload("l")) == (429, "overloaded")
     assert told(await slow) == (429, "overloaded")
     assert (await site.upload("l")).status_code == 201
-    await http.system.stop()
+    await site.system.stop()
 
 
 async def test_a_platform_without_a_place_for_photos_has_no_such_routes() -> None:
