@@ -21,6 +21,8 @@ _PACKET_ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
 _LISHI_TAG_BYTES = 18
+PACKET, PHOTO_PAYMENT = b"packet-id", b"photo-payment"
+"""What packet ids are derived for: keys that clients choose, and payments, whose key no client can name."""
 
 
 class User(NamedTuple):
@@ -35,6 +37,11 @@ def is_user(text: str) -> bool:
     if text.isascii() and text.isprintable() and " " not in text:  # the same for most, in a third of the time
         return 0 < len(text) <= USER_CHARS_MAX
     return _USER.fullmatch(text) is not None
+
+
+def are_distinct(users: list[str]) -> bool:
+    """Tell whether nobody is named twice."""
+    return len(users) == 1 or len(set(users)) == len(users)
 
 
 def is_tenant(text: str) -> bool:
@@ -105,21 +112,21 @@ def packet_id_of(
     key: str,
     packet_streams: int,
     wallet_streams: int,
-    domain: bytes = b"packet-id",
+    domain: bytes = PACKET,
 ) -> str:
     """Derive the packet id of a send: the same (tenant, sender, idempotency key) always gives the same packet.
 
     32 characters of lower-case base32 over 20 bytes: 4 bits of lanes - 1, 12 of the packet stream, u16 of the wallet
     stream, 16 bytes of HMAC. `domain`: what the key is a key of, where it is none of a send.
     """
-    tag = _tag(platform_key, domain, tenant, sender, key)
+    tag = tag_of(platform_key, domain, tenant, sender, key)
     packet_index = int.from_bytes(tag[:4], "big") % packet_streams
     return _written(packet_index, wallet_index_of(tenant, sender, wallet_streams), tag)
 
 
 def crowd_id_of(platform_key: bytes, tenant: str, sender: str, key: str, layout: Layout, lanes: int) -> str:
     """Derive the packet id of a send to a crowd: in a hot stream, if there are any, and in as many lanes."""
-    tag = _tag(platform_key, b"crowd-id", tenant, sender, key)
+    tag = tag_of(platform_key, b"crowd-id", tenant, sender, key)
     first, count = (layout.packet, layout.hot) if layout.hot else (0, layout.packet)
     packet_index = first + int.from_bytes(tag[:4], "big") % count
     return _written((lanes - 1) << _STREAM_BITS | packet_index, wallet_index_of(tenant, sender, layout.wallet), tag)
@@ -139,14 +146,15 @@ def burst_id(platform_key: bytes, rain_id: str, burst: int) -> str:
     return base64.b32encode(indexes + hmac.digest(platform_key, message, "sha256")[:_TAG_BYTES]).decode().lower()
 
 
-def _tag(platform_key: bytes, domain: bytes, *parts: str) -> bytes:
-    message = b"".join(len(part).to_bytes(4, "big") + part for part in (part.encode() for part in parts))
-    return hmac.digest(platform_key, domain + b"\x00" + message, "sha256")
-
-
 def _written(packet_index: int, wallet_index: int, tag: bytes) -> str:
     raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag[:_TAG_BYTES]
     return base64.b32encode(raw).decode().lower()
+
+
+def tag_of(platform_key: bytes, domain: bytes, *words: str) -> bytes:
+    """Return 32 bytes that stand for these words in a domain and cannot be guessed without the key."""
+    message = b"".join(len(part).to_bytes(4, "big") + part for part in map(str.encode, words))
+    return hmac.digest(platform_key, domain + b"\x00" + message, "sha256")
 
 
 def parse_packet_id(packet_id: str) -> PacketId | None:
@@ -194,7 +202,7 @@ def lishi_id_of(platform_key: bytes, tenant: str, asker: str, key: str, wallet_i
 
     32 characters of lower-case base32 over 20 bytes: wallet stream of who is asked (u16), 18 bytes of HMAC.
     """
-    tag = _tag(platform_key, b"lishi-id", tenant, asker, key)[:_LISHI_TAG_BYTES]
+    tag = tag_of(platform_key, b"lishi-id", tenant, asker, key)[:_LISHI_TAG_BYTES]
     return base64.b32encode(wallet_index.to_bytes(2, "big") + tag).decode().lower()
 
 

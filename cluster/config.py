@@ -91,6 +91,8 @@ class Limits(_Section):
     note_chars_max: PositiveInt
     note_changes_max: NonNegativeInt
     notes_per_packet_max: PositiveInt
+    photo_price_fen_min: PositiveInt
+    photo_price_fen_max: PositiveInt
 
 
 class Bounds(_Section):
@@ -126,6 +128,10 @@ class Bounds(_Section):
     requests_max: PositiveInt
     ongoing_requests_max: PositiveInt
     queued_requests_max: PositiveInt
+    photo_bytes_max: PositiveInt
+    photo_pixels_max: PositiveInt
+    photos_uploading_max: PositiveInt
+    photos_making_max: PositiveInt
 
 
 class Timing(_Section):
@@ -147,6 +153,7 @@ class Timing(_Section):
     snapshot_events: PositiveInt
     passivate_after_ms: NonNegativeInt
     backup_hold_ms: PositiveInt
+    photo_upload_ms: PositiveInt
 
 
 class Streaming(_Section):
@@ -201,6 +208,8 @@ class Settings(BaseSettings):
     """Of every key in the store: several systems may share one."""
     archive_url: str = ""
     """Where sealed journals go, for pyarrow.fs: a folder or s3://…; empty: nothing is sealed, the store keeps all."""
+    photos_url: str = ""
+    """Where photos are, for pyarrow.fs, the same for every replica: a folder or s3://…; empty: there are no photos."""
     drain_file: str = ""
     """Once this file exists, the system is about to end, and its streams do; empty: nobody says so by a file."""
     layout: Layout
@@ -213,11 +222,11 @@ class Settings(BaseSettings):
     sight: Sight
     overload: Overload
 
-    @field_validator("archive_url")
+    @field_validator("archive_url", "photos_url")
     @classmethod
     def _whole_address(cls, url: str) -> str:
         if url and "://" not in url and not Path(url).is_absolute():
-            raise ValueError("an archive is an absolute folder or a URL: every process has a working folder of its own")
+            raise ValueError("an absolute folder or a URL: every process has a working folder of its own")
         return url
 
     @classmethod

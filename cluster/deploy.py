@@ -48,11 +48,13 @@ def deploy(record: SystemRecord) -> None:
             http_options={"host": record.host, "port": record.http_port},
             logging_config=quiet,
         )
+        settings = load(record.config)
         arguments = AppArgs(
             store_url=record.store_url,
             config=record.config,
             keys_file=str(record.data / "keys.json"),
-            archive_url=load(record.config).archive_url or str(record.data / "archive"),
+            archive_url=settings.archive_url or str(record.data / "archive"),
+            photos_url=settings.photos_url or str(record.data / "photos"),
         )
         serve.run(app(arguments), name="hongbao", route_prefix="/", logging_config=quiet)
     finally:

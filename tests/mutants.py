@@ -29,6 +29,7 @@ from tests.bugs.levers import PAUSES
 from tests.bugs.lishi import LISHI
 from tests.bugs.load import LOAD
 from tests.bugs.overload import OVERLOAD
+from tests.bugs.photos import PHOTO_PACKETS
 from tests.bugs.proofs import PROOFS
 from tests.bugs.sight import SIGHT
 from tests.bugs.simulation import SIMULATION
@@ -54,6 +55,7 @@ MUTANTS = [
     *AUDIENCES,
     *LISHI,
     *CROWDS,
+    *PHOTO_PACKETS,
     *GATEWAY,
     *JOURNALS,
     *SIMULATION,

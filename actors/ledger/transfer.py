@@ -44,6 +44,7 @@ class Refusal(StrEnum):
 Kind = Literal["lucky", "equal", "direct", "group", "password", "star", "rain", "photo", "lishi"]
 """What a packet is to people. How it is split and who may take it stands in its terms."""
 
+ALGORITHMS = ("even/1", "double-mean/1", "equal/1")
 ALGORITHM_OF_KIND = {"lucky": "even/1", "equal": "equal/1", "direct": "equal/1", "photo": "equal/1", "lishi": "equal/1"}
 """Of a kind that says how it is split, and of the ways in which others may be."""
 

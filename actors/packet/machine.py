@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
+from actors.ids import are_distinct, user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
-from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Receive, Refusal, Refused, Settled, SnapshotTaken
+from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.bursts import overdue_before, rest_of
 from actors.packet.dealing import Dealer
 from actors.packet.entry import Tries, outsiders
@@ -43,7 +43,7 @@ from actors.packet.messages import (
     View,
     Won,
 )
-from actors.packet.reading import figures_of, view_of
+from actors.packet.reading import figures_of, payouts_of, view_of
 from actors.packet.replies import (
     DAY_LIMIT,
     DRAINED,
@@ -123,7 +123,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
                 miss = PhraseMissed(packet_id, missed, now_ms) if missed else None
                 return miss, replies_of(packet, users, {}, short, now_ms, outside)
         first = packet.rank_base + len(rank_of) + 1
-        if not outside and len(users) <= room and rank_of.keys().isdisjoint(users) and _are_distinct(users):
+        if not outside and len(users) <= room and rank_of.keys().isdisjoint(users) and are_distinct(users):
             event = self._taken(packet, packet_id, users, now_ms)
             return event, Shares(first, event.amounts_fen, now_ms)
         fresh = [user for user in dict.fromkeys(users) if user not in rank_of and user not in outside][:room]
@@ -191,6 +191,12 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             to_wallet, number = self._way_back(funding)
             return OpeningReturned(source, funding, to_wallet, number)
         return Opened(source, funding)
+
+    def decide_payment(self, funding: PacketFunded, now_ms: int) -> GrabbedMany:
+        """Give what opened as the price of a photo to its addressee, once: no pause and no end comes in between."""
+        packet, special = self._state.packets[funding.packet_id], funding.special
+        assert special is not None, "a price is paid to somebody"
+        return self._taken(packet, funding.packet_id, [special.addressee], now_ms)
 
     def due(self, now_ms: int, limit: int) -> list[str]:
         """Take at most `limit` packets whose time may be over off the timer; expire them in the same step."""
@@ -282,18 +288,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def outgoing(self, now_ms: int) -> list[Outgoing]:
         """Return the next payouts for every wallet stream; the shell delivers them only once they are durable."""
-        batches = []
-        for destination, sent in self._state.book.sent.items():
-            if not sent.unsettled:
-                continue
-            runs: list[PayoutRun] = []
-            last = sent.settled_number
-            while last < sent.last_number and last - sent.settled_number < self._rules.settle_batch_max:
-                runs.append(run := sent.unsettled[last + 1])
-                last += run.transfers
-            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], runs)
-            batches.append(Outgoing(self.stream, destination, receive))
-        return batches
+        return payouts_of(self.stream, self._state.book, self._rules.settle_batch_max)
 
     def figures(self) -> dict[str, int]:
         """Return the sums an audit adds up, all in fen: O(packets)."""
@@ -444,7 +439,3 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Return the sender's wallet stream and the number of the next transfer to it."""
         to_wallet = wallet_index_of(funding.tenant, funding.sender, self._rules.wallet_streams)
         return to_wallet, self._sent[to_wallet].last_number + 1
-
-
-def _are_distinct(users: list[str]) -> bool:
-    return len(users) == 1 or len(set(users)) == len(users)

@@ -1,8 +1,10 @@
-"""Reading: what people and auditors see of packets. Pure; changes nothing."""
+"""Reading: what people, wallets and auditors get to see of packets. Pure; changes nothing."""
 
 from itertools import islice
 from typing import Any
 
+from actors.ledger.book import Book
+from actors.ledger.transfer import Outgoing, PayoutRun, Receive
 from actors.packet.messages import GrabLine, Luckiest, PacketView, View
 from actors.packet.state import GRAB, Packet, State
 
@@ -55,3 +57,19 @@ def figures_of(state: State) -> dict[str, int]:
     }
     figures["book_sum_fen"] = figures["remaining_fen"] + state.book.transit_fen()
     return figures
+
+
+def payouts_of(stream: str, book: Book[PayoutRun], transfers_max: int) -> list[Outgoing]:
+    """Return the next payouts for every wallet stream, about so many transfers each: a run is never divided."""
+    batches = []
+    for destination, sent in book.sent.items():
+        if not sent.unsettled:
+            continue
+        runs: list[PayoutRun] = []
+        last = sent.settled_number
+        while last < sent.last_number and last - sent.settled_number < transfers_max:
+            runs.append(run := sent.unsettled[last + 1])
+            last += run.transfers
+        receive = Receive(stream, sent.settled_number, sent.settled_fen, [], runs)
+        batches.append(Outgoing(stream, destination, receive))
+    return batches

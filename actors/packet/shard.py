@@ -230,7 +230,10 @@ class PacketShard(Host[PacketMachine]):
         return self._decide_common(shell, command)
 
     def _open(self, shell: Shell[PacketMachine], source: str, funding: PacketFunded) -> OpenNow | Refused:
-        """Take one funding in; an opening that comes after its own expiry opens and refunds in the same step."""
+        """Take one funding in; an opening that comes after its own expiry opens and refunds in the same step.
+
+        The price of a photo is taken in that step too, however late: nobody ever has paid and not been served.
+        """
         answer = shell.machine.decide_opening(source, funding)
         if isinstance(answer, OpeningReturned):
             shell.stage(answer)
@@ -238,6 +241,9 @@ class PacketShard(Host[PacketMachine]):
         if not isinstance(answer, Opened):
             return answer
         shell.stage(answer)
+        if funding.kind == "photo":
+            shell.stage(shell.machine.decide_payment(funding, shell.now_ms()))
+            return OpenNow(funding, "drained")
         expired = shell.machine.decide_expiry(funding.packet_id, shell.now_ms())
         if expired is not None:
             shell.stage(expired)

@@ -12,6 +12,8 @@ import msgspec
 from actors.host import Host, HostRules, Records
 from actors.ids import (
     LANES_MAX,
+    PACKET,
+    PHOTO_PAYMENT,
     Layout,
     burst_id,
     crowd_id_of,
@@ -24,7 +26,16 @@ from actors.ids import (
     wallet_index_of,
 )
 from actors.ledger.levers import ReadLevers, SetLever
-from actors.ledger.transfer import ALGORITHM_OF_KIND, Acknowledge, AdoptSnapshot, Done, Receive, Refused, Special
+from actors.ledger.transfer import (
+    ALGORITHM_OF_KIND,
+    ALGORITHMS,
+    Acknowledge,
+    AdoptSnapshot,
+    Done,
+    Receive,
+    Refused,
+    Special,
+)
 from actors.phrase import kept
 from actors.ports import Clock, Fairness, Journals, KeyRing
 from actors.shell import Shell
@@ -276,8 +287,14 @@ class WalletShard(Host[WalletMachine]):
         """Return the terms of a send. `packet_id`: empty: it follows from the send's key."""
         rules, layout = self._send_rules, self._send_rules.layout
         key = self._keys.key(self._keys.first)
-        by_key = packet_id or packet_id_of(key, send.tenant, send.user, send.key, layout.packet, layout.wallet)
+        lo, hi = send.share_fen_min or rules.share_fen_min, send.share_fen_max or rules.share_fen_max
+        domain = PACKET
+        if send.kind == "photo":  # its price was settled when the photo was made, whatever the limits are now
+            lo, hi, domain = send.total_fen, send.total_fen, PHOTO_PAYMENT
+        who = send.tenant, send.user, send.key
+        by_key = packet_id or packet_id_of(key, *who, layout.packet, layout.wallet, domain)
         algorithm = send.algorithm or ALGORITHM_OF_KIND[send.kind]
+        assert algorithm in ALGORITHMS, "nobody pays for a packet that cannot be divided"
         places, key_id = [], self._keys.current
         for packet_id, packet_index in self._packets(send, by_key):
             key_id, commitment = self._fairness.commit(algorithm, packet_id)
@@ -285,8 +302,8 @@ class WalletShard(Host[WalletMachine]):
         return Terms(
             places=places,
             named_by_key=by_key,
-            share_fen_min=send.share_fen_min or rules.share_fen_min,
-            share_fen_max=send.share_fen_max or rules.share_fen_max,
+            share_fen_min=lo,
+            share_fen_max=hi,
             lifetime_ms=rules.packet_lifetime_ms,
             opens_ms_max=rules.opens_ms_max,
             algorithm=algorithm,

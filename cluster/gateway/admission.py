@@ -4,10 +4,11 @@
 - A request's rank is (kind, priority of its user): the smaller, the longer it is kept. Ranks up to `level` pass.
   A window that queued too long lowers the level so far that a fraction less would have passed, one that did not
   raises it by a smaller fraction; a histogram of what was asked, by rank, says how far that is.
-- Kinds, in the order in which they are kept: sends (money that a customer has already decided to give, and the cause of
-  all else), batches and streams (one of them carries hundreds of people for the work of about twenty single requests),
-  single grabs, reads (and what people ask of and write to each other), last audits and documentation. Settlement and
-  what shards tell each other never come this way; questions about health and operators' levers are never refused.
+- Kinds, in the order in which they are kept: sends and payments (money that a customer has already decided to give, and
+  the cause of all else), batches and streams (one of them carries hundreds of people for the work of about twenty
+  single requests), single grabs, reads (and what people ask of and write to each other), last audits, uploads of photos
+  and documentation. Settlement and what shards tell each other never come this way; questions about health and
+  operators' levers are never refused.
 - A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at each step,
   and the next hour it is somebody else's turn. Batches, whose users are many, take priorities by turns.
 - No more than a part of the work may go into refusing: beyond that, refusing more would free nothing and serve nobody.
@@ -125,11 +126,11 @@ def kind_of(method: str, path: str) -> int:
             return READ if path.endswith("/note") else GRAB
         if path.startswith("/v1/grabs/"):
             return MANY
-        if path in ("/v1/packets", "/v1/commitments"):
+        if path in ("/v1/packets", "/v1/commitments", "/v1/rains") or path.startswith("/v1/photos/"):
             return SEND
         if path.startswith("/v1/lishi"):
             return SEND if path.endswith("/accept") else READ
-    elif path.startswith(("/v1/packets/", "/v1/wallet", "/v1/lishi")):
+    elif path.startswith(("/v1/packets/", "/v1/wallet", "/v1/lishi", "/v1/photos/", "/v1/rains/")):
         return READ
     # Operators' levers must work when they are needed most.
     return EXEMPT if path in ("/healthz", "/readyz") or path.startswith(("/v1/levers", "/sandbox/")) else LAST

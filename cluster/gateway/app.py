@@ -24,14 +24,15 @@ from cluster.gateway.edge import Edge
 from cluster.gateway.gate import Gate
 from cluster.gateway.hot import HotRoutes
 from cluster.gateway.levers import LeverFlow
+from cluster.gateway.photos import photos_of
 from cluster.gateway.problems import Problem
-from cluster.gateway.routes import levers, lishi, operator, packets, rains, wallet
+from cluster.gateway.routes import levers, lishi, operator, packets, photos, rains, wallet
 from cluster.gateway.service import Service
 from cluster.gateway.sight import Sight, overload_source
 from cluster.gateway.stream import Streams
 from cluster.logs import log_json
 from cluster.placement import SUPERVISOR, hosts, kinds
-from cluster.shards import calm_collector, create_shard, open_journals
+from cluster.shards import WallClock, calm_collector, create_shard, open_journals
 from cluster.store import check_store
 from cluster.supervisor import create_supervisor
 
@@ -45,6 +46,7 @@ class AppArgs(BaseModel):
     config: str = Field(default="local", description="a name from configs/, or the path of a TOML file")
     keys_file: str = Field(default="", description="JSON, mode 0600; default: keys.json in the user's data folder")
     archive_url: str = Field(default="", description="for sealed journals, a folder or s3://…; default: the config's")
+    photos_url: str = Field(default="", description="for photo packets, a folder or s3://…; default: the config's")
 
 
 @serve.ingress()
@@ -61,6 +63,7 @@ class Gateway:
         self.service = Service(settings, self.directory)
         self.levers = LeverFlow(settings, self.directory)
         self.journals = open_journals(settings)
+        self.photos = photos_of(settings, keys, self.service, self.journals, WallClock())
         self._system = ""
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -111,13 +114,16 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     api.include_router(lishi.router)
     api.include_router(operator.router)
     api.include_router(levers.router)
+    if gateway.photos is not None:
+        api.include_router(photos.router)
     if gateway.settings.sandbox:
         api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
     service, sight = gateway.service, gateway.settings.sight
     inner = Streams(HotRoutes(api, gateway), gateway)
     gate = Gate(gateway.auth, service.admission, service.pulse, bounds.requests_max)
-    edge = Edge(inner, gate, body_bytes_max=bounds.body_bytes_max, stamps=stamps)
+    bodies = {"body_bytes_max": bounds.body_bytes_max, "photo_bytes_max": bounds.photo_bytes_max}
+    edge = Edge(inner, gate, **bodies, stamps=stamps)
     return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])
 
 
@@ -127,8 +133,8 @@ def app(args: AppArgs) -> serve.Application:
     if unset:
         _refuse(f"set {' '.join(unset)} before Ray starts; without it Serve is ten times slower")
     try:
-        archive = {"archive_url": args.archive_url} if args.archive_url else {}
-        settings = load(args.config, store_url=args.store_url, **archive)
+        places = {"archive_url": args.archive_url, "photos_url": args.photos_url}
+        settings = load(args.config, store_url=args.store_url, **{name: url for name, url in places.items() if url})
         keys = keys_at(Path(args.keys_file) if args.keys_file else data_folder() / "keys.json")
         check_store(args.store_url)
         asyncio.run(_create_system(settings))

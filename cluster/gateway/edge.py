@@ -14,17 +14,21 @@ from cluster.gateway.gate import Gate
 from cluster.gateway.problems import Problem, answer
 from cluster.gateway.wire import Headers, headers_of, write
 
+PHOTOS_PATH = "/v1/photos"
+"""Whose bodies are pictures, and larger than others."""
+
 _REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 class Edge:
     """The outermost layer of the app."""
 
-    def __init__(self, app: Any, gate: Gate, *, body_bytes_max: int, stamps: bool) -> None:
+    def __init__(self, app: Any, gate: Gate, *, body_bytes_max: int, stamps: bool, photo_bytes_max: int = 0) -> None:
         """`stamps`: write X-Request-Id on responses; Serve does that itself, with the same id."""
         self._app = app
         self._stamps = stamps
         self._body_bytes_max = body_bytes_max
+        self._photo_bytes_max = photo_bytes_max
         self._gate = gate
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -43,11 +47,12 @@ class Edge:
         if not self._gate.lets_in(scope, headers):
             await self._gate.refuse(request_id, send)
             return
+        bytes_max = self._photo_bytes_max if scope["path"] == PHOTOS_PATH else self._body_bytes_max
         told = headers.get(b"content-length", b"")
         if not told.isdigit() or b"transfer-encoding" in headers:
-            receive = self._counting(receive)
-        elif int(told) > self._body_bytes_max:
-            await write(send, answer(self._too_large(), request_id))
+            receive = _counting(receive, bytes_max)
+        elif int(told) > bytes_max:
+            await write(send, answer(_too_large(bytes_max), request_id))
             return
         self._gate.under_way += 1
         try:
@@ -55,23 +60,25 @@ class Edge:
         finally:
             self._gate.under_way -= 1
 
-    def _counting(self, receive: Any) -> Any:
-        """Bound a body that does not tell its length. (One that does is as long as that: the server sees to it.)"""
-        read = 0
 
-        async def receive_bounded() -> Any:
-            nonlocal read
-            message = await receive()
-            if message["type"] == "http.request":
-                read += len(message.get("body", b""))
-                if read > self._body_bytes_max:
-                    raise HTTPException(413, self._too_large().detail)  # the only kind that FastAPI lets through
-            return message
+def _counting(receive: Any, bytes_max: int) -> Any:
+    """Bound a body that does not tell its length. (One that does is as long as that: the server sees to it.)"""
+    read = 0
 
-        return receive_bounded
+    async def receive_bounded() -> Any:
+        nonlocal read
+        message = await receive()
+        if message["type"] == "http.request":
+            read += len(message.get("body", b""))
+            if read > bytes_max:
+                raise HTTPException(413, _too_large(bytes_max).detail)  # the only kind that FastAPI lets through
+        return message
 
-    def _too_large(self) -> Problem:
-        return Problem("too_large", f"A body may have at most {self._body_bytes_max} bytes.")
+    return receive_bounded
+
+
+def _too_large(bytes_max: int) -> Problem:
+    return Problem("too_large", f"A body may have at most {bytes_max} bytes.")
 
 
 def _request_id(headers: Headers) -> str:

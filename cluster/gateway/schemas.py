@@ -269,6 +269,40 @@ class ProofBody(BaseModel):
     grabs: list[GrabEntry] | None = None
 
 
+class PaymentBody(Body):
+    """The price of a photo, as it was shown."""
+
+    price_fen: int = Field(ge=1, le=2**53 - 1)
+
+
+class PaymentState(BaseModel):
+    """A photo that was paid for, by a packet."""
+
+    photo_id: str
+    packet_id: str
+    price_fen: int
+    paid_at_ms: int
+
+
+class PhotoState(BaseModel):
+    """A photo as it was made. Sizes in pixels."""
+
+    photo_id: str
+    owner: str
+    width: int
+    height: int
+    price_fen_min: int
+    price_fen_max: int
+    created_at_ms: int
+
+
+class PhotoBody(PhotoState):
+    """A photo as its reader sees it; for its owner there is no price."""
+
+    paid: bool
+    price_fen: int | None
+
+
 class WalletBody(BaseModel):
     """A balance."""
 

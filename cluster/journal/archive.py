@@ -29,7 +29,8 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
@@ -190,14 +191,38 @@ class Archive:
             with self._fs.open_output_stream(f"{self._root}/{path}") as stream:
                 stream.write(content)
 
-    def read(self, path: str) -> bytes | None:
-        """Return a file's content, None if there is none of that name."""
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a file that is not there yet; False: one is, and stays as it is.
+
+        Of two writers at once one is first in a folder. S3 lets both write, and the later one stays.
+        """
+        with self._answering(path):
+            if self._local is not None:
+                try:
+                    _write_durably(self._local, path, content, place=os.link)
+                except FileExistsError:
+                    return False
+                return True
+        if self.read(path) is not None:
+            return False
+        self.write(path, content)
+        return True
+
+    def opened(self, path: str) -> Any:
+        """Return a file to `read` and to close, None if there is none of that name."""
         with self._answering(path):
             try:
-                with self._fs.open_input_file(f"{self._root}/{path}") as file:
-                    return bytes(file.read())
+                return self._fs.open_input_file(f"{self._root}/{path}")
             except FileNotFoundError:
                 return None
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's content, None if there is none of that name."""
+        file = self.opened(path)
+        if file is None:
+            return None
+        with self._answering(path), file:
+            return bytes(file.read())
 
     def names(self, stream: str, day: str) -> list[str]:
         """Return the paths of a stream's files of one day, unfinished ones too."""
@@ -226,17 +251,20 @@ class Archive:
             raise JournalUnavailable(f"the archive {self._url} did not answer for {path}: {error}") from error
 
 
-def _write_durably(root: Path, path: str, content: bytes) -> None:
-    """Write beside, flush, rename, flush the folders: a crash leaves the whole file or an unfinished one."""
+def _write_durably(root: Path, path: str, content: bytes, place: Callable[[Path, Path], None] = os.replace) -> None:
+    """Write beside, flush, rename (or link), flush the folders: a crash leaves the whole file or an unfinished one."""
     target = root / path
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    draft = target.with_name(f".{target.name}.{threading.get_native_id()}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # it tells who paid whom
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(target)
+    try:
+        place(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
     for folder in (target.parent, *target.parent.parents):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

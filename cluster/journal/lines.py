@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from actors.ledger.accounts import postings
-from actors.ledger.transfer import PayoutsReceived, RunsReceived
+from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived
 from actors.packet.messages import GrabbedMany, Opened, OpeningReturned
 from actors.ports import Event
 
@@ -39,6 +39,10 @@ class Line(NamedTuple):
     amount_fen: int
     reference: str | None
     number: int | None
+
+
+_SENT = {"lishi": "lishi_sent", "photo": "photo_paid"}
+"""What a sender's line is called, where it is no packet_sent."""
 
 
 def stamp_of(event: Event) -> int:
@@ -76,7 +80,9 @@ def lines_of(event: Event, version: int) -> list[Line]:
             following[to_wallet] += 1
     else:
         tag = event.__struct_config__.tag
-        kind = "lishi_sent" if getattr(event, "kind", "") == "lishi" else _STATEMENT_WORDS.get(tag, tag)
+        kind = _STATEMENT_WORDS.get(tag, tag)
+        if isinstance(event, PacketFunded):
+            kind = _SENT.get(event.kind, kind)
         funding = getattr(event, "funding", event)
         reference = getattr(funding, "packet_id", None) or getattr(event, "hold_id", None)
         number = getattr(event, "number", None)

@@ -143,8 +143,8 @@ LISHI = [
     Mutant(
         "lishi: the statement calls it what it is",
         WALLET_MACHINE,
-        '"lishi_sent" if event.kind == "lishi" else "packet_sent"',
-        '"packet_sent" if event.kind == "lishi" else "packet_sent"',
+        '_SENT = {"lishi": "lishi_sent", ',
+        "_SENT = {",
         LISHI_TESTS,
     ),
     Mutant(

@@ -181,9 +181,9 @@ SIMULATION = [
     bug(
         "money that comes after its packet's time is not refused",
         PACKET_SHARD,
-        "        shell.stage(answer)\n        expired = shell.machine.decide_expiry(funding",
+        '        shell.stage(answer)\n        if funding.kind == "photo":\n',
         "        if shell.now_ms() >= funding.expires_at_ms:\n            return EXPIRED  # type: ignore\n"
-        "        shell.stage(answer)\n        expired = shell.machine.decide_expiry(funding",
+        '        shell.stage(answer)\n        if funding.kind == "photo":\n',
     ),
     bug(
         "money in transit is never refused",
@@ -199,9 +199,9 @@ SIMULATION = [
     ),
     bug(
         "no number is left out",
-        PACKET_MACHINE,
-        "            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], runs)\n",
-        "            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, [], runs[::2])\n",
+        "actors/packet/reading.py",
+        "        receive = Receive(stream, sent.settled_number, sent.settled_fen, [], runs)\n",
+        "        receive = Receive(stream, sent.settled_number, sent.settled_fen, [], runs[::2])\n",
     ),
     bug("what came ahead is remembered", BOOK, "            self.ahead[number] = amount_fen\n", ""),
     bug(

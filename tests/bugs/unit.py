@@ -158,7 +158,7 @@ UNIT = [
     Mutant(
         "one share a user, also of those who are named twice in one group",
         PACKET_MACHINE,
-        "rank_of.keys().isdisjoint(users) and _are_distinct(users):",
+        "rank_of.keys().isdisjoint(users) and are_distinct(users):",
         "rank_of.keys().isdisjoint(users):",
         (PACKET,),
     ),
@@ -368,7 +368,7 @@ UNIT = [
     Mutant(
         "a body that does not tell its length is bounded",
         "cluster/gateway/edge.py",
-        "if read > self._body_bytes_max:",
+        "if read > bytes_max:",
         "if False:",
         (REFUSALS,),
     ),

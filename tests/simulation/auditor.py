@@ -53,7 +53,11 @@ class Life:
         funding = self.funding
         assert self.state == "open", "nobody wins after the end"
         assert event.tenant == funding.tenant, "a packet is its tenant's"
-        assert event.at_ms < funding.expires_at_ms, "a share was taken in time"
+        if funding.kind == "photo":
+            assert funding.special is not None, "a price is paid to somebody"
+            assert event.users == [funding.special.addressee], "the price of a photo is its owner's"
+        else:
+            assert event.at_ms < funding.expires_at_ms, "a share was taken in time"
         assert len(event.users) == len(event.amounts_fen) == len(event.to_wallets) > 0, "a row is a grab"
         for rank, (user, amount_fen) in enumerate(zip(event.users, event.amounts_fen, strict=True), event.first_rank):
             assert user not in self.shares, "one share a user"
@@ -179,7 +183,8 @@ class Auditor:
                 self._send(stream, event.to_wallet, event.number, funding.total_fen, who)
             case GrabbedMany():
                 life = self.packets[event.packet_id]
-                self.pauses.check_grab(stream, event.packet_id)
+                if life.funding.kind != "photo":
+                    self.pauses.check_grab(stream, event.packet_id)
                 life.grabbed(event)
                 if life.state != "open":
                     self.pauses.packet_ended(stream, event.packet_id, self.seq)

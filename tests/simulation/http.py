@@ -10,6 +10,7 @@ from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.gateway.app import build_api
 from cluster.gateway.auth import Auth
 from cluster.gateway.levers import LeverFlow
+from cluster.gateway.photos import photos_of
 from cluster.tokens import mint
 from tests.simulation.system import KEYS as PLATFORM
 from tests.simulation.system import TENANT, System
@@ -30,6 +31,7 @@ class Gateway:
         self.auth = Auth(KEYS, system.settings.bounds.token_cache_max)
         self.service = system.service
         self.levers = LeverFlow(system.settings, system.directory)
+        self.photos = photos_of(system.settings, KEYS, system.service, system.journals, system.clock)
         self._system = system
 
     async def ready(self) -> str:

@@ -1,0 +1,158 @@
+"""Bugs of photos."""
+
+from tests.bugs import PACKET_SHARD, WALLET_MACHINE, Mutant
+
+FLOW, ROUTES, PICTURES = "cluster/gateway/photos.py", "cluster/gateway/routes/photos.py", "cluster/pictures.py"
+WALLET_SHARD = "actors/wallet/shard.py"
+PHOTO, ARCHIVE, EDGE = "actors/photo.py", "cluster/journal/archive.py", "cluster/gateway/edge.py"
+PHOTOS, PROMISE, MADE = "tests/unit/test_photos.py", "tests/unit/test_photos_promise.py", "tests/unit/test_pictures.py"
+
+PHOTO_PACKETS = [
+    Mutant(
+        "photos: nobody sees clearly who has not paid",
+        FLOW,
+        "and await self.payment(photo, reader) is None:",
+        "and await self.payment(photo, reader) is False:",
+        (PROMISE,),
+    ),
+    Mutant(
+        "photos: nothing but its routes leads to a picture",
+        ROUTES,
+        '@router.get("/{path:path}", include_in_schema=False)',
+        '@router.get("/nothing/{path:path}", include_in_schema=False)',
+        (PROMISE,),
+    ),
+    Mutant(
+        "photos: what names a photo is an id, never a path",
+        FLOW,
+        "self._find(reader.tenant, photo_id) if is_photo_id(photo_id) else None",
+        "self._find(reader.tenant, photo_id.lower()) if is_photo_id(photo_id.lower()) else None",
+        (PROMISE,),
+    ),
+    Mutant("photos: no cache keeps a picture", ROUTES, '"private, no-store"', '"private"', (PROMISE,)),
+    Mutant(
+        "photos: a price opens and is taken in one step",
+        PACKET_SHARD,
+        '        if funding.kind == "photo":\n',
+        "        if False:\n",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: a price is taken however late",
+        PACKET_SHARD,
+        '        if funding.kind == "photo":\n',
+        '        if funding.kind == "photo" and shell.now_ms() < funding.expires_at_ms:\n',
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: no client's key names a payment",
+        "actors/ids.py",
+        'b"packet-id", b"photo-payment"\n',
+        'b"packet-id", b"packet-id"\n',
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: a price is not the limits' concern any more",
+        WALLET_SHARD,
+        "domain = send.total_fen, send.total_fen, PHOTO_PAYMENT\n",
+        "domain = share_fen_min, share_fen_max, PHOTO_PAYMENT\n",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: who has paid pays nothing again, when his wallet has forgotten it too",
+        FLOW,
+        "        if paid is not None:\n",
+        "        if paid is False:\n",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: nobody pays less than his price, or more",
+        FLOW,
+        "if price_fen != due_fen:",
+        "if price_fen < due_fen:",
+        (PHOTOS,),
+    ),
+    Mutant("photos: nobody pays for his own", FLOW, "if payer.user == photo.owner:", 'if payer.user == "":', (PHOTOS,)),
+    Mutant(
+        "photos: a price may be the greatest of its band",
+        PHOTO,
+        "fen_max - fen_min + 1)",
+        "fen_max - fen_min)",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: statements tell a price from a packet",
+        WALLET_MACHINE,
+        ', "photo": "photo_paid"}',
+        "}",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: a photo is there once all of it is",
+        FLOW,
+        '        self._place.write(photo.path("clear"), made.clear)\n',
+        "        self._place.create(_record(photo.tenant, photo.photo_id), _ENCODE(photo))\n"
+        '        self._place.write(photo.path("clear"), made.clear)\n',
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: of two replicas that make one photo, the first is right",
+        ARCHIVE,
+        "content, place=os.link)",
+        "content, place=os.replace)",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: a key belongs to one picture and band",
+        FLOW,
+        "if (photo.sha256, photo.price_fen_min, photo.price_fen_max) != (sha256, *band):",
+        "if photo.sha256 != sha256:",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: uploads under way are bounded",
+        FLOW,
+        "if self._uploading >= self._bounds.photos_uploading_max:",
+        "if self._uploading > self._bounds.photos_uploading_max:",
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: an upload's bytes are bounded",
+        EDGE,
+        'self._photo_bytes_max if scope["path"] == PHOTOS_PATH else',
+        '2 * self._photo_bytes_max if scope["path"] == PHOTOS_PATH else',
+        (PHOTOS,),
+    ),
+    Mutant(
+        "photos: pixels are counted before they are decoded",
+        PICTURES,
+        "if width * height <= pixels_max and ",
+        "if ",
+        (MADE,),
+    ),
+    Mutant("photos: scans are counted before they are decoded", PICTURES, "> SCANS_MAX:", "< 0:", (MADE,)),
+    Mutant(
+        "photos: a picture is larger than its blurred one", PICTURES, "min(width, height) >= SIDE_MIN and ", "", (MADE,)
+    ),
+    Mutant(
+        "photos: the blurred picture tells averages",
+        PICTURES,
+        "blurred = averages.resize",
+        "blurred = picture.resize",
+        (MADE,),
+    ),
+    Mutant(
+        "photos: a picture is turned as its EXIF says",
+        PICTURES,
+        "_plain(ImageOps.exif_transpose(opened))",
+        "_plain(opened)",
+        (MADE,),
+    ),
+    Mutant(
+        "photos: nothing but pixels is left of an upload",
+        PICTURES,
+        '        plain.paste(picture.convert("RGB"))\n',
+        '        plain = picture.convert("RGB")\n',
+        (MADE,),
+    ),
+]

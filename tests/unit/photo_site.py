@@ -1,0 +1,126 @@
+"""Photos to test with: pictures from a seed, and a system that keeps photos in a folder, asked over HTTP."""
+
+import io
+from collections.abc import AsyncIterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import httpx
+from PIL import Image
+
+from actors.ids import User
+from actors.ledger.transfer import Special
+from actors.packet.messages import GrabbedMany, Opened
+from actors.photo import payment_key
+from actors.wallet.messages import Send
+from tests.simulation.auditor import Auditor
+from tests.simulation.http import Http
+from tests.simulation.system import TENANT
+
+
+def noise(width: int, height: int, seed: int = 1) -> Image.Image:
+    """Return a picture that looks like nothing else: every pixel of it drawn."""
+    return Image.frombytes("RGB", (width, height), Random(seed).randbytes(3 * width * height))
+
+
+def encoded(picture: Image.Image, form: str, **options: Any) -> bytes:
+    """Return the file of a picture."""
+    content = io.BytesIO()
+    picture.save(content, form, **options)
+    return content.getvalue()
+
+
+UPLOAD = encoded(noise(120, 80), "PNG")
+OTHER = encoded(noise(120, 80, seed=2), "JPEG")
+BAND = {"price_fen_min": 100, "price_fen_max": 900}
+DAY_MS = 86_400_000
+
+
+class Site:
+    """A system with photos in a folder."""
+
+    def __init__(self, http: Http, folder: Path) -> None:
+        self.http, self.system, self.folder = http, http.system, folder
+
+    @classmethod
+    async def start(cls, folder: Path, **override: Any) -> "Site":
+        """Start a system that keeps its photos there, and lets everybody in however busy this machine is."""
+        calm = {"queueing_ms_target": 1_000_000}
+        return cls(await Http.start(photos_url=str(folder), overload=calm, **override), folder)
+
+    async def upload(self, key: str = "k", content: Any = UPLOAD, **options: Any) -> httpx.Response:
+        """Upload as alice."""
+        band = BAND | options.pop("band", {})
+        return await self.http.ask("POST", "/v1/photos", key=key, params=band, content=content, **options)
+
+    async def photo(self, key: str = "k") -> str:
+        """Make a photo of alice's and return its path."""
+        response = await self.upload(key)
+        assert response.status_code == 201, response.text
+        return f"/v1/photos/{response.json()['photo_id']}"
+
+    async def get(self, path: str, user: str = "bob", **options: Any) -> httpx.Response:
+        """Read as bob."""
+        return await self.http.ask("GET", path, user=user, **options)
+
+    async def pay(self, path: str, user: str = "bob", key: str = "k", price_fen: int = 0) -> httpx.Response:
+        """Pay as bob, by default the price that he is shown."""
+        price_fen = price_fen or (await self.get(path, user)).json()["price_fen"]
+        return await self.http.ask("POST", f"{path}/payments", user=user, key=key, json={"price_fen": price_fen})
+
+    async def debit(self, path: str, user: str = "bob") -> int:
+        """Let the wallet pay, and the gateway die before it delivers that; return the price."""
+        photo_id, price_fen = path.rpartition("/")[2], (await self.get(path, user)).json()["price_fen"]
+        special = Special(addressee="alice", reference=photo_id)
+        send = Send(TENANT, user, payment_key(photo_id), "photo", price_fen, 1, "", "equal", special)
+        await self.system.directory.ask([(self.system.service.wallet_stream_of(User(TENANT, user)), [send])])
+        return int(price_fen)
+
+    async def balance(self, user: str) -> int:
+        """Return what a user has once everything is settled."""
+        await self.system.settle()
+        return int((await self.get("/v1/wallet", user)).json()["available_fen"])
+
+    def clear(self) -> bytes:
+        """Return the bytes that are worth money: those of the only photo."""
+        [path] = self.folder.rglob("clear-*.jpg")
+        return path.read_bytes()
+
+    async def restart(self) -> None:
+        """Put fresh hosts and a fresh gateway in the place of all."""
+        for name in list(self.system.members):
+            self.system.replace(name)
+        await self.system.tick()
+        self.http = Http(self.system)
+
+    async def check(self) -> None:
+        """Let the auditors judge every book and every entry."""
+        await self.system.settle()
+        assert (await self.system.audit()).difference_fen == 0
+        settings = self.system.settings
+        auditor = Auditor(
+            self.system.journals, settings.layout.wallet_streams, settings.bounds.idempotency_ms, reads=True
+        )
+        entries: list[list[Any]] = []
+        auditor.noted = lambda stream, position, events: entries.append(list(events))
+        auditor.advance()
+        auditor.check_conservation()
+        for events in entries:
+            opened = [e.funding.packet_id for e in events if isinstance(e, Opened) and e.funding.kind == "photo"]
+            taken = {e.packet_id for e in events if isinstance(e, GrabbedMany)}
+            assert taken.issuperset(opened), "a price opens and is taken in one entry"
+
+
+async def audited_site(tmp_path: Path) -> AsyncIterator[Site]:
+    """A fixture: a system with photos; at the end its books are audited."""
+    made = await Site.start(tmp_path / "photos")
+    yield made
+    await made.check()
+    await made.system.stop()
+
+
+def told(response: httpx.Response) -> tuple[int, str]:
+    """Return status and code of a problem."""
+    assert response.headers["content-type"] == "application/problem+json", response.text
+    return response.status_code, response.json()["code"]

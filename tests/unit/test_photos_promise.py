@@ -1,0 +1,165 @@
+"""The promise of photos: what is clear is nobody's who may not have it, whatever he tries."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from actors.ids import PHOTO_PAYMENT, packet_id_of
+from actors.photo import payment_id_of, photo_id_of
+from tests.simulation.http import KEYS
+from tests.simulation.system import TENANT
+from tests.unit.photo_site import Site, audited_site, encoded, noise, told
+
+site = pytest.fixture(audited_site)
+
+
+# The promise.
+
+
+def ways(photo_id: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return (method, path, options) of whatever somebody may try who has not paid."""
+    path = f"/v1/photos/{photo_id}"
+    clear = f"{path}/clear"
+    conditions = [
+        {"range": "bytes=0-99"},
+        {"range": "bytes=-1"},
+        {"if-none-match": "*"},
+        {"if-match": "*"},
+        {"if-modified-since": "Thu, 01 Jan 2099 00:00:00 GMT"},
+        {"if-range": "x", "range": "bytes=0-"},
+        {"accept": "image/jpeg"},
+        {"x-http-method-override": "GET"},
+        {"x-original-url": clear},
+        {"x-acting-user": "alice"},
+    ]
+    tries: list[tuple[str, str, dict[str, Any]]] = [("GET", clear, {"headers": headers}) for headers in conditions]
+    tries += [(method, clear, {}) for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH", "DELETE")]
+    beside = f"{path}/blurred"
+    tries += [
+        ("GET", spelled, {})
+        for spelled in (
+            f"{clear}/",
+            f"{path}/CLEAR",
+            f"{path}/clear.jpg",
+            f"{path}//clear",
+            f"{path}/./clear",
+            f"{path}/%63lear%2f",
+            f"{path}/..%2f{photo_id}%2fclear",
+            f"{path}%2fclear",
+            f"{path}%00/clear",
+            f"{path}%20/clear",
+            f"/v1/photos/{photo_id.upper()}/clear",
+            f"/v1/photos/..%2f{TENANT}%2f{photo_id}/clear",
+            "/v1/photos/../clear",
+            "/v1/photos/..%2f..%2f/clear",
+            f"/v1/photos/{TENANT}/{photo_id}/clear",
+            f"{beside}?name=clear",
+            f"{beside}/../clear",
+            f"{beside}%2f..%2fclear",
+            f"{clear}?user=alice",
+            f"{clear}?paid=true",
+            "/v1/photos",
+            "/v1/photos/",
+            f"/photos/{TENANT}/{photo_id}/clear.jpg",
+            f"/static/{photo_id}/clear.jpg",
+        )
+    ]
+    tries += [("GET", clear, {"tenant": "qq"}), ("GET", clear, {"tenant": "qq", "user": "alice"})]
+    tries += [("GET", clear, {"scope": "operator"}), ("GET", clear, {"scope": "gateway"})]
+    tries += [("GET", clear, {"headers": {"authorization": wrong}}) for wrong in ("", "Bearer x", "Basic YWxpY2U6")]
+    return tries
+
+
+async def test_without_payment_no_way_leads_to_a_clear_byte(site: Site) -> None:
+    path = await site.photo()
+    clear, blurred = site.clear(), (await site.get(f"{path}/blurred")).content
+    await site.pay(path, price_fen=1)  # refused
+    await site.pay(path, "carol")  # another's
+    begun = clear[600:664], clear[len(clear) // 2 :][:64]  # the tables at the beginning are those of any JPEG
+    for method, where, options in ways(path.rpartition("/")[2]):
+        response = await site.http.ask(method, where, **{"user": "bob"} | options)
+        if response.status_code == 200 and response.content == blurred:
+            continue
+        assert response.status_code in (307, 401, 402, 403, 404, 405), (method, where, options)
+        assert response.status_code != 307 or "/clear" not in response.headers["location"], (method, where)
+        assert not any(part in response.content for part in begun), (method, where, options)
+        assert "etag" not in response.headers
+
+
+@pytest.mark.parametrize("tail", ["", "/blurred", "/clear", "/payments"])
+async def test_what_is_unknown_or_anothers_is_not_there(site: Site, tail: str) -> None:
+    path = await site.photo()
+    photo_id = path.rpartition("/")[2]
+    near = ("a" if photo_id[-1] != "a" else "b").join((photo_id[:-1], ""))
+    method = "POST" if tail == "/payments" else "GET"
+    options = {"key": "k", "json": {"price_fen": 100}} if tail == "/payments" else {}
+    for name, tenant in (
+        (photo_id, "qq"),
+        (near, TENANT),
+        ("a" * 32, TENANT),
+        ("x", TENANT),
+        (photo_id.upper(), TENANT),
+    ):
+        for user in ("alice", "bob"):
+            response = await site.http.ask(method, f"/v1/photos/{name}{tail}", user=user, tenant=tenant, **options)
+            assert told(response) == (404, "photo_not_found")
+
+
+async def test_after_payment_the_whole_picture_is_sent_and_nobody_may_keep_it(site: Site) -> None:
+    path = await site.photo()
+    await site.pay(path)
+    for headers in ({}, {"range": "bytes=0-9"}, {"if-none-match": "*"}):
+        response = await site.get(f"{path}/clear", headers=headers)
+        assert (response.status_code, response.content) == (200, site.clear())
+        sent = response.headers
+        assert (sent["content-type"], sent["cache-control"]) == ("image/jpeg", "private, no-store")
+        assert (sent["x-content-type-options"], sent["vary"]) == ("nosniff", "Authorization, X-Acting-User")
+        assert not {"etag", "last-modified", "accept-ranges", "content-range"} & sent.keys()
+    assert (await site.http.ask("HEAD", f"{path}/clear", user="bob")).status_code == 405
+    as_bob = {"scope": "gateway", "headers": {"x-acting-user": "bob"}}
+    assert (await site.get(f"{path}/clear", "gateway", **as_bob)).content == site.clear()
+    as_carol = {"scope": "gateway", "headers": {"x-acting-user": "carol"}}
+    assert told(await site.get(f"{path}/clear", "gateway", **as_carol)) == (402, "payment_required")
+
+
+@pytest.mark.parametrize("kind", ["wallet", "packet"])
+async def test_nobody_sees_clearly_before_his_payment_is_durable(site: Site, kind: str) -> None:
+    path = await site.photo()
+    price_fen = (await site.get(path)).json()["price_fen"]
+    gates = [site.system.journals.hold("append", stream=f"{kind}-{index:03d}") for index in range(2)]
+    paying = asyncio.create_task(site.pay(path, price_fen=price_fen))
+    reached = [asyncio.create_task(gate.reached()) for gate in gates]
+    held, waiting = await asyncio.wait(reached, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    assert held, "the payment waits for the store"
+    for task in waiting:
+        task.cancel()
+    looking = asyncio.create_task(site.get(f"{path}/clear"))
+    await asyncio.wait([looking], timeout=0.2)
+    assert not paying.done()
+    assert not looking.done() or looking.result().status_code == 402
+    for gate in gates:
+        gate.release()
+    assert (await paying).status_code == 201
+    assert (await looking).status_code in (200, 402)
+    assert (await site.get(f"{path}/clear")).status_code == 200
+
+
+async def test_what_is_kept_is_clean_and_only_the_owners_user_may_read_it_on_disk(site: Site) -> None:
+    exif = Image.Exif()
+    exif[0x010E] = "SECRET"
+    await site.upload(content=encoded(noise(100, 100), "JPEG", exif=exif.tobytes()))
+    kept = [path for path in site.folder.rglob("*") if path.is_file()]
+    assert sorted(path.name.partition("-")[0] for path in kept) == ["blurred", "clear", "photo.json"]
+    for path in kept:
+        assert b"SECRET" not in path.read_bytes()
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def test_ids_of_photos_and_payments_are_of_domains_of_their_own() -> None:
+    key = KEYS.key(KEYS.first)
+    named = "photo:x"
+    assert payment_id_of(key, TENANT, "bob", "x", 2, 2) == packet_id_of(key, TENANT, "bob", named, 2, 2, PHOTO_PAYMENT)
+    assert payment_id_of(key, TENANT, "bob", "x", 2, 2) != packet_id_of(key, TENANT, "bob", named, 2, 2)
+    assert photo_id_of(key, TENANT, "alice", "k", 8) == "aaalrhlzkdo5kzceb4aevgn26aa4aiiv"
