@@ -73,7 +73,7 @@ class Site:
         """Let the wallet pay, and the gateway die before it delivers that; return the price."""
         photo_id, price_fen = path.rpartition("/")[2], (await self.get(path, user)).json()["price_fen"]
         special = Special(addressee="alice", reference=photo_id)
-        send = Send(TENANT, user, payment_key(photo_id), "photo", price_fen, 1, "", "equal", special)
+        send = Send(TENANT, user, payment_key(photo_id), "photo", price_fen, 1, "", "equal/1", special)
         await self.system.directory.ask([(self.system.service.wallet_stream_of(User(TENANT, user)), [send])])
         return int(price_fen)
 
