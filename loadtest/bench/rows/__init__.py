@@ -13,7 +13,20 @@ if TYPE_CHECKING:  # it imports Ray, which reads its environment once
     from loadtest.bench.ground import Ground
 
 Group = Callable[["Ground"], Awaitable[list[Row]]]
-NAMES = ("http", "idle", "stream", "settlement", "overload", "curve", "million", "shard", "flat", "memory", "shares")
+NAMES = (
+    "http",
+    "idle",
+    "stream",
+    "settlement",
+    "overload",
+    "curve",
+    "million",
+    "star",
+    "shard",
+    "flat",
+    "memory",
+    "shares",
+)
 
 
 def group_of(name: str) -> Group:
@@ -29,6 +42,7 @@ def group_of(name: str) -> Group:
         settlement,
         shard,
         shares,
+        star,
         stream,
     )
 
@@ -40,6 +54,7 @@ def group_of(name: str) -> Group:
         "overload": overload.rows,
         "curve": curve.rows,
         "million": million.rows,
+        "star": star.rows,
         "shard": shard.rows,
         "flat": flat.rows,
         "memory": memory.rows,
