@@ -255,16 +255,20 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Return those of the ids that name no packet in memory: unknown, or passivated."""
         return {packet_id for packet_id in packet_ids if packet_id not in self._state.packets}
 
-    def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int]]:
-        """Return (terms, total, block) of what is to be dealt next of big open packets that run short of shares."""
+    def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int, bool]]:
+        """Return (terms, total, block, whether it is wanted now) of what is to be dealt next of big open packets.
+
+        A block is dealt ahead; wanted is one of a packet that has fewer than `split_apart_min` shares ready.
+        """
         found = []
         for packet_id in packet_ids:
             packet = self._state.packets.get(packet_id)
             ahead = self._rules.split_apart_min
             if packet is None or packet.ended != "open" or packet.count < ahead:
                 continue
-            if packet.made < min(packet.count, len(packet.rank_of) + ahead):
-                found.append((packet.terms, packet.total_fen, packet.made // BLOCK_COUNT_MAX))
+            ready = packet.made - len(packet.rank_of)
+            if packet.made < packet.count and ready < BLOCK_COUNT_MAX:
+                found.append((packet.terms, packet.total_fen, packet.made // BLOCK_COUNT_MAX, ready < ahead))
         return found
 
     def keep_shares(self, packet_id: str, total_fen: int, block: int, shares: bytes) -> None:

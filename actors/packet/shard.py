@@ -98,7 +98,7 @@ class PacketShard(Host[PacketMachine]):
         super().__init__(name, streams, journals, clock, rules, PacketCommand, tally)
         self._keys = keys
         self._packet_rules = packet_rules
-        self._dealing: dict[tuple[str, int, int], asyncio.Future[bytes]] = {}
+        self._dealing: dict[tuple[str, int, int], asyncio.Task[None]] = {}
 
     def _machine(self, stream: str) -> PacketMachine:
         return PacketMachine(stream, self._packet_rules, self._keys)
@@ -121,8 +121,10 @@ class PacketShard(Host[PacketMachine]):
         A second funding of such a packet must find it, too, or it would open again.
         """
         machine = shell.machine
-        for terms, total_fen, block in machine.undealt(_takers_of(commands)):
-            await self._deal_apart(machine, terms, total_fen, block)
+        for terms, total_fen, block, wanted in machine.undealt(_takers_of(commands)):
+            dealing = self._deal_apart(machine, terms, total_fen, block)
+            if wanted:
+                await asyncio.shield(dealing)
         for _ in range(LOOKUPS_MAX):
             names = sorted(machine.strangers(_packets_of(commands)))
             if not names:
@@ -133,15 +135,21 @@ class PacketShard(Host[PacketMachine]):
                 return {name: record for name, record in zip(names, found, strict=True) if record is not None}
         raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
 
-    async def _deal_apart(self, machine: PacketMachine, terms: PacketFunded, total_fen: int, block: int) -> None:
+    def _deal_apart(
+        self, machine: PacketMachine, terms: PacketFunded, total_fen: int, block: int
+    ) -> "asyncio.Task[None]":
         """Deal a block of a big packet in a thread, once however many ask, while others go on."""
         name = terms.packet_id, total_fen, block
         dealing = self._dealing.get(name)
         if dealing is None:
-            dealing = asyncio.ensure_future(asyncio.to_thread(machine.dealer.deal, terms, total_fen, block))
-            self._dealing[name] = dealing
+
+            async def deal() -> None:
+                shares = await asyncio.to_thread(machine.dealer.deal, terms, total_fen, block)
+                machine.keep_shares(terms.packet_id, total_fen, block, shares)
+
+            dealing = self._dealing[name] = asyncio.create_task(deal(), name=f"deal {terms.packet_id} {block}")
             dealing.add_done_callback(lambda _: self._dealing.pop(name, None))
-        machine.keep_shares(terms.packet_id, total_fen, block, await asyncio.shield(dealing))
+        return dealing
 
     async def _passivate(self, shell: Shell[PacketMachine]) -> None:
         """Keep the records first, durably; only then let the packets go, by an event.

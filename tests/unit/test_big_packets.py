@@ -60,3 +60,23 @@ async def test_the_shares_of_a_big_packet_are_made_once_in_a_thread_while_others
     assert sum(first.amounts_fen + second.amounts_fen) == 15_000
     assert splits.made == 1
     await shard.stop()
+
+
+async def test_a_crowds_shares_are_dealt_block_by_block_ahead_of_the_takers_and_never_on_the_loop() -> None:
+    settings = load()
+    journals = MemoryJournals(platform_codec())
+    await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
+    wallets = settings.layout.wallet_streams
+    rules = msgspec.structs.replace(PACKET_RULES, wallet_streams=wallets, unsettled_max=100_000, split_apart_min=2_000)
+    shard = PacketShard("packet-shard-0", [PACKET], journals, WallClock(), KEYS, host_rules(settings), rules)
+    await shard.serve(PACKET, [Open(WALLET, funding(count=25_000, total_fen=2_500_000, expires_at_ms=FAR_MS))])
+    splits = Splits((await shard.shell(PACKET)).machine)
+    splits.go_on.set()
+    amounts: list[int] = []
+    for start in range(0, 25_000, 1_000):
+        [reply] = await shard.serve(PACKET, [GrabMany("p1", TENANT, [f"u{start + i}" for i in range(1_000)])])
+        assert isinstance(reply, Shares)
+        amounts += reply.amounts_fen
+        assert splits.made <= start // 10_000 + 2, "one block ahead, not all of them"
+    assert (len(amounts), sum(amounts), splits.made) == (25_000, 2_500_000, 3)
+    await shard.stop()
