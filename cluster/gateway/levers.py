@@ -95,7 +95,7 @@ class LeverFlow:
         held: dict[str, list[Lever]] = {}
         for levers in told.values():
             for name, lever in levers.levers.items():
-                held.setdefault(name, []).append(lever)
+                held.setdefault(name.partition(".")[0], []).append(lever)  # of all lanes of a packet one
         return [
             self._paused(name, min(levers, key=lambda lever: lever.at_ms), told)
             for name, levers in sorted(held.items())

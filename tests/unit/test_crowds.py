@@ -213,6 +213,19 @@ async def test_who_came_too_late_on_one_day_gets_no_second_share_on_the_next() -
 
 
 @simulated
+async def test_a_pause_holds_in_every_lane_and_is_told_once() -> None:
+    http = await Http.start(**LANED)
+    packet_id = (await http.send(**STAR))["packet_id"]
+    path = f"/v1/levers/packets/{packet_id}"
+    for paused, wanted in ((True, {"paused"}), (False, {"won"})):
+        response = await http.ask("PUT", path, scope="operator", json={"paused": paused})
+        assert response.status_code == 200, response.text
+        levers = (await http.ask("GET", "/v1/levers", scope="operator")).json()["paused"]
+        assert [lever["packet_id"] for lever in levers] == [packet_id] * paused
+        assert {await code(http, packet_id, user) for user in islice(of_lane(0, 1, 2, 3), 8)} == wanted
+
+
+@simulated
 async def test_shares_are_in_the_band_that_was_asked_for() -> None:
     http = await Http.start(**LANED)
     packet_id = (await http.send(**STAR, share_fen_min=90, share_fen_max=110))["packet_id"]
