@@ -95,7 +95,7 @@ class Auditor:
         self.fundings: dict[str, list[PacketFunded]] = {}
         self.funded_seq: dict[str, list[int]] = {}
         self.gifts: dict[tuple[str, str, str, str], list[Gift]] = {}
-        """(tenant, sender, key, lishi id where that was accepted) -> what was paid for under that key, the newest last"""
+        """(tenant, sender, key, "") or (tenant, sender, "", lishi id) -> what was paid for by that, the newest last"""
         self.packet_ids: dict[str, None] = {}
         """Every packet that was paid for, as people know it, in order."""
         self._lanes: dict[str, list[str]] = {}
@@ -248,7 +248,8 @@ class Auditor:
             assert special.opens_at_ms <= event.at_ms + self._opens_ms_max, "nothing opens so late"
             assert not special.bursts or event.at_ms < event.expires_at_ms, "every burst can still come"
             lishi_id = special.reference if event.kind == "lishi" else ""
-        gifts = self.gifts.setdefault((event.tenant, event.sender, event.key, lishi_id), [])
+        key = "" if lishi_id else event.key
+        gifts = self.gifts.setdefault((event.tenant, event.sender, key, lishi_id), [])
         if gifts and gifts[-1] in self._new_gifts:
             gifts[-1].add(event)
         else:
@@ -301,7 +302,8 @@ class Auditor:
         home = hash_of(self.fundings[lanes[0]][0].tenant, user) % len(lanes)
         return lanes[home:] + lanes[:home]
 
-    def _wallet_of(self, who: Who) -> str:
+    def wallet_of(self, who: Who) -> str:
+        """Name the stream that holds somebody's money."""
         return f"wallet-{hash_of(*who) % self._wallet_streams:03d}"
 
     def _receive_funding(self, stream: str, event: Opened | OpeningReturned) -> None:
@@ -318,8 +320,8 @@ class Auditor:
     def _send(
         self, stream: str, to_wallet: int, number: int, amount_fen: int, who: Who, life: Life | None = None
     ) -> None:
-        assert f"wallet-{to_wallet:03d}" == self._wallet_of(who), "money goes where its owner's wallet is"
-        way = stream, self._wallet_of(who)
+        assert f"wallet-{to_wallet:03d}" == self.wallet_of(who), "money goes where its owner's wallet is"
+        way = stream, self.wallet_of(who)
         sent = self.sent.setdefault(way, [])
         sent.append((amount_fen, who))
         assert number == len(sent), "transfers are numbered without gaps"
@@ -461,7 +463,7 @@ class Auditor:
 
     def forgotten(self, funding: PacketFunded) -> bool:
         """Tell whether its wallet stream may have forgotten this funding's key."""
-        wallet = self._wallet_of((funding.tenant, funding.sender))
+        wallet = self.wallet_of((funding.tenant, funding.sender))
         return self._stamps[wallet] - funding.at_ms >= self._idempotency_ms
 
     def explain_statement(self, who: Who, reply: Any, since: Mark) -> None:
@@ -549,7 +551,7 @@ class Auditor:
             same = [is_wanted(gift) for gift in gifts]
             assert not all(same) or len(gifts) > 1, "only another request, or a forgotten key, is refused"
         elif answer == "paused":
-            assert self.pauses.was_on(self._wallet_of(who), SENDS, since.seq), "no pause"
+            assert self.pauses.was_on(self.wallet_of(who), SENDS, since.seq), "no pause"
             late = [gift.seq > since.seq or self.forgotten(gift.fundings[0]) for gift in gifts[-1:]]
             assert all(late), "what was sent is answered again all the same"
         else:
@@ -562,7 +564,7 @@ class Auditor:
         if answer in ("lishi_not_found", "not_addressee", "lishi_closed", "lishi_lapsed"):
             self.favours.explain_lishi(accept.lishi_id, *who, answer, since.seq)
             return
-        gifts = self.gifts.get((*who, accept.key, accept.lishi_id), [])
+        gifts = self.gifts.get((*who, "", accept.lishi_id), [])
 
         def is_wanted(gift: Gift) -> bool:
             [funding] = gift.fundings

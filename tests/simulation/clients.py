@@ -67,6 +67,8 @@ class Clients:
         self.auditor = world.auditor
         self.random = world.random("clients")
         self.process = world.loop.process("clients")
+        self.actions = {name: (often, getattr(self, name)) for name, often in ACTIONS.items()}
+        """What they do, and how often."""
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
         self.wishes = Wishes(self.random, world.now_ms)
@@ -96,7 +98,7 @@ class Clients:
     async def act(self, steps: int) -> None:
         """Do so many things, some at once and some after a while."""
         random = self.random
-        names, weights = list(ACTIONS), list(ACTIONS.values())
+        names, weights = list(self.actions), [often for often, _ in self.actions.values()]
         for _ in range(steps):
             if random.random() < 0.8:
                 pause_s = random.random() * 0.15
@@ -104,7 +106,7 @@ class Clients:
                 pause_s = 0.0 if random.random() < 0.8 else random.random() * 3
             await asyncio.sleep(pause_s)
             name = random.choices(names, weights)[0]
-            self.start(getattr(self, name)())
+            self.start(self.actions[name][1]())
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Let a client go about something."""

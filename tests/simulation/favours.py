@@ -65,8 +65,8 @@ class Favours:
         self._limits, self._bounds = settings.limits, settings.bounds
         self._keep_ms = max(self._limits.lishi_cooldown_ms, self._bounds.idempotency_ms)
         self.committed: dict[str, Committed] = {}
-        self.used: dict[str, int] = {}
-        """packet id of a commitment -> when it was used"""
+        self.used: dict[str, tuple[int, int]] = {}
+        """packet id of a commitment -> when it was used: event, stamp"""
         self.lishi: dict[str, Moments[Lishi]] = {}
         self._of_pair: dict[tuple[str, str, str], list[str]] = {}
         """(tenant, asker, asked) -> ids, the newest last"""
@@ -103,12 +103,12 @@ class Favours:
         made = self.committed.get(funding.packet_id)
         if funding.sender_nonce:
             assert made is not None, "a nonce is added to a commitment"
-            assert funding.packet_id not in self.used, "a commitment is used once"
+            assert self._may_be_used(funding.packet_id, funding.at_ms), "a commitment is used once"
             assert (made.tenant, made.user) == (funding.tenant, funding.sender), "a commitment is its user's"
             assert made.at_ms <= funding.at_ms < made.expires_at_ms, "a commitment is used in time"
             terms = funding.algorithm, funding.key_id, funding.commitment
             assert terms == (made.algorithm, made.key_id, made.commitment), "what was committed to is kept"
-            self.used[funding.packet_id] = seq
+            self.used[funding.packet_id] = seq, funding.at_ms
         else:
             assert made is None, "what was committed to has a nonce"
         if funding.kind == "lishi":
@@ -124,9 +124,13 @@ class Favours:
 
     # Commitments.
 
+    def _may_be_used(self, packet_id: str, at_ms: int) -> bool:
+        """Tell whether a commitment is unused; of one that was used so long ago, the second payment goes back."""
+        return packet_id not in self.used or at_ms - self.used[packet_id][1] >= self._bounds.idempotency_ms
+
     def _commit(self, event: Committed) -> None:
         prior = self.committed.get(event.packet_id)
-        assert event.packet_id not in self.used, "what was used is not committed to again"
+        assert self._may_be_used(event.packet_id, event.at_ms), "what was used is not committed to again"
         assert prior is None or event.at_ms >= prior.expires_at_ms, "a commitment is made once"
         self.committed[event.packet_id] = event
         own = self._unused(event.tenant, event.user, event.at_ms, 0)
@@ -135,7 +139,7 @@ class Favours:
     def _unused(self, tenant: str, user: str, at_ms: int, seq: int) -> int:
         """Count those of a user that were not used by that event, nor over by that instant."""
         return sum(
-            at_ms < one.expires_at_ms and (packet_id not in self.used or 0 < seq < self.used[packet_id])
+            at_ms < one.expires_at_ms and (packet_id not in self.used or 0 < seq < self.used[packet_id][0])
             for packet_id, one in self.committed.items()
             if (one.tenant, one.user) == (tenant, user)
         )

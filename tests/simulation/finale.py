@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.packet.messages import Won
-from actors.wallet.messages import Funded, Send, WalletView
+from actors.wallet.messages import Funded, LishiList, Send, WalletView
 from cluster.audit import audit
 from cluster.directory import ShardUnavailable
 from cluster.gateway.levers import LeverFlow
 from cluster.offline.reading import Sources
 from cluster.offline.verify import verify
 from tests.books import balances, book_sum
+from tests.simulation.asking import Asking
 from tests.simulation.clients import Clients
 from tests.simulation.store import Connection
 from tests.simulation.wishes import USERS
@@ -31,25 +32,25 @@ QUIET_CHANCE = 0.4
 """Of a run at whose end nobody asks for anything before all packets have ended by themselves."""
 
 
-async def everything_ends_well(world: World, clients: Clients) -> None:
+async def everything_ends_well(world: World, clients: Clients, asking: Asking) -> None:
     """Ask for everything. Raises AssertionError."""
     await asyncio.sleep(RESTART_US[1] / 1e6)  # what died last is there again
     # A doubled request may still be on its way, and what was refused once may be possible by now.
     await asyncio.sleep(max(0, world.network.last_due_us - world.loop.now_us) / 1e6)
     await all_resumed(world, clients)
     if world.random("finale").random() < QUIET_CHANCE:
-        await all_over(world, clients, blackout=True)  # nobody asks: packets end and money moves by themselves
+        await all_over(world, clients, asking, blackout=True)  # nobody asks: packets end and money moves by themselves
         await all_served(world, clients)
-        await told_again(clients)
+        await told_again(clients, asking)
         await open_or_ended(world, clients)
-        await all_over(world, clients)
+        await all_over(world, clients, asking)
     else:
         await all_served(world, clients)
-        await told_again(clients)
+        await told_again(clients, asking)
         await all_opened(world)
         await open_or_ended(world, clients)
-        await send_the_last(clients)
-        await all_over(world, clients)
+        await send_the_last(clients, asking)
+        await all_over(world, clients, asking)
     await books_agree(world, clients)
 
 
@@ -91,7 +92,7 @@ async def all_served(world: World, clients: Clients) -> None:
             raise AssertionError(f"the wallet of {user} is not served although nothing fails")
 
 
-async def told_again(clients: Clients) -> None:
+async def told_again(clients: Clients, asking: Asking) -> None:
     """A success, once told, is told again."""
     world = clients.world
     told = list(clients.told_shares.items())
@@ -107,6 +108,10 @@ async def told_again(clients: Clients) -> None:
             assert isinstance(again, Funded), f"a sent packet turned into {again}"
             assert (again.funding, again.others) == (told.funding, told.others), "a packet was sent otherwise before"
             assert again.replayed
+    for accept, told in asking.told_accepts.items():
+        if not world.auditor.forgotten(told.funding):
+            answer = await asking.accept_once(accept)
+            assert isinstance(answer, Funded), f"an accepted lishi turned into {answer}"
 
 
 async def all_opened(world: World) -> None:
@@ -138,13 +143,18 @@ def taker(world: World, packet_id: str) -> str:
     return "latecomer" if special is None or not special.addressee else special.addressee
 
 
-async def send_the_last(clients: Clients) -> None:
+async def send_the_last(clients: Clients, asking: Asking) -> None:
     """Whoever has money can send."""
     user = USERS[0]
     if clients.auditor.balance_fen((TENANT, user)) >= 2:
         last = Send(TENANT, user, "the last", "lucky", 2, 2, "")
         sent = await clients.persist(lambda: clients.send_once(last))
         assert sent, "somebody with money cannot send"
+        made = await asking.commit(user, "even/1")
+        if made is not None and clients.auditor.balance_fen((TENANT, user)) >= 2_400:
+            nonced = clients.new_send(lambda _, key: clients.wishes.with_nonce(user, key, made.packet_id, "even/1"))
+            await clients.repeat_send(nonced)
+            assert (user, nonced.key) in clients.told_sends, "a fresh commitment can be used"
 
 
 async def pass_time(world: World, clients: Clients, until_ms: int) -> None:
@@ -154,12 +164,12 @@ async def pass_time(world: World, clients: Clients, until_ms: int) -> None:
         await asyncio.sleep(0.1)
 
 
-async def all_over(world: World, clients: Clients, *, blackout: bool = False) -> None:
+async def all_over(world: World, clients: Clients, asking: Asking, *, blackout: bool = False) -> None:
     """After its time every packet has ended, and all money has arrived."""
     auditor = world.auditor
     if blackout:
         await pass_time(world, clients, world.now_ms() + FAR_MS)
-        await send_the_last(clients)
+        await send_the_last(clients, asking)
         for member in list(world.members.values()):
             world.loop.kill(member.process)  # who comes back must learn by himself what there is to do, and the time
     await all_opened(world)
@@ -169,7 +179,22 @@ async def all_over(world: World, clients: Clients, *, blackout: bool = False) ->
         )
     await until(lambda: all(life.state != "open" for life in auditor.packets.values()), "every packet ends at its time")
     await until(lambda: auditor.in_flight_fen() == 0, "all money arrives")
+    await nothing_waits(world, clients, asking)
     assert sum(history[-1] for history in auditor.balances.values()) == auditor.credited_fen
+
+
+async def nothing_waits(world: World, clients: Clients, asking: Asking) -> None:
+    """Whoever was asked for a packet has answered, or it has lapsed."""
+    await pass_time(world, clients, world.now_ms() + world.settings.limits.lishi_lifetime_ms)
+    for user in USERS:
+        for _ in range(20):
+            answer = await asking.list_once(user)
+            if isinstance(answer, LishiList):
+                assert answer.lishi == [], "a lishi lapses in time"
+                break
+            await asyncio.sleep(0.5)
+        else:
+            raise AssertionError(f"{user} cannot see what waits for him although nothing fails")
 
 
 async def books_agree(world: World, clients: Clients) -> None:
