@@ -5,7 +5,8 @@ balances, numbers of transfers, seeds. An answer is explained if the journals, a
 tells (successes, ends) or held it at some moment since it was asked (reads, missing money).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from actors.ledger.levers import GRABS, SENDS, LeverSet, packet_lever, packet_of
@@ -58,9 +59,9 @@ class Mark(NamedTuple):
     """Events read."""
     balances: int = 0
     """Balances that the asker had."""
-    seen: dict[str, int] = {}
+    seen: Mapping[str, int] = MappingProxyType({})
     """packet id -> what its lanes, if it is several, have been, in number."""
-    stamps: dict[str, int] = {}
+    stamps: Mapping[str, int] = MappingProxyType({})
     """stream -> the greatest stamp in it"""
 
 
@@ -98,9 +99,9 @@ class Auditor:
         """(tenant, sender, key, "") or (tenant, sender, "", lishi id) -> what was paid for by that, the newest last"""
         self.packet_ids: dict[str, None] = {}
         """Every packet that was paid for, as people know it, in order."""
-        self._lanes: dict[str, list[str]] = {}
+        self.divided: dict[str, list[str]] = {}
         """packet id as people know it -> ids of its lanes"""
-        self._bursts: dict[str, list[str]] = {}
+        self.rains: dict[str, list[str]] = {}
         """rain id -> packet ids of its bursts"""
         self._new_gifts: list[Gift] = []
         self._forwarded: list[tuple[str, list[str]]] = []
@@ -260,10 +261,10 @@ class Auditor:
         packet_id = event.packet_id.partition(".")[0]
         self.packet_ids[packet_id] = None
         if special is not None and special.lanes > 1:
-            lanes = self._lanes.setdefault(packet_id, [])
+            lanes = self.divided.setdefault(packet_id, [])
             lanes += [event.packet_id] if event.packet_id not in lanes else []
         if special is not None and special.bursts:
-            bursts = self._bursts.setdefault(special.reference, [])
+            bursts = self.rains.setdefault(special.reference, [])
             bursts += [event.packet_id] if event.packet_id not in bursts else []
 
     def _check_takers(self, life: Life, event: GrabbedMany) -> None:
@@ -280,7 +281,7 @@ class Auditor:
                 if lanes[0] != event.packet_id:
                     self._forwarded.append((user, lanes[: lanes.index(event.packet_id)]))
         if special.burst:
-            before = [self.packets.get(burst) for burst in self._bursts[special.reference][: special.burst]]
+            before = [self.packets.get(burst) for burst in self.rains[special.reference][: special.burst]]
             late = [one for one in before if one and one.state == "open" and one.funding.expires_at_ms <= event.at_ms]
             assert not late, "nobody takes a share of a burst before those before it have ended"
 
@@ -288,11 +289,11 @@ class Auditor:
         """Return the burst that comes after this one, if there is one, and it is there."""
         if not life.special.bursts or life.special.burst + 1 == life.special.bursts:
             return None
-        return self.packets.get(self._bursts[life.special.reference][life.special.burst + 1])
+        return self.packets.get(self.rains[life.special.reference][life.special.burst + 1])
 
     def lanes_of(self, packet_id: str) -> list[str]:
         """Return the lanes of a packet, in order; of one that is not several, or not known, itself."""
-        return self._lanes.get(packet_id, [packet_id])
+        return self.divided.get(packet_id, [packet_id])
 
     def _from_home(self, packet_id: str, user: str) -> list[str]:
         """Return the lanes of a packet from a user's own on."""
@@ -388,8 +389,8 @@ class Auditor:
             assert empty == len(lives), "drained was told while there were shares"
             assert not any(life and user in life.shares for life in lives), "a winner is never refused"
         elif reply.code == "expired":
-            last = met[-1]
-            assert last is not None and last.state == "expired", "expired was told, the journal says otherwise"
+            states = [life.state if life else "" for life in met]
+            assert states[-1] == "expired", f"expired was told, the journal says {states}"
             assert not any(life and user in life.shares for life in lives), "a winner is never refused"
         elif reply.code not in UNDECIDED:
             reasons = [self._has_reason(reply.code, life, user, since, said=said) for life in met if life]
@@ -455,7 +456,8 @@ class Auditor:
         elif answer in ("drained", "expired"):
             assert paused, "whatever has ended goes on"
             states = [life.state for life in lives if life]
-            assert answer in states and "open" not in states, "what is open can be paused"
+            assert "open" not in states, "what is open can be paused"
+            assert answer in states
         elif answer == "packet_not_found":
             self._explain_lost(self.lanes_of(packet_id), since)
         else:
@@ -521,12 +523,16 @@ class Auditor:
         if answer == "commitment_not_found":
             assert send.commitment_id, "nothing was committed to"
         elif answer == "commitment_mismatch":
-            assert made is not None and made.algorithm != send.algorithm, "it was for that algorithm"
+            assert made is not None, "nothing was committed to"
+            assert made.algorithm != send.algorithm, "it was for that algorithm"
         elif answer == "bad_times":
-            assert send.special is not None and (send.special.opens_at_ms or send.bursts), "it opens at once"
+            assert send.special is not None, "it opens at once"
+            assert send.special.opens_at_ms or send.bursts, "it opens at once"
         else:
             gifts = self.gifts.get((send.tenant, send.user, send.key, ""), [])
-            self._explain_payment((send.tenant, send.user), send.total_fen, gifts, lambda gift: gift.answers(send), answer, since)
+            self._explain_payment(
+                (send.tenant, send.user), send.total_fen, gifts, lambda gift: gift.answers(send), answer, since
+            )
 
     def _explain_payment(
         self,

@@ -25,6 +25,7 @@ from cluster.gateway.bodies import Asked
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from tests.simulation.auditor import UNDECIDED, Mark
+from tests.simulation.recount import hash_of
 from tests.simulation.wishes import USERS, Wishes, asks_for_words, words_for
 from tests.simulation.world import KEYS, TENANT, World
 
@@ -46,6 +47,8 @@ ACTIONS = {
     "send_again": 4,
     "send_other": 2,
     "grab_early": 2,
+    "rush": 8,
+    "catch": 6,
     "grab_hot": 12,
     "grab_cold": 20,
     "crowd": 8,
@@ -58,6 +61,7 @@ ACTIONS = {
     "read_statement": 4,
 }
 """What clients do, and how often."""
+
 
 class Clients:
     """Everybody outside, in one process that never fails."""
@@ -81,7 +85,7 @@ class Clients:
         """(user, key) -> the send, and what it paid for"""
         self.refused: dict[tuple[str, str], str] = {}
         """(packet id, user) -> the code that he heard last"""
-        self.right_words = 0.8
+        self.right_words = 0.7
         """Probability that somebody knows the phrase, or is of the group."""
         self.levers: dict[str, None] = {}
         """Levers that the operator ever wanted to set, in order."""
@@ -208,7 +212,9 @@ class Clients:
         if isinstance(answer, Funded):
             self.paid(answer)
             _, first = self.told_sends.setdefault((send.user, send.key), (send, answer))
-            assert (first.funding, first.others) == (answer.funding, answer.others), "the same key gives the same packet"
+            assert (first.funding, first.others) == (answer.funding, answer.others), (
+                "the same key gives the same packet"
+            )
         self.world.note("told", send.user, "send", send.key, answer)
         self.auditor.explain_send(send, answer, since)
         return isinstance(answer, Funded) or answer not in LATER
@@ -336,6 +342,27 @@ class Clients:
         packet_id = self.some_packet()
         wanted = [(packet_id, user) for user in self.random.sample(USERS, len(USERS))]
         await self.persist(lambda: self.grabs_once(wanted + wanted[:3]))
+
+    async def rush(self) -> None:
+        """People grab a packet in lanes at once; most of them have the same lane of their own."""
+        divided = list(self.auditor.divided)[-2:]
+        if divided:
+            packet_id = self.random.choice(divided)
+            own = self.random.randrange(2)
+            neighbours = [user for user in USERS if hash_of(TENANT, user) % 2 == own]
+            for user in self.random.sample(neighbours, 4) + self.random.sample(USERS, 2):
+                await asyncio.sleep(self.random.choice((0.0, 0.0, 0.02)))
+                self.start(self.grab(packet_id, user))
+
+    async def catch(self) -> None:
+        """People wait for the bursts of a rain, and grab as they open."""
+        rains = list(self.auditor.rains)[-2:]
+        for packet_id in self.auditor.rains[self.random.choice(rains)] if rains else []:
+            [funding, *_] = self.auditor.fundings[packet_id]
+            assert funding.special is not None
+            await asyncio.sleep(max(funding.special.opens_at_ms - self.world.now_ms(), 0) / 1_000)
+            for user in self.random.sample(USERS, self.random.randrange(3)):
+                self.start(self.grab(packet_id, user))
 
     async def chat_gateway(self) -> None:
         """A chat gateway grabs packets for its users."""

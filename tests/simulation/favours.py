@@ -164,7 +164,8 @@ class Favours:
         if pair and pair[-1] in remembered:
             last = self.lishi[pair[-1]].now
             free_ms = 0 if last.state == "accepted" else last.ended_ms + self._limits.lishi_cooldown_ms
-            assert last.state != "asked" and event.at_ms >= free_ms, "nobody is asked again and again"
+            assert last.state != "asked", "nobody is asked twice at once"
+            assert event.at_ms >= free_ms, "nobody is asked again and again"
         assert event.lapses_at_ms == event.at_ms + self._limits.lishi_lifetime_ms
         stamps = event.at_ms, event.lapses_at_ms
         lishi = Lishi(event.lishi_id, event.tenant, event.asker, event.asked, event.greeting, *stamps)

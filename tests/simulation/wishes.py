@@ -93,7 +93,7 @@ class Wishes:
 
     def _star(self, send: Send) -> Send:
         random = self._random
-        count = random.choice((2, 3, 4, 4, 5, 7, 8))
+        count = random.choice((2, 3, 4, 4, 4, 5, 5, 8))
         mean_fen = random.randrange(1, 200)
         algorithm = self._algorithm()
         total_fen = count * mean_fen + (0 if algorithm == "equal/1" else random.randrange(count))
