@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
+from tests.bugs.crowds import CROWDS
 from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
 from tests.bugs.kinds import AUDIENCES
@@ -50,6 +51,7 @@ MUTANTS = [
     *GATEWAY,
     *JOURNALS,
     *SIMULATION,
+    *CROWDS,
     *PAUSES,
     *STREAMS,
     *LOAD,

@@ -295,6 +295,11 @@ class Auditor:
         """Return the lanes of a packet, in order; of one that is not several, or not known, itself."""
         return self.divided.get(packet_id, [packet_id])
 
+    def has_shares(self, packet_id: str) -> bool:
+        """Tell whether somebody may find a share in a packet, once it opens."""
+        lives = [self.packets.get(lane) for lane in self.lanes_of(packet_id)]
+        return any(life is None or life.state == "open" for life in lives)
+
     def _from_home(self, packet_id: str, user: str) -> list[str]:
         """Return the lanes of a packet from a user's own on."""
         lanes = self.lanes_of(packet_id)

@@ -44,11 +44,12 @@ LATER = UNDECIDED | {"paused"}
 ACTIONS = {
     "send": 30,
     "send_twice": 2,
+    "send_half": 4,
     "send_again": 4,
     "send_other": 2,
     "grab_early": 2,
-    "rush": 8,
-    "catch": 6,
+    "rush": 10,
+    "catch": 8,
     "grab_hot": 12,
     "grab_cold": 20,
     "crowd": 8,
@@ -249,6 +250,16 @@ class Clients:
         """Send until there is an answer."""
         await self.persist(lambda: self.send_once(send))
 
+    async def send_half(self) -> None:
+        """Somebody's gateway dies between the payment and the opening: nobody is told anything."""
+        send = self.new_send()
+        stream = self.auditor.wallet_of((TENANT, send.user))
+        await self.ask("half a send", lambda service: service.ask_wallet(stream, send))
+        packet_ids = list(self.auditor.packet_ids)[-3:]
+        if packet_ids:
+            await asyncio.sleep(self.random.random())
+            await self.grab(self.random.choice(packet_ids), self.random.choice(USERS))
+
     async def send_again(self) -> None:
         """Somebody repeats an old send."""
         if self.sends:
@@ -345,9 +356,9 @@ class Clients:
 
     async def rush(self) -> None:
         """People grab a packet in lanes at once; most of them have the same lane of their own."""
-        divided = list(self.auditor.divided)[-2:]
+        divided = [packet_id for packet_id in self.auditor.divided if self.auditor.has_shares(packet_id)]
         if divided:
-            packet_id = self.random.choice(divided)
+            packet_id = self.random.choice(divided[-2:])
             own = self.random.randrange(2)
             neighbours = [user for user in USERS if hash_of(TENANT, user) % 2 == own]
             for user in self.random.sample(neighbours, 4) + self.random.sample(USERS, 2):
@@ -360,7 +371,9 @@ class Clients:
         for packet_id in self.auditor.rains[self.random.choice(rains)] if rains else []:
             [funding, *_] = self.auditor.fundings[packet_id]
             assert funding.special is not None
-            await asyncio.sleep(max(funding.special.opens_at_ms - self.world.now_ms(), 0) / 1_000)
+            while self.world.now_ms() < funding.special.opens_at_ms:  # the operator may move the clock meanwhile
+                left_s = (funding.special.opens_at_ms - self.world.now_ms()) / 1_000
+                await asyncio.sleep(min(left_s, 0.2))
             for user in self.random.sample(USERS, self.random.randrange(3)):
                 self.start(self.grab(packet_id, user))
 

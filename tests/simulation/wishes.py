@@ -122,7 +122,7 @@ class Wishes:
         bursts = []
         for _ in range(random.choice((1, 2, 3, 3))):
             count = random.choice((1, 2, 2, 3, 4))
-            ends_at_ms = opens_at_ms + random.randrange(600, 2_500)
+            ends_at_ms = opens_at_ms + random.randrange(500, 2_000)
             bursts.append(Burst(opens_at_ms, ends_at_ms, count * mean_fen, count))
             opens_at_ms = ends_at_ms + random.choice((0, 0, 300))
         band = random.choice(((0, 0), (1, mean_fen + mean_fen // 2)))
