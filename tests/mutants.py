@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
+from tests.bugs.crowd_hunt import HUNTED_CROWDS
 from tests.bugs.crowds import CROWDS
 from tests.bugs.fairness import FAIRNESS
 from tests.bugs.gateway import GATEWAY
@@ -55,6 +56,7 @@ MUTANTS = [
     *AUDIENCES,
     *LISHI,
     *CROWDS,
+    *HUNTED_CROWDS,
     *PHOTO_PACKETS,
     *GATEWAY,
     *JOURNALS,

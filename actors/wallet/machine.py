@@ -71,6 +71,7 @@ PAUSED = Refused(Refusal.PAUSED)
 HOLD_NOT_FOUND = Refused(Refusal.HOLD_NOT_FOUND)
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 BAD_TIMES = Refused(Refusal.BAD_TIMES)
+COMMITMENT_NOT_FOUND = Refused(Refusal.COMMITMENT_NOT_FOUND)
 COMMITMENT_MISMATCH = Refused(Refusal.COMMITMENT_MISMATCH)
 
 
@@ -185,7 +186,12 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def decide_commit(
         self, commit: Commit, packet_id: str, key_id: str, commitment: bytes, now_ms: int
     ) -> Committed | Refused:
-        """Commit to a packet that is not sent yet; what is no news was there before."""
+        """Commit to a packet that is not sent yet; what is no news was there before.
+
+        A request that comes late, when its commitment is used, must not make it usable again.
+        """
+        if packet_id in self._state.fundings:
+            return COMMITMENT_NOT_FOUND
         return self._commitments.decide(commit, packet_id, key_id, commitment, now_ms)
 
     def is_committed(self, packet_id: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -147,14 +148,14 @@ class Service:
         assert isinstance(reply, Won | Refused), f"{type(reply).__name__} is no answer to a grab"
         return reply
 
-    async def grabs(self, asked: list[tuple[str, str]], tenant: str) -> list[Reply]:
-        """Grab for many users of one tenant, given as (packet, user); one reply for each, in order."""
+    async def grabs(self, asked: Sequence[tuple[Asked, str]], tenant: str) -> list[Reply]:
+        """Grab for many users of one tenant, given as (what is asked, user); one reply for each, in order."""
         wanted: dict[Asked, list[str]] = {}
-        for packet_id, user in asked:
-            wanted.setdefault(packet_id, []).append(user)
+        for what, user in asked:
+            wanted.setdefault(what, []).append(user)
         crowds = await self.crowds(wanted, tenant)
-        each = {packet_id: iter(one_by_one(crowds[packet_id], len(users))) for packet_id, users in wanted.items()}
-        return [next(each[packet_id]) for packet_id, _ in asked]
+        each = {what: iter(one_by_one(crowds[what], len(users))) for what, users in wanted.items()}
+        return [next(each[what]) for what, _ in asked]
 
     def lets_in(self, tenant: str, users: list[str]) -> list[bool] | None:
         """Tell whose lines of a stream are let in now (the gate asks for requests); None: everybody's."""

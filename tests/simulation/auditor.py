@@ -5,19 +5,42 @@ balances, numbers of transfers, seeds. An answer is explained if the journals, a
 tells (successes, ends) or held it at some moment since it was asked (reads, missing money).
 """
 
-import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any
-from zlib import crc32
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from actors.ledger.levers import GRABS, SENDS, LeverSet, packet_lever, packet_of
 from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, GrabbedMany, Opened, OpeningReturned, PacketView, Passivated, Won
+from actors.packet.messages import (
+    Expired,
+    GrabbedMany,
+    Opened,
+    OpeningReturned,
+    PacketView,
+    Passivated,
+    PhraseMissed,
+    Won,
+)
 from actors.ports import Position
-from actors.wallet.messages import SandboxCredited, Statement, WalletView
+from actors.wallet.messages import (
+    AcceptLishi,
+    Committed,
+    Funded,
+    LishiAsked,
+    LishiClosed,
+    Noted,
+    SandboxCredited,
+    Send,
+    Statement,
+    WalletView,
+)
+from cluster.config import Settings
 from cluster.journal.codec import Chain
 from cluster.journal.memory import MemoryJournals
+from tests.simulation.favours import Favours
+from tests.simulation.lives import Gift, Life, Tries
 from tests.simulation.pauses import Pauses
+from tests.simulation.recount import day_of, hash_of
 
 BEGIN = Position(0, 0)
 """Before every element."""
@@ -29,70 +52,23 @@ Who = tuple[str, str]
 """(tenant, user)"""
 
 
-class Life:
-    """One packet's life."""
+class Mark(NamedTuple):
+    """Where the history stands as something is asked."""
 
-    def __init__(self, funding: PacketFunded, seq: int) -> None:
-        self.funding = funding
-        self.opened_seq = seq
-        self.state = "open"
-        self.shares: dict[str, tuple[int, int, int]] = {}
-        """user -> (rank, amount, stamp)"""
-        self.paid_fen = 0
-        self.refunded_fen = 0
-        self.payouts: list[tuple[tuple[str, str], int]] = []
-        """((source, destination), number) of every transfer to a wallet."""
-        self.history = [self.now()]
-
-    def now(self) -> tuple[str, int, int, int]:
-        """Return what a reader would see."""
-        return self.state, len(self.shares), self.paid_fen, self.refunded_fen
-
-    def grabbed(self, event: GrabbedMany) -> None:
-        """Take shares in."""
-        funding = self.funding
-        assert self.state == "open", "nobody wins after the end"
-        assert event.tenant == funding.tenant, "a packet is its tenant's"
-        if funding.kind == "photo":
-            assert funding.special is not None, "a price is paid to somebody"
-            assert event.users == [funding.special.addressee], "the price of a photo is its owner's"
-        else:
-            assert event.at_ms < funding.expires_at_ms, "a share was taken in time"
-        assert len(event.users) == len(event.amounts_fen) == len(event.to_wallets) > 0, "a row is a grab"
-        for rank, (user, amount_fen) in enumerate(zip(event.users, event.amounts_fen, strict=True), event.first_rank):
-            assert user not in self.shares, "one share a user"
-            assert rank == len(self.shares) + 1 <= funding.count, "no more shares than the count, in ranks from one"
-            assert funding.share_fen_min <= amount_fen <= funding.share_fen_max
-            equal = amount_fen * funding.count == funding.total_fen
-            assert funding.kind != "equal" or equal, "equal shares are equal"
-            self.shares[user] = rank, amount_fen, event.at_ms
-            self.paid_fen += amount_fen
-        if len(self.shares) < funding.count:
-            assert event.seed == b"", "the seed is published by the end"
-        else:
-            assert self.paid_fen == funding.total_fen, "the shares sum to the total"
-            self._end("drained", event.seed)
-        self.history.append(self.now())
-
-    def expired(self, event: Expired) -> None:
-        """Take the end of its time in."""
-        assert self.state == "open", "a packet ends once"
-        assert event.at_ms >= self.funding.expires_at_ms, "a packet lives its whole time"
-        self.refunded_fen = event.amount_fen
-        assert self.paid_fen + self.refunded_fen == self.funding.total_fen, "what was not taken goes back"
-        self._end("expired", event.seed)
-        self.history.append(self.now())
-
-    def _end(self, state: str, seed: bytes) -> None:
-        committed = self.funding.algorithm.encode() + b"\0" + self.funding.packet_id.encode() + b"\0" + seed
-        assert hashlib.sha256(committed).digest() == self.funding.commitment, "the published seed is the committed one"
-        self.state = state
+    seq: int
+    """Events read."""
+    balances: int = 0
+    """Balances that the asker had."""
+    seen: Mapping[str, int] = MappingProxyType({})
+    """packet id -> what its lanes, if it is several, have been, in number."""
+    stamps: Mapping[str, int] = MappingProxyType({})
+    """stream -> the greatest stamp in it"""
 
 
 class Auditor:
     """Everything the journals of one system say, so far as it was durable at the last `advance`."""
 
-    def __init__(self, journals: MemoryJournals, wallet_streams: int, idempotency_ms: int, *, reads: bool) -> None:
+    def __init__(self, journals: MemoryJournals, settings: Settings, *, reads: bool) -> None:
         """`reads`: what the journals hold is durable at once, so read it before each answer is explained; and hosts
         are asked directly, too, who need not know of a packet that was only paid.
         """
@@ -100,8 +76,11 @@ class Auditor:
         self._reads = reads
         self.noted: Callable[[str, Position, Sequence[Any]], None] = lambda stream, position, events: None
         """Called for every element as it is read."""
-        self._wallet_streams = wallet_streams
-        self._idempotency_ms = idempotency_ms
+        limits, bounds = settings.limits, settings.bounds
+        self._wallet_streams = settings.layout.wallet_streams
+        self._idempotency_ms = bounds.idempotency_ms
+        self._opens_ms_max = limits.crowd_opens_ms_max
+        self._tries = Tries(limits.phrase_tries_max, limits.phrase_tries_ms, bounds.phrase_missers_max)
         self._chains: dict[str, Chain] = {}
         self._read: dict[str, Position] = {}
         self._stamps: dict[str, int] = {}
@@ -116,6 +95,20 @@ class Auditor:
         self.packets: dict[str, Life] = {}
         self.fundings: dict[str, list[PacketFunded]] = {}
         self.funded_seq: dict[str, list[int]] = {}
+        self.gifts: dict[tuple[str, str, str, str], list[Gift]] = {}
+        """(tenant, sender, key, "") or (tenant, sender, "", lishi id) -> what was paid for by that, the newest last"""
+        self.packet_ids: dict[str, None] = {}
+        """Every packet that was paid for, as people know it, in order."""
+        self.divided: dict[str, list[str]] = {}
+        """packet id as people know it -> ids of its lanes"""
+        self.rains: dict[str, list[str]] = {}
+        """rain id -> packet ids of its bursts"""
+        self._new_gifts: list[Gift] = []
+        self._forwarded: list[tuple[str, list[str]]] = []
+        """(user, ids of lanes) whose lanes must have been empty."""
+        self.admitted: set[tuple[str, str]] = set()
+        """(packet id, user) of whoever said, in some request, the phrase, or was said to be of the group."""
+        self.favours = Favours(settings)
         self.balances: dict[Who, list[int]] = {}
         """Every balance that a user ever had, the newest last."""
         self.credited_fen = 0
@@ -142,6 +135,10 @@ class Auditor:
                     self.seq += 1
                     self._take(stream, event)
                 self._read[stream] = position
+                for gift in self._new_gifts:
+                    gift.check()
+                self._new_gifts.clear()
+                self.favours.all_paid()
         for source, destination, number, amount_fen, who in self._later:
             sent = self.sent.get((source, destination), [])[number - 1 : number]
             assert sent == [(amount_fen, who)], "only what was sent is received"
@@ -160,6 +157,14 @@ class Auditor:
             settled = [self._acknowledged.get(way, 0) >= number for way, number in life.payouts]
             assert all(settled), "only what is settled leaves memory"
         self._passivated.clear()
+        for user, lanes in self._forwarded:
+            states = [self.packets[lane].state for lane in lanes]
+            assert set(states) == {"drained"}, f"{user} took a share of another lane, those before are {states}"
+        self._forwarded.clear()
+        for packet_id, user in self.favours.wrote:
+            lives = [self.packets.get(lane) for lane in self.lanes_of(packet_id)]
+            assert any(life and user in life.shares for life in lives), "only who has a share writes to the sender"
+        self.favours.wrote.clear()
 
     def _take(self, stream: str, event: Any) -> None:
         stamp_ms = getattr(event, "at_ms", 0)
@@ -185,7 +190,8 @@ class Auditor:
                 life = self.packets[event.packet_id]
                 if life.funding.kind != "photo":
                     self.pauses.check_grab(stream, event.packet_id)
-                life.grabbed(event)
+                life.grabbed(event, self._tries)
+                self._check_takers(life, event)
                 if life.state != "open":
                     self.pauses.packet_ended(stream, event.packet_id, self.seq)
                 following = dict(event.numbers)
@@ -196,10 +202,16 @@ class Auditor:
                 assert following.keys() == set(event.to_wallets), "a number for each wallet stream"
             case Expired():
                 life = self.packets[event.packet_id]
-                life.expired(event)
+                life.expired(event, self._burst_after(life))
                 self.pauses.packet_ended(stream, event.packet_id, self.seq)
                 who = life.funding.tenant, life.funding.sender
-                self._send(stream, event.to_wallet, event.number, event.amount_fen, who, life)
+                assert (event.number > 0) is (event.amount_fen > 0), "nothing is not sent back"
+                if event.number:
+                    self._send(stream, event.to_wallet, event.number, event.amount_fen, who, life)
+            case PhraseMissed():
+                self.packets[event.packet_id].misses(event.users, event.at_ms, self.seq, self._tries)
+            case Committed() | LishiAsked() | LishiClosed() | Noted():
+                self.favours.take(stream, event, self.seq)
             case RunsReceived():
                 for run in event.runs:
                     for at, (user, amount_fen) in enumerate(zip(run.users, run.amounts_fen, strict=True)):
@@ -222,17 +234,84 @@ class Auditor:
 
     def _take_funding(self, stream: str, event: PacketFunded) -> None:
         assert not self.pauses.is_on(stream, SENDS), "a packet was sent although sends are paused"
-        earlier = self.fundings.setdefault(event.packet_id, [])
-        for other in earlier:
-            assert (other.tenant, other.sender, other.key) == (event.tenant, event.sender, event.key)
-            assert event.at_ms - other.at_ms >= self._idempotency_ms, "a key funds once while it is remembered"
+        self.fundings.setdefault(event.packet_id, []).append(event)
         self.funded_seq.setdefault(event.packet_id, []).append(self.seq)
-        earlier.append(event)
+        self._take_gift(event)
+        self.favours.pay(event, self.seq)
         who = event.tenant, event.sender
         sent = self.sent.setdefault((stream, event.packet_stream), [])
         sent.append((event.total_fen, who))
         assert event.number == len(sent), "transfers are numbered without gaps"
         self._change(who, -event.total_fen)
+
+    def _take_gift(self, event: PacketFunded) -> None:
+        special, lishi_id = event.special, ""
+        if special is not None:
+            assert special.opens_at_ms <= event.at_ms + self._opens_ms_max, "nothing opens so late"
+            assert not special.bursts or event.at_ms < event.expires_at_ms, "every burst can still come"
+            lishi_id = special.reference if event.kind == "lishi" else ""
+        key = "" if lishi_id else event.key
+        gifts = self.gifts.setdefault((event.tenant, event.sender, key, lishi_id), [])
+        if gifts and gifts[-1] in self._new_gifts:
+            gifts[-1].add(event)
+        else:
+            last_ms = gifts[-1].fundings[0].at_ms if gifts else -self._idempotency_ms
+            assert event.at_ms - last_ms >= self._idempotency_ms, "a key funds once while it is remembered"
+            gifts.append(Gift(event, self.seq))
+            self._new_gifts.append(gifts[-1])
+        packet_id = event.packet_id.partition(".")[0]
+        self.packet_ids[packet_id] = None
+        if special is not None and special.lanes > 1:
+            lanes = self.divided.setdefault(packet_id, [])
+            lanes += [event.packet_id] if event.packet_id not in lanes else []
+        if special is not None and special.bursts:
+            bursts = self.rains.setdefault(special.reference, [])
+            bursts += [event.packet_id] if event.packet_id not in bursts else []
+
+    def _check_takers(self, life: Life, event: GrabbedMany) -> None:
+        """Check what one packet cannot know: other lanes, earlier bursts, what was said."""
+        special = life.special
+        if special.group or special.phrase:
+            said = all((event.packet_id, user) in self.admitted for user in event.users)
+            assert said, "nobody takes a share who is not of the group, or never said the phrase"
+        if special.lanes > 1:
+            for user in event.users:
+                lanes = self._from_home(event.packet_id.partition(".")[0], user)
+                has = [lane for lane in lanes if lane in self.packets and user in self.packets[lane].shares]
+                assert has == [event.packet_id], "one share a user over all lanes"
+                if lanes[0] != event.packet_id:
+                    self._forwarded.append((user, lanes[: lanes.index(event.packet_id)]))
+        if special.burst:
+            before = [self.packets.get(burst) for burst in self.rains[special.reference][: special.burst]]
+            late = [one for one in before if one and one.state == "open" and one.funding.expires_at_ms <= event.at_ms]
+            assert not late, "nobody takes a share of a burst before those before it have ended"
+
+    def _burst_after(self, life: Life) -> Life | None:
+        """Return the burst that comes after this one, if there is one, and it is there."""
+        if not life.special.bursts or life.special.burst + 1 == life.special.bursts:
+            return None
+        return self.packets.get(self.rains[life.special.reference][life.special.burst + 1])
+
+    def lanes_of(self, packet_id: str) -> list[str]:
+        """Return the lanes of a packet, in order; of one that is not several, or not known, itself."""
+        return self.divided.get(packet_id, [packet_id])
+
+    def has_shares(self, packet_id: str) -> bool:
+        """Tell whether somebody may find a share in a packet, once it opens."""
+        lives = [self.packets.get(lane) for lane in self.lanes_of(packet_id)]
+        return any(life is None or life.state == "open" for life in lives)
+
+    def _from_home(self, packet_id: str, user: str) -> list[str]:
+        """Return the lanes of a packet from a user's own on."""
+        lanes = self.lanes_of(packet_id)
+        if len(lanes) == 1:
+            return lanes
+        home = hash_of(self.fundings[lanes[0]][0].tenant, user) % len(lanes)
+        return lanes[home:] + lanes[:home]
+
+    def wallet_of(self, who: Who) -> str:
+        """Name the stream that holds somebody's money."""
+        return f"wallet-{hash_of(*who) % self._wallet_streams:03d}"
 
     def _receive_funding(self, stream: str, event: Opened | OpeningReturned) -> None:
         funding = event.funding
@@ -248,9 +327,8 @@ class Auditor:
     def _send(
         self, stream: str, to_wallet: int, number: int, amount_fen: int, who: Who, life: Life | None = None
     ) -> None:
-        index = crc32("\n".join(who).encode()) % self._wallet_streams
-        assert to_wallet == index, "money goes where its owner's wallet is"
-        way = stream, f"wallet-{index:03d}"
+        assert f"wallet-{to_wallet:03d}" == self.wallet_of(who), "money goes where its owner's wallet is"
+        way = stream, self.wallet_of(who)
         sent = self.sent.setdefault(way, [])
         sent.append((amount_fen, who))
         assert number == len(sent), "transfers are numbered without gaps"
@@ -281,7 +359,7 @@ class Auditor:
     def check_conservation(self) -> None:
         """Check that every fen is in a wallet, in a packet, or between two books."""
         wallets = sum(history[-1] for history in self.balances.values())
-        packets = sum(life.funding.total_fen - life.paid_fen - life.refunded_fen for life in self.packets.values())
+        packets = sum(life.rest_fen for life in self.packets.values())
         assert wallets + packets + self.in_flight_fen() == self.credited_fen
 
     # Explaining.
@@ -290,68 +368,113 @@ class Auditor:
         if self._reads:
             self.advance()
 
-    def mark(self, who: Who | None = None, packet_id: str = "") -> tuple[int, int]:
-        """Return where the history stands as something is asked: (events read, entries of the thing's own history)."""
+    def mark(self, who: Who | None = None, packet_id: str = "") -> Mark:
+        """Return where the history stands as something is asked, of a wallet or of a packet."""
         self._follow()
-        if who is not None:
-            return self.seq, len(self.balances.get(who, [0]))
-        life = self.packets.get(packet_id)
-        return self.seq, len(life.history) if life else 0
+        balances = len(self.balances.get(who, [0])) if who is not None else 0
+        lanes = self.lanes_of(packet_id) if packet_id else []
+        seen = {lane: len(self.packets[lane].history) for lane in lanes if lane in self.packets}
+        return Mark(self.seq, balances, seen, dict(self._stamps))
 
-    def explain_grab(self, packet_id: str, user: str, reply: Any, since: tuple[int, int]) -> None:
-        """Check the answer to a grab."""
+    def explain_grab(self, packet_id: str, user: str, reply: Any, since: Mark, *, said: bool = True) -> None:
+        """Check the answer to a grab; `said`: he said the phrase, or was said to be of the group, if need be."""
         self._follow()
-        life = self.packets.get(packet_id)
+        lanes = self._from_home(packet_id, user)
+        lives = [self.packets.get(lane) for lane in lanes]
         if isinstance(reply, Won):
-            assert life is not None, "a share of a packet that never opened"
-            assert life.shares.get(user) == (reply.rank, reply.amount_fen, reply.at_ms), "the journal holds the share"
+            has = [life.shares[user] for life in lives if life and user in life.shares]
+            assert has == [(reply.rank, reply.amount_fen, reply.at_ms)], "the journal holds the share"
             return
         assert isinstance(reply, Refused)
-        if reply.code in ("drained", "expired"):
-            assert life is not None, "an end of a packet that never opened"
-            assert life.state == reply.code, f"{reply.code} was told, the journal says {life.state}"
-            assert user not in life.shares, "a winner is never refused"
-        elif reply.code == "packet_not_found":
-            assert life is None or life.opened_seq > since[0], "an open packet was not found"
-            paid = [] if self._reads else self.fundings.get(packet_id, [])
-            for funding, seq in zip(paid, self.funded_seq.get(packet_id, []), strict=False):
-                assert seq > since[0] or self.forgotten(funding), "a paid packet was not found"
-        elif reply.code == "paused":
-            assert life is not None, "a pause of a packet that never opened"
-            levers = GRABS, packet_lever(packet_id)
-            assert any(self.pauses.was_on(life.funding.packet_stream, lever, since[0]) for lever in levers), "no pause"
-            assert since[1] == 0 or life.history[since[1] - 1][0] == "open", "an end is told, also while it is paused"
-            assert user not in life.shares or life.shares[user][0] >= since[1], "a winner is never refused"
-        else:
-            assert reply.code in UNDECIDED, reply
+        # Whoever is refused was so by his own lane, or by a later one, all those before it being empty.
+        empty = next((at for at, life in enumerate(lives) if life is None or life.state != "drained"), len(lives))
+        met = lives[: empty + 1]
+        if reply.code == "packet_not_found":
+            self._explain_lost(lanes, since)
+        elif reply.code == "drained":
+            assert empty == len(lives), "drained was told while there were shares"
+            assert not any(life and user in life.shares for life in lives), "a winner is never refused"
+        elif reply.code == "expired":
+            states = [life.state if life else "" for life in met]
+            assert states[-1] == "expired", f"expired was told, the journal says {states}"
+            assert not any(life and user in life.shares for life in lives), "a winner is never refused"
+        elif reply.code not in UNDECIDED:
+            reasons = [self._has_reason(reply.code, life, user, since, said=said) for life in met if life]
+            assert any(reasons), f"{reply.code} was told without a reason"
 
-    def explain_lever(self, lever: str, paused: bool, answer: str, since: tuple[int, int]) -> None:
+    def _explain_lost(self, lanes: list[str], since: Mark) -> None:
+        """Check that a packet, or one of its lanes, was not to be found."""
+        lives = [self.packets.get(lane) for lane in lanes]
+        assert any(life is None or life.opened_seq > since.seq for life in lives), "an open packet was not found"
+        for lane in [] if self._reads else lanes:
+            paid = self.fundings.get(lane, [])
+            for funding, seq in zip(paid, self.funded_seq.get(lane, []), strict=False):
+                assert seq > since.seq or self.forgotten(funding), "a paid packet was not found"
+
+    def _has_reason(self, code: str, life: Life, user: str, since: Mark, *, said: bool) -> bool:
+        """Tell whether a packet, or one lane, may have refused a user so, since he asked."""
+        seen = since.seen.get(life.packet_id, 0)
+        if seen and life.history[seen - 1].state != "open":
+            return False  # an end is told, whatever else is in the way
+        special, stream = life.special, life.funding.packet_stream
+        if user in life.shares and life.shares[user][0] - special.rank_base <= (
+            life.history[seen - 1].count if seen else 0
+        ):
+            return False  # a winner is never refused
+        stamp_ms = since.stamps.get(stream, 0)
+        match code:
+            case "paused":
+                levers = GRABS, packet_lever(life.packet_id)
+                return any(self.pauses.was_on(stream, lever, since.seq) for lever in levers)
+            case "not_open":
+                return stamp_ms < special.opens_at_ms
+            case "day_limit":
+                today = day_of(stamp_ms)
+                return any(day >= today and count == special.day_count_max for day, count in life.days.items())
+            case "own_packet":
+                return user == special.excluded
+            case "not_addressee":
+                return special.addressee not in ("", user)
+            case "not_member":
+                return bool(special.group) and not said
+            case "wrong_passphrase":
+                return bool(special.phrase) and not said and life.missed_seq.get(user, 0) > since.seq
+            case "rate_limited":
+                return bool(special.phrase) and life.refuses_phrases_of(user, stamp_ms, self._tries)
+        raise AssertionError(f"nobody refuses a grab with {code}")
+
+    def explain_lever(self, lever: str, paused: bool, answer: str, since: Mark) -> None:
         """Check what an operator was told who paused something or let it go on."""
         self._follow()
-        packet_id = packet_of(lever)
-        if answer == "done":
-            if packet_id is not None:
-                streams = [self.packets[packet_id].funding.packet_stream]
-            else:
-                kind = "wallet-" if lever == SENDS else "packet-"
-                streams = [stream for stream in self._journals.stored if stream.startswith(kind)]
-            for stream in streams:
-                so = self.pauses.was_on if paused else self.pauses.was_off
-                assert so(stream, lever, since[0]), f"{lever} was told to be set, and never was in {stream}"
+        packet_id = packet_of(lever) or ""
+        lives = [self.packets.get(lane) for lane in self.lanes_of(packet_id)]
+        so = self.pauses.was_on if paused else self.pauses.was_off
+        if answer == "done" and packet_id:
+            for life in lives:
+                assert life is not None, "a packet that never opened cannot be paused"
+                ended = len(lives) > 1 and life.state != "open"  # such a lane is passed over
+                one = packet_lever(life.packet_id)
+                assert ended or so(life.funding.packet_stream, one, since.seq), f"{one} was told to be set"
+        elif answer == "done":
+            kind = "wallet-" if lever == SENDS else "packet-"
+            for stream in [stream for stream in self._journals.stored if stream.startswith(kind)]:
+                assert so(stream, lever, since.seq), f"{lever} was told to be set, and never was in {stream}"
         elif answer in ("drained", "expired"):
             assert paused, "whatever has ended goes on"
-            assert self.packets[packet_id or ""].state == answer
+            states = [life.state for life in lives if life]
+            assert "open" not in states, "what is open can be paused"
+            assert answer in states
         elif answer == "packet_not_found":
-            self.explain_grab(packet_id or "", "", Refused(answer), since)  # type: ignore[arg-type]
+            self._explain_lost(self.lanes_of(packet_id), since)
         else:
             assert answer in UNDECIDED, answer
 
     def forgotten(self, funding: PacketFunded) -> bool:
         """Tell whether its wallet stream may have forgotten this funding's key."""
-        index = crc32("\n".join((funding.tenant, funding.sender)).encode()) % self._wallet_streams
-        return self._stamps[f"wallet-{index:03d}"] - funding.at_ms >= self._idempotency_ms
+        wallet = self.wallet_of((funding.tenant, funding.sender))
+        return self._stamps[wallet] - funding.at_ms >= self._idempotency_ms
 
-    def explain_statement(self, who: Who, reply: Any, since: tuple[int, int]) -> None:
+    def explain_statement(self, who: Who, reply: Any, since: Mark) -> None:
         """Check lines that were told, newest first."""
         if not isinstance(reply, Statement):
             assert reply.code in UNDECIDED, reply
@@ -359,60 +482,104 @@ class Auditor:
         told = [line.balance_fen for line in reply.lines]
         assert [line.balance_fen - line.amount_fen for line in reply.lines[:-1]] == told[1:], "lines follow one another"
         history = self.balances.get(who, [0])
-        ends = range(max(1, since[1]), len(history) + 1)
+        ends = range(max(1, since.balances), len(history) + 1)
         newest_first = history[::-1]
         moments = [newest_first[len(history) - end :][: len(told)] for end in ends]
         assert told in moments, f"the lines of {who} end in {told}, the journal's in {moments}"
 
-    def explain_wallet(self, who: Who, reply: Any, since: tuple[int, int]) -> None:
+    def explain_wallet(self, who: Who, reply: Any, since: Mark) -> None:
         """Check a balance that was told."""
         self._follow()
         if isinstance(reply, WalletView):
-            moments = self.balances.get(who, [0])[since[1] - 1 :]
+            moments = self.balances.get(who, [0])[since.balances - 1 :]
             assert reply.available_fen in moments, f"{who} was shown {reply.available_fen}, had {moments} meanwhile"
         else:
             assert reply.code in UNDECIDED, reply
 
-    def explain_view(self, packet_id: str, reply: Any, since: tuple[int, int]) -> None:
-        """Check a packet that was shown."""
+    def explain_view(self, packet_id: str, reply: Any, since: Mark) -> None:
+        """Check a packet that was shown: its lanes, or a refusal."""
         self._follow()
-        if not isinstance(reply, PacketView):
-            assert reply.code != "paused", "everything can be looked at"
-            self.explain_grab(packet_id, "", reply, since)
+        lanes = self.lanes_of(packet_id)
+        if isinstance(reply, Refused):
+            if reply.code == "packet_not_found":
+                self._explain_lost(lanes, since)
+            else:
+                assert reply.code in UNDECIDED, reply
             return
-        seen = reply.state, len(reply.grabs), reply.grabbed_fen, reply.refunded_fen
-        life = self.packets[packet_id]
-        moments = life.history[max(0, since[1] - 1) :]
-        assert seen in moments, f"shown {seen}, was {moments} meanwhile"
-        listed = {line.user: (rank, line.amount_fen, line.at_ms) for rank, line in enumerate(reply.grabs, 1)}
-        assert listed.items() <= life.shares.items(), "the list is the journal's"
-        assert (reply.seed == b"") is (reply.state == "open"), "the seed is published by the end"
+        assert [view.funding.packet_id for view in reply] == lanes, "all lanes are shown, in order"
+        for view in reply:
+            self._explain_lane(view, since)
 
-    def explain_send(self, who: Who, key: str, wish: tuple[Any, ...], answer: Any, since: tuple[int, int]) -> None:
-        """Check the answer to a send: a funding, or the code of a refusal. `wish`: (kind, total, count, greeting)."""
+    def _explain_lane(self, view: PacketView, since: Mark) -> None:
+        life = self.packets[view.funding.packet_id]
+        assert view.funding == life.funding
+        fen = view.grabbed_fen, view.refunded_fen, view.rolled_in_fen, view.rolled_out_fen
+        seen = (view.state, len(view.grabs), *fen, view.chain)
+        moments = life.history[max(0, since.seen.get(life.packet_id, 0) - 1) :]
+        assert seen in moments, f"shown {seen}, was {moments} meanwhile"
+        lines = enumerate(view.grabs, life.special.rank_base + 1)
+        listed = {line.user: (rank, line.amount_fen, line.at_ms) for rank, line in lines}
+        assert listed.items() <= life.shares.items(), "the list is the journal's"
+        assert (view.seed == b"") is (view.state == "open"), "the seed is published by the end"
+
+    def explain_send(self, send: Send, answer: Funded | str, since: Mark) -> None:
+        """Check the answer to a send: what it paid for, or the code of a refusal."""
         self._follow()
-        mine = [
-            fundings
-            for fundings in self.fundings.values()
-            if (fundings[0].tenant, fundings[0].sender, fundings[0].key) == (*who, key)
-        ]
-        assert len(mine) <= 1, "a key means one packet"
-        fundings = mine[0] if mine else []
-        if isinstance(answer, PacketFunded):
-            assert answer in fundings, "the journal holds the funding"
-            assert (answer.kind, answer.total_fen, answer.count, answer.greeting) == wish
-            assert self.packets[answer.packet_id].funding == answer, "201 means open"
+        made = self.favours.committed.get(send.commitment_id)
+        if answer == "commitment_not_found":
+            assert send.commitment_id, "nothing was committed to"
+        elif answer == "commitment_mismatch":
+            assert made is not None, "nothing was committed to"
+            assert made.algorithm != send.algorithm, "it was for that algorithm"
+        elif answer == "bad_times":
+            assert send.special is not None, "it opens at once"
+            assert send.special.opens_at_ms or send.bursts, "it opens at once"
+        else:
+            gifts = self.gifts.get((send.tenant, send.user, send.key, ""), [])
+            self._explain_payment(
+                (send.tenant, send.user), send.total_fen, gifts, lambda gift: gift.answers(send), answer, since
+            )
+
+    def _explain_payment(
+        self,
+        who: Who,
+        total_fen: int,
+        gifts: list[Gift],
+        is_wanted: Callable[[Gift], bool],
+        answer: Funded | str,
+        since: Mark,
+    ) -> None:
+        """Check the answer to whoever wants to pay. `gifts`: what was paid for under his key."""
+        if isinstance(answer, Funded):
+            told = [answer.funding, *answer.others]
+            [gift] = [gift for gift in gifts if gift.fundings == told]
+            assert is_wanted(gift), "what was asked for is sent"
+            opened = [self.packets[funding.packet_id].funding for funding in told]
+            assert opened == told, "201 means open"
         elif answer == "insufficient_funds":
-            moments = self.balances.get(who, [0])[since[1] - 1 :]
-            assert min(moments) < wish[1], f"{who} was refused {wish[1]}, had {moments} meanwhile"
+            moments = self.balances.get(who, [0])[since.balances - 1 :]
+            assert min(moments) < total_fen, f"{who} was refused {total_fen}, had {moments} meanwhile"
         elif answer == "idempotency_key_reused":
-            same = [(f.kind, f.total_fen, f.count, f.greeting) == wish for f in fundings]
-            assert not all(same) or len(fundings) > 1, "only another request, or a forgotten key, is refused"
+            same = [is_wanted(gift) for gift in gifts]
+            assert not all(same) or len(gifts) > 1, "only another request, or a forgotten key, is refused"
         elif answer == "paused":
-            index = crc32("\n".join(who).encode()) % self._wallet_streams
-            assert self.pauses.was_on(f"wallet-{index:03d}", SENDS, since[0]), "no pause"
-            for funding in fundings:
-                [*_, seq] = self.funded_seq[funding.packet_id]
-                assert seq > since[0] or self.forgotten(funding), "what was sent is answered again all the same"
+            assert self.pauses.was_on(self.wallet_of(who), SENDS, since.seq), "no pause"
+            late = [gift.seq > since.seq or self.forgotten(gift.fundings[0]) for gift in gifts[-1:]]
+            assert all(late), "what was sent is answered again all the same"
         else:
             assert answer in UNDECIDED, answer
+
+    def explain_accept(self, accept: AcceptLishi, answer: Funded | str, since: Mark) -> None:
+        """Check the answer to whoever accepts a lishi."""
+        self._follow()
+        who = accept.tenant, accept.user
+        if answer in ("lishi_not_found", "not_addressee", "lishi_closed", "lishi_lapsed"):
+            self.favours.explain_lishi(accept.lishi_id, *who, answer, since.seq)
+            return
+        gifts = self.gifts.get((*who, "", accept.lishi_id), [])
+
+        def is_wanted(gift: Gift) -> bool:
+            [funding] = gift.fundings
+            return (funding.kind, funding.total_fen, funding.greeting) == ("lishi", accept.amount_fen, accept.greeting)
+
+        self._explain_payment(who, accept.amount_fen, gifts, is_wanted, answer, since)

@@ -13,19 +13,22 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
+import msgspec
 from ray.exceptions import RayError
 
 from actors.ids import User, packet_id_of
 from actors.ledger.levers import GRABS, SENDS, packet_of
-from actors.ledger.transfer import PacketFunded, Refused
-from actors.packet.messages import PacketView, Won
-from actors.wallet.messages import CreditSandbox, ReadStatement, ReadWallet, Send, Statement, WalletView
+from actors.ledger.transfer import Refused
+from actors.packet.messages import Won
+from actors.wallet.messages import CreditSandbox, Funded, ReadStatement, ReadWallet, Send, Statement, WalletView
+from cluster.gateway.bodies import Asked
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
-from tests.simulation.auditor import UNDECIDED
+from tests.simulation.auditor import UNDECIDED, Mark
+from tests.simulation.recount import hash_of
+from tests.simulation.wishes import USERS, Wishes, asks_for_words, words_for
 from tests.simulation.world import KEYS, TENANT, World
 
-USERS = [f"u{number}" for number in range(9)]
 BALANCE_FEN = 8_000
 POOR_FEN = 700
 """What every third user has: soon too little."""
@@ -41,9 +44,12 @@ LATER = UNDECIDED | {"paused"}
 ACTIONS = {
     "send": 30,
     "send_twice": 2,
+    "send_half": 4,
     "send_again": 4,
     "send_other": 2,
     "grab_early": 2,
+    "rush": 10,
+    "catch": 8,
     "grab_hot": 12,
     "grab_cold": 20,
     "crowd": 8,
@@ -57,9 +63,6 @@ ACTIONS = {
 }
 """What clients do, and how often."""
 
-Wish = tuple[str, int, int, str]
-"""(kind, total, count, greeting)"""
-
 
 class Clients:
     """Everybody outside, in one process that never fails."""
@@ -69,15 +72,22 @@ class Clients:
         self.auditor = world.auditor
         self.random = world.random("clients")
         self.process = world.loop.process("clients")
+        self.actions = {name: (often, getattr(self, name)) for name, often in ACTIONS.items()}
+        """What they do, and how often."""
         self.asked: Counter[str] = Counter()
         self.answered: Counter[str] = Counter()
-        self.sends: list[tuple[str, str, Wish]] = []
-        """Every send: who, key, wish."""
+        self.wishes = Wishes(self.random, world.now_ms)
+        self.sends: list[Send] = []
         self.packets: list[str] = []
         """Packets that somebody was told of, or that the journals know, oldest first."""
         self.told_shares: dict[tuple[str, str], tuple[int, int, int]] = {}
         self.told_new: set[tuple[str, str]] = set()
-        self.told_packets: dict[tuple[str, str], PacketFunded] = {}
+        self.told_sends: dict[tuple[str, str], tuple[Send, Funded]] = {}
+        """(user, key) -> the send, and what it paid for"""
+        self.refused: dict[tuple[str, str], str] = {}
+        """(packet id, user) -> the code that he heard last"""
+        self.right_words = 0.7
+        """Probability that somebody knows the phrase, or is of the group."""
         self.levers: dict[str, None] = {}
         """Levers that the operator ever wanted to set, in order."""
         self._under_way: dict[asyncio.Task[None], None] = {}
@@ -93,7 +103,7 @@ class Clients:
     async def act(self, steps: int) -> None:
         """Do so many things, some at once and some after a while."""
         random = self.random
-        names, weights = list(ACTIONS), list(ACTIONS.values())
+        names, weights = list(self.actions), [often for often, _ in self.actions.values()]
         for _ in range(steps):
             if random.random() < 0.8:
                 pause_s = random.random() * 0.15
@@ -101,7 +111,7 @@ class Clients:
                 pause_s = 0.0 if random.random() < 0.8 else random.random() * 3
             await asyncio.sleep(pause_s)
             name = random.choices(names, weights)[0]
-            self.start(getattr(self, name)())
+            self.start(self.actions[name][1]())
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Let a client go about something."""
@@ -194,51 +204,61 @@ class Clients:
 
     # Sending.
 
-    async def send_once(self, user: str, key: str, wish: Wish) -> bool:
+    async def send_once(self, send: Send) -> bool:
         """Send, and check the answer; tell whether there was one."""
-        since = self.auditor.mark((TENANT, user))
-        answer = await self.ask("send", lambda service: service.send(Send(TENANT, user, key, *wish)))
+        since = self.auditor.mark((TENANT, send.user))
+        answer = await self.ask("send", lambda service: service.send(send))
         if answer == NO_ANSWER:
             return False
-        if not isinstance(answer, str):
-            answer = answer.funding
-            first = self.told_packets.setdefault((user, key), answer)
-            assert first == answer, "the same key gives the same packet"
-            self.learn(answer.packet_id)
-        self.world.note("told", user, "send", key, answer)
-        self.auditor.explain_send((TENANT, user), key, wish, answer, since)
-        return answer not in LATER
+        if isinstance(answer, Funded):
+            self.paid(answer)
+            _, first = self.told_sends.setdefault((send.user, send.key), (send, answer))
+            assert (first.funding, first.others) == (answer.funding, answer.others), (
+                "the same key gives the same packet"
+            )
+        self.world.note("told", send.user, "send", send.key, answer)
+        self.auditor.explain_send(send, answer, since)
+        return isinstance(answer, Funded) or answer not in LATER
+
+    def paid(self, funded: Funded) -> None:
+        """Tell everybody of what was paid for."""
+        for funding in (funded.funding, *funded.others):
+            self.learn(funding.packet_id.partition(".")[0])
 
     def learn(self, packet_id: str) -> None:
         """Tell everybody of a packet."""
         if packet_id not in self.packets:
             self.packets.append(packet_id)
 
-    def wish(self) -> Wish:
-        """Think of a packet."""
-        count = self.random.choice((1, 2, 3, 3, 4, 5, 8))
-        return self.random.choice(("lucky", "equal")), count * self.random.randrange(1, 300), count, ""
-
-    def new_send(self) -> tuple[str, str, Wish]:
+    def new_send(self, think: Callable[[str, str], Send] | None = None) -> Send:
         """Think of a send that nobody made before."""
-        send = self.random.choice(USERS), f"k{len(self.sends)}", self.wish()
+        send = (think or self.wishes.any)(self.random.choice(USERS), f"k{len(self.sends)}")
         self.sends.append(send)
         return send
 
     async def send(self) -> None:
         """Somebody sends a packet."""
-        send = self.new_send()
-        await self.persist(lambda: self.send_once(*send))
+        await self.repeat_send(self.new_send())
 
     async def send_twice(self) -> None:
         """Somebody presses the button twice."""
         send = self.new_send()
         self.start(self.repeat_send(send))
-        await self.persist(lambda: self.send_once(*send))
+        await self.repeat_send(send)
 
-    async def repeat_send(self, send: tuple[str, str, Wish]) -> None:
-        """Repeat a send."""
-        await self.persist(lambda: self.send_once(*send))
+    async def repeat_send(self, send: Send) -> None:
+        """Send until there is an answer."""
+        await self.persist(lambda: self.send_once(send))
+
+    async def send_half(self) -> None:
+        """Somebody's gateway dies between the payment and the opening: nobody is told anything."""
+        send = self.new_send()
+        stream = self.auditor.wallet_of((TENANT, send.user))
+        await self.ask("half a send", lambda service: service.ask_wallet(stream, send))
+        packet_ids = list(self.auditor.packet_ids)[-3:]
+        if packet_ids:
+            await asyncio.sleep(self.random.random())
+            await self.grab(self.random.choice(packet_ids), self.random.choice(USERS))
 
     async def send_again(self) -> None:
         """Somebody repeats an old send."""
@@ -248,19 +268,30 @@ class Clients:
     async def send_other(self) -> None:
         """Somebody uses an old key for another packet."""
         if self.sends:
-            user, key, (kind, total_fen, count, _) = self.random.choice(self.sends)
-            await self.repeat_send((user, key, (kind, total_fen + count, count, "other")))
+            send = self.random.choice(self.sends)
+            more_fen = 0 if send.bursts else send.count
+            await self.repeat_send(msgspec.structs.replace(send, total_fen=send.total_fen + more_fen, greeting="other"))
 
     # Grabbing.
 
-    def told(self, packet_id: str, user: str, reply: Any, since: tuple[int, int]) -> bool:
+    def asks(self, packet_id: str, user: str) -> tuple[Asked, bool]:
+        """Return what somebody says who wants a packet, and whether it is what the packet asks for."""
+        [funding, *_] = self.auditor.fundings.get(self.auditor.lanes_of(packet_id)[0]) or [None]
+        if funding is None or not asks_for_words(funding):
+            return packet_id, funding is not None
+        right = self.random.random() < self.right_words
+        if right:
+            self.auditor.admitted.add((packet_id, user))
+        return words_for(funding, right=right), right
+
+    def told(self, packet_id: str, user: str, reply: Any, since: Mark, *, said: bool) -> bool:
         """Check the answer to a grab; tell whether there was one."""
         if reply == NO_ANSWER:
             return False
         if isinstance(reply, str):
             reply = Refused(reply)  # type: ignore[arg-type]
         self.world.note("told", user, "grab", packet_id, reply)
-        self.auditor.explain_grab(packet_id, user, reply, since)
+        self.auditor.explain_grab(packet_id, user, reply, since, said=said)
         if isinstance(reply, Won):
             share = reply.rank, reply.amount_fen, reply.at_ms
             first = self.told_shares.setdefault((packet_id, user), share)
@@ -269,13 +300,15 @@ class Clients:
             if not reply.replayed:
                 self.told_new.add((packet_id, user))
             return True
+        self.refused[packet_id, user] = reply.code
         return reply.code not in LATER
 
     async def grab_once(self, packet_id: str, user: str) -> bool:
         """Grab, and check the answer."""
         since = self.auditor.mark(packet_id=packet_id)
-        reply = await self.ask("grab", lambda service: service.grab(packet_id, User(TENANT, user)))
-        return self.told(packet_id, user, reply, since)
+        asked, said = self.asks(packet_id, user)
+        reply = await self.ask("grab", lambda service: service.take(asked, TENANT, user))
+        return self.told(packet_id, user, reply, since, said=said)
 
     async def grab(self, packet_id: str, user: str) -> None:
         """Grab until there is an answer."""
@@ -284,12 +317,14 @@ class Clients:
     async def grabs_once(self, wanted: list[tuple[str, str]]) -> bool:
         """Grab for many, and check every answer."""
         since = {packet_id: self.auditor.mark(packet_id=packet_id) for packet_id, _ in wanted}
-        replies = await self.ask("batch", lambda service: service.grabs(wanted, TENANT))
+        asks = [self.asks(packet_id, user) for packet_id, user in wanted]
+        asked = [(what, user) for (what, _), (_, user) in zip(asks, wanted, strict=True)]
+        replies = await self.ask("batch", lambda service: service.grabs(asked, TENANT))
         if replies == NO_ANSWER:
             return False
         told = [
-            self.told(packet_id, user, reply, since[packet_id])
-            for (packet_id, user), reply in zip(wanted, replies, strict=True)
+            self.told(packet_id, user, reply, since[packet_id], said=said)
+            for (packet_id, user), (_, said), reply in zip(wanted, asks, replies, strict=True)
         ]
         return all(told)
 
@@ -297,7 +332,7 @@ class Clients:
         """Choose a packet, a new one more often; sometimes one whose sender does not know yet that it is paid."""
         known = self.packets
         if self.random.random() < 0.3:
-            known = list(self.auditor.fundings)
+            known = list(self.auditor.packet_ids)
         if not known:
             return "a" * 32
         return known[-1 - min(int(self.random.expovariate(0.3)), len(known) - 1)]
@@ -319,6 +354,29 @@ class Clients:
         wanted = [(packet_id, user) for user in self.random.sample(USERS, len(USERS))]
         await self.persist(lambda: self.grabs_once(wanted + wanted[:3]))
 
+    async def rush(self) -> None:
+        """People grab a packet in lanes at once; most of them have the same lane of their own."""
+        divided = [packet_id for packet_id in self.auditor.divided if self.auditor.has_shares(packet_id)]
+        if divided:
+            packet_id = self.random.choice(divided[-2:])
+            own = self.random.randrange(2)
+            neighbours = [user for user in USERS if hash_of(TENANT, user) % 2 == own]
+            for user in self.random.sample(neighbours, 4) + self.random.sample(USERS, 2):
+                await asyncio.sleep(self.random.choice((0.0, 0.0, 0.02)))
+                self.start(self.grab(packet_id, user))
+
+    async def catch(self) -> None:
+        """People wait for the bursts of a rain, and grab as they open."""
+        rains = list(self.auditor.rains)[-2:]
+        for packet_id in self.auditor.rains[self.random.choice(rains)] if rains else []:
+            [funding, *_] = self.auditor.fundings[packet_id]
+            assert funding.special is not None
+            while self.world.now_ms() < funding.special.opens_at_ms:  # the operator may move the clock meanwhile
+                left_s = (funding.special.opens_at_ms - self.world.now_ms()) / 1_000
+                await asyncio.sleep(min(left_s, 0.2))
+            for user in self.random.sample(USERS, self.random.randrange(3)):
+                self.start(self.grab(packet_id, user))
+
     async def chat_gateway(self) -> None:
         """A chat gateway grabs packets for its users."""
         wanted = [(self.some_packet(), self.random.choice(USERS)) for _ in range(self.random.randrange(2, 8))]
@@ -326,13 +384,13 @@ class Clients:
 
     async def grab_early(self) -> None:
         """Somebody grabs a packet before it is sent, and again afterwards, through every gateway."""
-        user, key, wish = self.new_send()
+        send = self.new_send(self.wishes.plain)
         layout = self.world.settings.layout
         places = layout.packet_streams, layout.wallet_streams
-        packet_id = packet_id_of(KEYS.key(KEYS.first), TENANT, user, key, *places)
+        packet_id = packet_id_of(KEYS.key(KEYS.first), TENANT, send.user, send.key, *places)
         for _ in range(3):
             await self.grab_once(packet_id, self.random.choice(USERS))
-        await self.persist(lambda: self.send_once(user, key, wish))
+        await self.repeat_send(send)
         for _ in range(3):
             await self.grab_once(packet_id, self.random.choice(USERS))
 
@@ -359,12 +417,11 @@ class Clients:
         await self.look_once(self.some_packet())
 
     async def look_once(self, packet_id: str) -> Any:
-        """Look at a packet, and check what is seen."""
+        """Look at a packet, all its lanes, and check what is seen."""
         since = self.auditor.mark(packet_id=packet_id)
-        reply = await self.ask("look", lambda service: service.view(packet_id, User(TENANT, "reader")))
-        if isinstance(reply, list):
-            [reply] = reply
-        if isinstance(reply, PacketView) or reply != NO_ANSWER:
+        reader = User(TENANT, self.random.choice(USERS))
+        reply = await self.ask("look", lambda service: service.view(packet_id, reader))
+        if reply != NO_ANSWER:
             if isinstance(reply, str):
                 reply = Refused(reply)  # type: ignore[arg-type]
             self.world.note("told", "", "look", packet_id, reply)

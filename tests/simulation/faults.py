@@ -238,7 +238,7 @@ class Faults:
 
     async def time_passes(self, random: Random) -> None:
         """The operator moves the sandbox clock."""
-        await self.clients.move_clock(random.choice((10, 1_000, 7_000, 13_000)))
+        await self.clients.move_clock(random.choice((10, 1_000, 2_000, 7_000, 13_000)))
 
     # The operator.
 

@@ -7,16 +7,18 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from actors.packet.messages import PacketView, Won
-from actors.wallet.messages import Send, WalletView
+from actors.packet.messages import Won
+from actors.wallet.messages import Funded, LishiList, Send, WalletView
 from cluster.audit import audit
 from cluster.directory import ShardUnavailable
 from cluster.gateway.levers import LeverFlow
 from cluster.offline.reading import Sources
 from cluster.offline.verify import verify
 from tests.books import balances, book_sum
-from tests.simulation.clients import USERS, Clients
+from tests.simulation.asking import Asking
+from tests.simulation.clients import Clients
 from tests.simulation.store import Connection
+from tests.simulation.wishes import USERS
 from tests.simulation.world import RESTART_US, TENANT, World
 
 SOON_S = 30.0
@@ -30,25 +32,25 @@ QUIET_CHANCE = 0.4
 """Of a run at whose end nobody asks for anything before all packets have ended by themselves."""
 
 
-async def everything_ends_well(world: World, clients: Clients) -> None:
+async def everything_ends_well(world: World, clients: Clients, asking: Asking) -> None:
     """Ask for everything. Raises AssertionError."""
     await asyncio.sleep(RESTART_US[1] / 1e6)  # what died last is there again
     # A doubled request may still be on its way, and what was refused once may be possible by now.
     await asyncio.sleep(max(0, world.network.last_due_us - world.loop.now_us) / 1e6)
     await all_resumed(world, clients)
     if world.random("finale").random() < QUIET_CHANCE:
-        await all_over(world, clients, blackout=True)  # nobody asks: packets end and money moves by themselves
+        await all_over(world, clients, asking, blackout=True)  # nobody asks: packets end and money moves by themselves
         await all_served(world, clients)
-        await told_again(clients)
+        await told_again(clients, asking)
         await open_or_ended(world, clients)
-        await all_over(world, clients)
+        await all_over(world, clients, asking)
     else:
         await all_served(world, clients)
-        await told_again(clients)
+        await told_again(clients, asking)
         await all_opened(world)
         await open_or_ended(world, clients)
-        await send_the_last(clients)
-        await all_over(world, clients)
+        await send_the_last(clients, asking)
+        await all_over(world, clients, asking)
     await books_agree(world, clients)
 
 
@@ -90,7 +92,7 @@ async def all_served(world: World, clients: Clients) -> None:
             raise AssertionError(f"the wallet of {user} is not served although nothing fails")
 
 
-async def told_again(clients: Clients) -> None:
+async def told_again(clients: Clients, asking: Asking) -> None:
     """A success, once told, is told again."""
     world = clients.world
     told = list(clients.told_shares.items())
@@ -100,12 +102,16 @@ async def told_again(clients: Clients) -> None:
         for (_, share), reply in zip(told[begin : begin + BATCH], replies, strict=True):
             assert isinstance(reply, Won), f"a success turned into {reply}"
             assert (reply.rank, reply.amount_fen, reply.at_ms, reply.replayed) == (*share, True), "told otherwise"
-    for (user, key), funding in clients.told_packets.items():
-        if not world.auditor.forgotten(funding):
-            wish = funding.kind, funding.total_fen, funding.count, funding.greeting
-            again = await clients.ask("send", lambda s, u=user, k=key, w=wish: s.send(Send(TENANT, u, k, *w)))
-            assert not isinstance(again, str), f"a sent packet turned into {again}"
-            assert (again.funding, again.replayed) == (funding, True), "a packet was sent otherwise before"
+    for send, sent in clients.told_sends.values():
+        if not world.auditor.forgotten(sent.funding):
+            again = await clients.ask("send", lambda service, send=send: service.send(send))
+            assert isinstance(again, Funded), f"a sent packet turned into {again}"
+            assert (again.funding, again.others) == (sent.funding, sent.others), "a packet was sent otherwise before"
+            assert again.replayed
+    for accept, given in asking.told_accepts.items():
+        answer = await asking.accept_once(accept)
+        told_so = isinstance(answer, Funded) or world.auditor.forgotten(given.funding)
+        assert told_so, f"an accepted lishi turned into {answer}"
 
 
 async def all_opened(world: World) -> None:
@@ -116,22 +122,39 @@ async def all_opened(world: World) -> None:
 
 async def open_or_ended(world: World, clients: Clients) -> None:
     """What is open can be taken, what is over says so, and everything can be looked at."""
-    wanted = [(packet_id, "latecomer") for packet_id in world.auditor.packets]
+    auditor = world.auditor
+    taker_of = {packet_id: taker(world, packet_id) for packet_id in auditor.packet_ids}
+    clients.right_words = 1.0
+    wanted = list(taker_of.items())
     for begin in range(0, len(wanted), BATCH):
         assert await clients.grabs_once(wanted[begin : begin + BATCH]), "a packet that is there gives no answer"
     for packet_id, user in wanted:
-        ended = world.auditor.packets[packet_id].state != "open"
-        assert ended or (packet_id, user) in clients.told_shares, "what is open can be taken"
+        states = {auditor.packets[lane].state for lane in auditor.lanes_of(packet_id)}
+        ended = "expired" in states or states == {"drained"}
+        waits = clients.refused.get((packet_id, user)) in ("not_open", "day_limit", "rate_limited")
+        assert ended or waits or (packet_id, user) in clients.told_shares, "what is open can be taken"
         seen = await clients.look_once(packet_id)
-        assert isinstance(seen, PacketView), f"a packet that is there cannot be looked at: {seen}"
+        assert isinstance(seen, list), f"a packet that is there cannot be looked at: {seen}"
 
 
-async def send_the_last(clients: Clients) -> None:
+def taker(world: World, packet_id: str) -> str:
+    """Return who may take a packet."""
+    special = world.auditor.fundings[world.auditor.lanes_of(packet_id)[0]][0].special
+    return "latecomer" if special is None or not special.addressee else special.addressee
+
+
+async def send_the_last(clients: Clients, asking: Asking) -> None:
     """Whoever has money can send."""
     user = USERS[0]
     if clients.auditor.balance_fen((TENANT, user)) >= 2:
-        sent = await clients.persist(lambda: clients.send_once(user, "the last", ("lucky", 2, 2, "")))
+        last = Send(TENANT, user, "the last", "lucky", 2, 2, "")
+        sent = await clients.persist(lambda: clients.send_once(last))
         assert sent, "somebody with money cannot send"
+        made = await asking.commit(user, "even/1")
+        if made is not None and clients.auditor.balance_fen((TENANT, user)) >= 2_400:
+            nonced = clients.new_send(lambda _, key: clients.wishes.with_nonce(user, key, made.packet_id, "even/1"))
+            await clients.repeat_send(nonced)
+            assert (user, nonced.key) in clients.told_sends, "a fresh commitment can be used"
 
 
 async def pass_time(world: World, clients: Clients, until_ms: int) -> None:
@@ -141,12 +164,12 @@ async def pass_time(world: World, clients: Clients, until_ms: int) -> None:
         await asyncio.sleep(0.1)
 
 
-async def all_over(world: World, clients: Clients, *, blackout: bool = False) -> None:
+async def all_over(world: World, clients: Clients, asking: Asking, *, blackout: bool = False) -> None:
     """After its time every packet has ended, and all money has arrived."""
     auditor = world.auditor
     if blackout:
         await pass_time(world, clients, world.now_ms() + FAR_MS)
-        await send_the_last(clients)
+        await send_the_last(clients, asking)
         for member in list(world.members.values()):
             world.loop.kill(member.process)  # who comes back must learn by himself what there is to do, and the time
     await all_opened(world)
@@ -156,7 +179,22 @@ async def all_over(world: World, clients: Clients, *, blackout: bool = False) ->
         )
     await until(lambda: all(life.state != "open" for life in auditor.packets.values()), "every packet ends at its time")
     await until(lambda: auditor.in_flight_fen() == 0, "all money arrives")
+    await nothing_waits(world, clients, asking)
     assert sum(history[-1] for history in auditor.balances.values()) == auditor.credited_fen
+
+
+async def nothing_waits(world: World, clients: Clients, asking: Asking) -> None:
+    """Whoever was asked for a packet has answered, or it has lapsed."""
+    await pass_time(world, clients, world.now_ms() + world.settings.limits.lishi_lifetime_ms)
+    for user in USERS:
+        for _ in range(20):
+            answer = await asking.list_once(user)
+            if isinstance(answer, LishiList):
+                assert answer.lishi == [], "a lishi lapses in time"
+                break
+            await asyncio.sleep(0.5)
+        else:
+            raise AssertionError(f"{user} cannot see what waits for him although nothing fails")
 
 
 async def books_agree(world: World, clients: Clients) -> None:

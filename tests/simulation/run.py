@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tests.simulation.asking import Asking
 from tests.simulation.clients import Clients
 from tests.simulation.faults import Faults
 from tests.simulation.finale import everything_ends_well
@@ -49,11 +50,12 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
     """Run one simulation; `without` names kinds of fault that are off."""
     world = World(str(seed))
     clients = Clients(world)
+    asking = Asking(clients)
     faults = Faults(world, clients, without)
     collecting = gc.isenabled()
     gc.disable()  # a collection would run the `finally` of tasks at moments that no seed decides
     try:
-        world.loop.run_until_complete(_play(world, clients, faults, steps))
+        world.loop.run_until_complete(_play(world, clients, asking, faults, steps))
     except Exception as violation:  # whatever stops a run is told with its seed
         world.found_bug(violation)
     finally:
@@ -77,7 +79,7 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
     )
 
 
-async def _play(world: World, clients: Clients, faults: Faults, steps: int) -> None:
+async def _play(world: World, clients: Clients, asking: Asking, faults: Faults, steps: int) -> None:
     await world.start()
     await clients.begin()
     faults.start()
@@ -86,7 +88,7 @@ async def _play(world: World, clients: Clients, faults: Faults, steps: int) -> N
     world.loop.ends_at_us = world.loop.now_us + CALM_US_MAX
     faults.stop()
     await clients.all_answered()
-    await everything_ends_well(world, clients)
+    await everything_ends_well(world, clients, asking)
 
 
 def quietly_end(world: World) -> None:

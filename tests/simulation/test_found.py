@@ -4,7 +4,7 @@ import pytest
 
 from actors.ids import User
 from actors.packet.messages import Won
-from actors.wallet.messages import CreditSandbox, Send
+from actors.wallet.messages import Commit, Committed, CreditSandbox, Send
 from cluster.gateway.problems import Problem
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT, System
@@ -26,3 +26,18 @@ async def test_a_stranger_hears_of_no_packet_although_its_forgotten_key_was_used
         await system.service.send(Send(TENANT, "alice", "k", *wish))
     with pytest.raises(Problem, match="packet_not_found"):
         await system.service.grab(packet_id, User("qq", "bob"))
+
+
+@simulated
+async def test_a_request_for_a_commitment_that_comes_late_does_not_make_a_used_one_usable() -> None:
+    system = await System.start()
+    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
+    wish = Commit(TENANT, "alice", "token", "even/1")
+    made = await system.service.commit(wish)
+    assert isinstance(made, Committed)
+    terms = "lucky", 1_000, 5, "", "even/1", None, made.packet_id, "a nonce"
+    await system.service.send(Send(TENANT, "alice", "k", *terms))
+    with pytest.raises(Problem, match="commitment_not_found"):
+        await system.service.commit(wish)
+    with pytest.raises(Problem, match="commitment_not_found"):
+        await system.service.send(Send(TENANT, "alice", "another", *terms))

@@ -5,6 +5,7 @@ A file of tests/golden/scenarios holds lines `> who does what`, each followed by
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ from tests.simulation.system import TENANT, System
 from tests.unit.test_http import recomputed
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden" / "scenarios"
+CROWD = {"crowd_count_min": 20, "lane_count_max": 10}
+"""A star's packet of twenty shares is in two lanes here."""
 UNIT_MS = {"minute": 60_000, "hour": 3_600_000}
 
 
@@ -30,12 +33,14 @@ class Stage:
     def __init__(self, http: Http) -> None:
         self._http = http
         self._packet_id = ""
+        self._bursts: list[str] = []
+        self._lishi_id = ""
         self._start_ms = http.system.clock.ms
 
     @classmethod
     async def set(cls) -> "Stage":
         """Set up an empty platform."""
-        system = await System.start()
+        system = await System.start(bounds=CROWD)
         await system.tick()
         return cls(Http(system))
 
@@ -53,7 +58,35 @@ class Stage:
 
     async def sends(self, who: str, amount: str, count: str, kind: str, greeting: str) -> list[str]:
         body = {"kind": kind, "total_fen": fen(amount), "count": int(count), "greeting": greeting.strip()}
-        response = await self._http.ask("POST", "/v1/packets", user=who.lower(), key=f"{amount} {count}", json=body)
+        return await self._send(who, f"{amount} {count}", body)
+
+    async def sends_to(self, who: str, amount: str, whom: str) -> list[str]:
+        body = {"kind": "direct", "total_fen": fen(amount), "count": 1, "addressee": whom.lower()}
+        return await self._send(who, f"{amount} {whom}", body)
+
+    async def sends_to_group(self, who: str, amount: str, count: str, group: str) -> list[str]:
+        body = {"kind": "group", "total_fen": fen(amount), "count": int(count), "group": group}
+        return await self._send(who, f"{amount} {group}", body)
+
+    async def sends_for_phrase(self, who: str, amount: str, count: str, phrase: str) -> list[str]:
+        body = {"kind": "password", "total_fen": fen(amount), "count": int(count), "passphrase": phrase}
+        return await self._send(who, f"{amount} for a phrase", body)
+
+    async def sends_to_public(
+        self, who: str, amount: str, count: str, sponsor: str, hours: str, day_count: str
+    ) -> list[str]:
+        body = {
+            "kind": "star",
+            "total_fen": fen(amount),
+            "count": int(count),
+            "sponsor": sponsor,
+            "opens_at_ms": self._http.system.clock.ms + int(hours) * UNIT_MS["hour"],
+            "day_count_max": int(day_count),
+        }
+        return await self._send(who, f"{amount} {sponsor}", body)
+
+    async def _send(self, who: str, key: str, body: dict[str, Any]) -> list[str]:
+        response = await self._http.ask("POST", "/v1/packets", user=who.lower(), key=key, json=body)
         if response.status_code != 201:
             return [self._problem(response)]
         packet = response.json()
@@ -73,7 +106,80 @@ class Stage:
         return ["nobody is told anything"]
 
     async def grabs(self, who: str) -> list[str]:
-        response = await self._http.grab(self._packet_id, who.lower())
+        return self._told(await self._http.grab(self._packet_id, who.lower()))
+
+    async def grabs_in_group(self, who: str, group: str) -> list[str]:
+        acting = {"scope": "gateway", "headers": {"x-acting-user": who.lower()}}
+        return self._told(await self._http.grab(self._packet_id, "gate", json={"group": group}, **acting))
+
+    async def says(self, who: str, phrase: str) -> list[str]:
+        return self._told(await self._http.grab(self._packet_id, who.lower(), json={"passphrase": phrase}))
+
+    async def fans_grab(self, number: str, first: str) -> list[str]:
+        wanted = [{"packet_id": self._packet_id, "user": f"fan{int(first) + at}"} for at in range(int(number))]
+        response = await self._http.ask("POST", "/v1/grabs/batch", scope="gateway", json={"grabs": wanted})
+        results = response.json()["results"]
+        shares = [result["amount_fen"] for result in results if "amount_fen" in result]
+        codes = Counter(result["code"] for result in results if "code" in result)
+        told = [f"{len(shares)} got {yuan(sum(shares))} yuan together"] if shares else []
+        return told + [f"{count} heard {code}" for code, count in sorted(codes.items())]
+
+    async def rains(self, who: str, bursts: str, amount: str, count: str, minutes: str) -> list[str]:
+        begin_ms = self._http.system.clock.ms + int(minutes) * UNIT_MS["minute"]
+        times = [begin_ms + burst * UNIT_MS["minute"] for burst in range(int(bursts))]
+        wanted = [
+            {"opens_at_ms": at, "ends_at_ms": at + UNIT_MS["minute"], "total_fen": fen(amount), "count": int(count)}
+            for at in times
+        ]
+        response = await self._http.ask("POST", "/v1/rains", user=who.lower(), key="rain", json={"bursts": wanted})
+        if response.status_code != 201:
+            return [self._problem(response)]
+        rain = response.json()
+        self._bursts = [burst["packet_id"] for burst in rain["bursts"]]
+        return [f"201 a rain of {yuan(rain['total_fen'])} yuan, {await self._wallet(who)}"]
+
+    async def catches(self, who: str, burst: str) -> list[str]:
+        self._packet_id = self._bursts[int(burst) - 1]
+        return await self.grabs(who)
+
+    async def looks_at_rain(self, who: str) -> list[str]:
+        rain = (await self._http.ask("GET", f"/v1/rains/{self._bursts[0]}", user=who.lower())).json()
+        return [
+            f"burst {number} {burst['state']}: {yuan(burst['grabbed_fen'])} of {yuan(burst['total_fen'])} yuan taken, "
+            f"{yuan(burst['rolled_out_fen'])} rolled on, {yuan(burst['refunded_fen'])} went back"
+            for number, burst in enumerate(rain["bursts"], 1)
+        ]
+
+    async def asks(self, who: str, whom: str, again: str) -> list[str]:
+        wish = {"asked": whom.lower(), "greeting": "恭喜发财, 利是逗来"}
+        response = await self._http.ask("POST", "/v1/lishi", user=who.lower(), key=f"{whom}{again}", json=wish)
+        if response.status_code != 201:
+            return [self._problem(response)]
+        self._lishi_id = response.json()["lishi_id"]
+        return [f"201 {response.json()['state']}"]
+
+    async def sees_who_asks(self, who: str) -> list[str]:
+        told = (await self._http.ask("GET", "/v1/lishi", user=who.lower())).json()["lishi"]
+        return [f"{lishi['asker'].title()} asks: {lishi['greeting']}" for lishi in told] or ["nobody asks"]
+
+    async def gives(self, who: str, amount: str) -> list[str]:
+        path, wish = f"/v1/lishi/{self._lishi_id}/accept", {"amount_fen": fen(amount), "greeting": ""}
+        response = await self._http.ask("POST", path, user=who.lower(), key=f"give {amount}", json=wish)
+        if response.status_code != 201:
+            return [self._problem(response)]
+        self._packet_id = response.json()["packet_id"]
+        return [f"201 a packet for {response.json()['addressee'].title()}, {await self._wallet(who)}"]
+
+    async def declines(self, who: str) -> list[str]:
+        response = await self._http.ask("POST", f"/v1/lishi/{self._lishi_id}/decline", user=who.lower())
+        return [f"200 {response.json()['state']}" if response.status_code == 200 else self._problem(response)]
+
+    async def thanks(self, who: str, text: str) -> list[str]:
+        path = f"/v1/packets/{self._packet_id}/note"
+        response = await self._http.ask("POST", path, user=who.lower(), json={"text": text})
+        return [f"200 {response.json()['text']}" if response.status_code == 200 else self._problem(response)]
+
+    def _told(self, response: httpx.Response) -> list[str]:
         if response.status_code != 200:
             return [self._problem(response)]
         share = response.json()
@@ -82,7 +188,10 @@ class Stage:
 
     async def looks(self, who: str) -> list[str]:
         user = "stranger" if who == "a stranger" else who.lower()
-        packet = (await self._http.ask("GET", f"/v1/packets/{self._packet_id}", user=user)).json()
+        response = await self._http.ask("GET", f"/v1/packets/{self._packet_id}", user=user)
+        if response.status_code != 200:
+            return [self._problem(response)]
+        packet = response.json()
         told = [
             f"200 {packet['state']}: {packet['grabbed_count']} of {packet['count']} shares taken, "
             f"{yuan(packet['grabbed_fen'])} of {yuan(packet['total_fen'])} yuan, "
@@ -90,6 +199,7 @@ class Stage:
         ]
         for line in packet.get("grabs", ["the list is for its sender and its takers"]):
             told.append(f"    {line}" if isinstance(line, str) else f"    {self._share(line)}")
+        told += [f"    {note['user'].title()} writes: {note['text']}" for note in packet.get("notes", [])]
         if "luckiest" in packet:
             told.append(f"    the luckiest is {packet['luckiest']['user'].title()}")
         return told
@@ -169,7 +279,25 @@ ACTS: list[tuple[str, Callable[..., Coroutine[Any, Any, list[str]]]]] = [
     (rf"{NAME} is given {YUAN}", Stage.given),
     (rf"{NAME} sends {YUAN} in (\d+) (lucky|equal) shares, greeting:(.*)", Stage.sends),
     (rf"{NAME} pays {YUAN} for (\d+) (lucky|equal) shares, and the gateway dies", Stage.pays),
+    (rf"{NAME} sends {YUAN} to {NAME}", Stage.sends_to),
+    (rf"{NAME} sends {YUAN} in (\d+) shares to the group (\w+)", Stage.sends_to_group),
+    (rf"{NAME} sends {YUAN} in (\d+) shares to whoever says: (.*)", Stage.sends_for_phrase),
+    (
+        rf"{NAME} sends {YUAN} in (\d+) shares to everybody, with (\w+), in (\d+) hours, (\d+) a day",
+        Stage.sends_to_public,
+    ),
+    (rf"{NAME} lets it rain (\d+) times {YUAN} in (\d+) shares, a minute each, in (\d+) minutes", Stage.rains),
     (rf"{NAME} grabs", Stage.grabs),
+    (rf"{NAME} of the group (\w+) grabs", Stage.grabs_in_group),
+    (rf"{NAME} says: (.*)", Stage.says),
+    (r"(\d+) fans grab, from number (\d+) on", Stage.fans_grab),
+    (rf"{NAME} grabs from burst (\d)", Stage.catches),
+    (rf"{NAME} looks at the rain", Stage.looks_at_rain),
+    (rf"{NAME} asks {NAME} for lishi( again|)", Stage.asks),
+    (rf"{NAME} looks who asks", Stage.sees_who_asks),
+    (rf"{NAME} gives {YUAN}", Stage.gives),
+    (rf"{NAME} gives nothing", Stage.declines),
+    (rf"{NAME} thanks: (.*)", Stage.thanks),
     (rf"(a stranger|{NAME[1:-1]}) looks at the packet", Stage.looks),
     (rf"{NAME} looks at (?:his|her) wallet", Stage.wallet),
     (r"the money settles", Stage.settles),
@@ -206,7 +334,8 @@ def test_the_platform_answers_as_it_is_written(file: Path) -> None:
 
 
 def test_there_are_scenarios() -> None:
-    assert {"drained", "expired", "gateway_dies"} <= {file.stem for file in SCENARIOS}
+    kinds = {"direct", "group", "password", "star", "rain", "lishi", "notes"}
+    assert {"drained", "expired", "gateway_dies", *kinds} <= {file.stem for file in SCENARIOS}
 
 
 if __name__ == "__main__":

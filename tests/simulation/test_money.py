@@ -35,7 +35,7 @@ from cluster.gateway.problems import Problem
 from cluster.journal.memory import Fault
 from cluster.snapshots import empty_machine, fold
 from tests.books import balances, book_sum
-from tests.simulation.auditor import UNDECIDED, Auditor
+from tests.simulation.auditor import UNDECIDED, Auditor, Mark
 from tests.simulation.loop import InstantLoop
 from tests.simulation.system import KEYS, TENANT, System
 
@@ -106,7 +106,7 @@ class Money(RuleBasedStateMachine):
 
         self.loop.run_until_complete(all_answered())
 
-    def told_grab(self, packet_id: str, user: str, reply: Any, since: tuple[int, int]) -> None:
+    def told_grab(self, packet_id: str, user: str, reply: Any, since: Mark) -> None:
         self.model.explain_grab(packet_id, user, reply, since)
         if isinstance(reply, Won):
             share = reply.rank, reply.amount_fen, reply.at_ms
@@ -132,12 +132,14 @@ class Money(RuleBasedStateMachine):
     async def send(self, user: str, key: str, wish: tuple[Any, ...]) -> None:
         since = self.model.mark((TENANT, user))
         answer: Any
+        send = Send(TENANT, user, key, *wish)
         try:
-            answer = (await self.system.service.send(Send(TENANT, user, key, *wish))).funding
-            assert self.told_sent.setdefault((user, key), answer) == answer, "the same key gives the same packet"
+            answer = await self.system.service.send(send)
+            first = self.told_sent.setdefault((user, key), answer.funding)
+            assert first == answer.funding, "the same key gives the same packet"
         except Problem as problem:
             answer = problem.code
-        self.model.explain_send((TENANT, user), key, wish, answer, since)
+        self.model.explain_send(send, answer, since)
         self.learn_packets()
 
     async def debit_only(self, user: str, key: str, wish: tuple[Any, ...], host: Any) -> None:
@@ -159,7 +161,7 @@ class Money(RuleBasedStateMachine):
         stream = self.stream_of(packet_id)
         host = host or self.system.members[self.system.directory.host_of(stream)]
         [reply] = await host.serve(stream, [View(packet_id, TENANT)])
-        self.model.explain_view(packet_id, reply, since)
+        self.model.explain_view(packet_id, reply if isinstance(reply, Refused) else [reply], since)
 
     async def settle_once(self, host: str) -> None:
         await settle(self.system.directory, [host], rounds_max=3, idle_rounds_max=1, pause_ms=100)
@@ -215,10 +217,7 @@ class Money(RuleBasedStateMachine):
                 await self.system.service.wallet(CreditSandbox(TENANT, user, BALANCE_FEN))
 
         self.loop.run_until_complete(begin())
-        settings = self.system.settings
-        self.model = Auditor(
-            self.system.journals, settings.layout.wallet_streams, settings.bounds.idempotency_ms, reads=True
-        )
+        self.model = Auditor(self.system.journals, self.system.settings, reads=True)
         self.model.advance()
         for user, count in (("u0", 3), ("u1", 4)):
             self.begin(self.send(user, "first", ("lucky", 100 * count, count, "")), 0)

@@ -8,17 +8,19 @@ import sys
 
 import pytest
 
+from actors.wallet.messages import Send
+from tests.simulation.asking import Asking
 from tests.simulation.campaign import shorten, story
 from tests.simulation.clients import Clients
 from tests.simulation.faults import GAP_S
 from tests.simulation.finale import everything_ends_well
 from tests.simulation.run import quietly_end, simulate
-from tests.simulation.world import World
+from tests.simulation.world import TENANT, World
 
 SEEDS = range(40)
 """Together they meet every kind of fault."""
 
-WISH = ("lucky", 900, 3, "")
+SEND = Send(TENANT, "u0", "k", "lucky", 900, 3, "")
 
 
 def check(seed: int) -> dict[str, int]:
@@ -71,7 +73,7 @@ async def small_life(world: World, clients: Clients, dying: str, step: int) -> b
     await clients.begin()
     [process] = [process for process in world.loop.processes if process.name == dying]
     process.dies_at = process.steps + step
-    await clients.persist(lambda: clients.send_once("u0", "k", WISH))
+    await clients.persist(lambda: clients.send_once(SEND))
     for user in ("u1", "u2"):
         for packet_id in list(world.auditor.fundings):
             await clients.grab(packet_id, user)
@@ -82,7 +84,7 @@ async def small_life(world: World, clients: Clients, dying: str, step: int) -> b
         await clients.grab(packet_id, user)
     process.dies_at = 0
     died = not process.alive
-    await everything_ends_well(world, clients)
+    await everything_ends_well(world, clients, Asking(clients))
     return died
 
 

@@ -36,8 +36,8 @@ from tests.simulation.store import Connection, Store, Weather
 
 KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
 TENANT = "wechat"
-START_MS = 1_451_577_900_000
-"""2016-01-01 00:05 in China."""
+START_MS = 1_451_577_592_000
+"""2016-01-01 in China, less 8 seconds: the day ends while people are at it."""
 
 RESTART_US = (50_000, 1_500_000)
 """So long Ray takes to start an actor or a replica anew."""
@@ -49,9 +49,27 @@ SEALING_CHANCE = 0.15
 """Of a run in which journals are sealed and trimmed; that costs as much as all the rest."""
 
 SMALL: dict[str, Any] = {
-    "layout": {"packet_streams": 2, "wallet_streams": 2},
-    "placement": {"packet_shards": 2, "wallet_shards": 1, "gateway_replicas": 2, "settlement_tasks": 1},
-    "limits": {"packet_lifetime_ms": 6_000},
+    "layout": {"packet_streams": 2, "hot_streams": 2, "wallet_streams": 2},
+    "placement": {
+        "packet_shards": 2,
+        "hot_shards": 1,
+        "wallet_shards": 1,
+        "gateway_replicas": 2,
+        "settlement_tasks": 1,
+    },
+    "limits": {
+        "packet_lifetime_ms": 6_000,
+        "phrase_tries_max": 2,
+        "phrase_tries_ms": 2_500,
+        "crowd_opens_ms_max": 12_000,
+        "commitments_unused_max": 2,
+        "commitment_ms": 4_000,
+        "lishi_lifetime_ms": 3_000,
+        "lishi_cooldown_ms": 2_000,
+        "lishi_open_max": 2,
+        "note_changes_max": 1,
+        "notes_per_packet_max": 2,
+    },
     "bounds": {
         "commit_events_max": 40,
         "unsettled_max": 80,
@@ -62,6 +80,13 @@ SMALL: dict[str, Any] = {
         "statement_lines_max": 12,
         "passivate_batch_max": 3,
         "seal_elements_max": 20,
+        "phrase_missers_max": 3,
+        "commitments_max": 5,
+        "crowd_count_min": 4,
+        "lane_count_max": 3,
+        "lishi_max": 8,
+        "notes_max": 8,
+        "notes_ms": 6_000,
         "gateway_queue_max": 100,
         "gateway_batch_max": 30,
     },
@@ -144,8 +169,7 @@ class World:
         self.store = Store(self.loop, platform_codec(), self.random("store"), timeout_us)
         self.network = Network(self.loop, self.random("network"))
         self.network.found_bug = self.found_bug
-        layout, bounds = self.settings.layout, self.settings.bounds
-        self.auditor = Auditor(self.store, layout.wallet_streams, bounds.idempotency_ms, reads=False)
+        self.auditor = Auditor(self.store, self.settings, reads=False)
         self.auditor.noted = self._note_entry
         self.store.synced = self._audit
         sealing = self.random("sealing")
