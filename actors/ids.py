@@ -21,8 +21,8 @@ _PACKET_ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
 _LISHI_TAG_BYTES = 18
-PACKET, PHOTO_PAYMENT = b"packet-id", b"photo-payment"
-"""What packet ids are derived for: keys that clients choose, and payments, whose key no client can name."""
+PACKET, RAIN, PHOTO_PAYMENT = b"packet-id", b"rain-id", b"photo-payment"
+"""What packet ids are derived for: keys that clients choose, by route, and payments, whose key no client can name."""
 
 
 class User(NamedTuple):
@@ -85,16 +85,20 @@ _STREAM_BITS = 12
 
 
 class Layout(NamedTuple):
-    """How many streams there are: of ordinary packets, of crowds' packets (numbered behind them), of wallets."""
+    """How many streams there are: of ordinary packets, of crowds' packets (numbered behind them), of wallets.
+
+    Crowds' streams may become more. The lanes of a packet are in streams one after another, so that they stay where
+    they are.
+    """
 
     packet: int
     hot: int
     wallet: int
 
-    def of_lane(self, packet_index: int, lane: int) -> int:
-        """Return the index of a lane's stream; the first lane's is `packet_index`."""
-        first, count = (self.packet, self.hot) if packet_index >= self.packet else (0, self.packet)
-        return first + (packet_index - first + lane) % count
+    @property
+    def lanes_max(self) -> int:
+        """Into how many lanes a packet may be divided: each is in a stream of its own."""
+        return min(self.hot or self.packet, LANES_MAX)
 
 
 class PacketId(NamedTuple):
@@ -124,12 +128,15 @@ def packet_id_of(
     return _written(packet_index, wallet_index_of(tenant, sender, wallet_streams), tag)
 
 
-def crowd_id_of(platform_key: bytes, tenant: str, sender: str, key: str, layout: Layout, lanes: int) -> str:
-    """Derive the packet id of a send to a crowd: in a hot stream, if there are any, and in as many lanes."""
-    tag = tag_of(platform_key, b"crowd-id", tenant, sender, key)
+def crowd_id_of(platform_key: bytes, who: User, key: str, wish: str, layout: Layout, lanes: int) -> str:
+    """Derive the packet id of a send to a crowd: in a hot stream, if there are any, and in as many lanes.
+
+    `wish`: what is sent, so that a key that was forgotten, with another wish, names nothing of what it named before.
+    """
+    tag = tag_of(platform_key, b"crowd-id", who.tenant, who.user, key, wish)
     first, count = (layout.packet, layout.hot) if layout.hot else (0, layout.packet)
-    packet_index = first + int.from_bytes(tag[:4], "big") % count
-    return _written((lanes - 1) << _STREAM_BITS | packet_index, wallet_index_of(tenant, sender, layout.wallet), tag)
+    packet_index = first + int.from_bytes(tag[:4], "big") % (count - lanes + 1)
+    return _written((lanes - 1) << _STREAM_BITS | packet_index, wallet_index_of(*who, layout.wallet), tag)
 
 
 def lane_id(packet_id: str, lane: int) -> str:
@@ -179,12 +186,14 @@ class LanePlace(NamedTuple):
 def lanes_of(packet_id: str, layout: Layout) -> list[LanePlace]:
     """Return every lane of a packet, in order; none if the id is no packet id of such a system."""
     place = parse_packet_id(packet_id)
-    if place is None or place.wallet_index >= layout.wallet or place.packet_index >= layout.packet + layout.hot:
+    if place is None or place.wallet_index >= layout.wallet:
+        return []
+    if place.packet_index + place.lanes > layout.packet + layout.hot:
         return []
     if place.lanes == 1:
         return [LanePlace(packet_id, place.packet_index, place.wallet_index)]
     return [
-        LanePlace(lane_id(packet_id, lane), layout.of_lane(place.packet_index, lane), place.wallet_index)
+        LanePlace(lane_id(packet_id, lane), place.packet_index + lane, place.wallet_index)
         for lane in range(place.lanes)
     ]
 

@@ -82,6 +82,7 @@ class Limits(_Section):
     sponsor_chars_max: PositiveInt
     bursts_max: PositiveInt
     burst_ms_min: PositiveInt
+    burst_ms_max: PositiveInt
     nonce_chars_max: PositiveInt
     commitments_unused_max: PositiveInt
     commitment_ms: PositiveInt
@@ -111,6 +112,7 @@ class Bounds(_Section):
     settle_batch_max: PositiveInt
     passivate_batch_max: PositiveInt
     split_apart_min: PositiveInt
+    winners_max: PositiveInt
     phrase_missers_max: PositiveInt
     commitments_max: PositiveInt
     list_lines_max: PositiveInt

@@ -87,6 +87,8 @@ class Special(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What it pays for: a photo's id, or that of the lishi that was asked."""
     excluded: str = ""
     """He may not take it: the sender, where a packet is for the public."""
+    banded: bool = False
+    """Whether the sender chose the band of its shares, and not the platform."""
 
 
 class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_funded"):

@@ -19,7 +19,7 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import are_distinct, user_hash, wallet_index_of, wallet_indexes_of, wallet_stream
+from actors.ids import are_distinct, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
@@ -43,7 +43,8 @@ from actors.packet.messages import (
     View,
     Won,
 )
-from actors.packet.reading import figures_of, payouts_of, view_of
+from actors.packet.reading import figures_of, payouts_of, view_of, winners_of
+from actors.packet.recalling import Recalled, Unhashed
 from actors.packet.replies import (
     DAY_LIMIT,
     DRAINED,
@@ -57,7 +58,7 @@ from actors.packet.replies import (
 )
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX
-from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_record, decode_state
+from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_state
 from actors.packet.timer import Timer
 from actors.phrase import kept
 from actors.ports import KeyRing
@@ -77,7 +78,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         self._tries = Tries(rules.phrase_tries_max, rules.phrase_tries_ms, rules.phrase_missers_max)
         self._timer = Timer()
         self._quiet: deque[str] = deque()
-        self._recalled: Mapping[str, Packet] = {}
+        self.recalled = Recalled()
         self._adopt(self._state)
 
     # Decide: reads only.
@@ -119,7 +120,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
                 room, short = today, DAY_LIMIT
             said = kept(self._first_key, packet_id, phrase) if phrase else b""
             outside, missed = outsiders(packet, packet.special, users, said, group, now_ms, self._tries)
-            if outside and outside.keys() >= set(users) - rank_of.keys():
+            if outside and all(user in outside or user in rank_of for user in users):
                 miss = PhraseMissed(packet_id, missed, now_ms) if missed else None
                 return miss, replies_of(packet, users, {}, short, now_ms, outside)
         first = packet.rank_base + len(rank_of) + 1
@@ -178,7 +179,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def decide_opening(self, source: str, funding: PacketFunded) -> Opened | OpeningReturned | OpenNow | Refused:
         """Take a funding in. It is delivered at least once and perhaps before its predecessors."""
-        assert funding.packet_stream == self.stream, "a funding names the stream that opens it"
+        if funding.packet_stream != self.stream:
+            return NOT_FOUND  # a gateway with another configuration sent it here
         received = self._state.book.watermark(source)
         packet = self._find(funding.packet_id)
         if received.has(funding.number):
@@ -210,12 +212,20 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         return view_of(packet, asked)
 
     def end(self, packet_id: str, tenant: str) -> PacketEnd | Refused:
-        """Tell how a packet ended and who may have won; one that has not ended is not to be found: O(winners)."""
+        """Tell how a packet ended and who may have won; one that has not ended is not to be found.
+
+        O(winners), unless they are hashed already; of more than `winners_max` none are told.
+        """
         packet = self._find(packet_id)
         if packet is None or packet.tenant != tenant or packet.ended == "open":
             return NOT_FOUND
-        hashes = array("I", sorted(user_hash(tenant, user) for user in packet.rank_of))
-        return PacketEnd(packet.ended, hashes.tobytes())
+        if len(packet.rank_of) > self._rules.winners_max:
+            return PacketEnd(packet.ended, b"", many=True)
+        return PacketEnd(packet.ended, self.recalled.winners.get(packet_id) or winners_of(tenant, packet.rank_of))
+
+    def unhashed(self, packet_ids: Iterable[str]) -> list[Unhashed]:
+        """Return big ended packets whose winners nobody has hashed yet."""
+        return self.recalled.unhashed(map(self._find, packet_ids), self._rules.split_apart_min, self._rules.winners_max)
 
     @property
     def has_room(self) -> bool:
@@ -226,7 +236,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Tell whether every answer about this packet is durable and can never change: it has ended, durably."""
         packet = self._state.packets.get(packet_id)
         if packet is None:
-            return packet_id in self._recalled
+            return self.recalled.find(packet_id) is not None
         return packet.ended != "open" and packet.ended_version <= durable_version
 
     # Passivation: what has ended leaves memory, what left is recalled for one step.
@@ -253,7 +263,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def strangers(self, packet_ids: Iterable[str]) -> set[str]:
         """Return those of the ids that name no packet in memory: unknown, or passivated."""
-        return {packet_id for packet_id in packet_ids if packet_id not in self._state.packets}
+        return self.recalled.strangers(packet_ids, self._state.packets)
 
     def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int, bool]]:
         """Return (terms, total, block, whether it is wanted now) of what is to be dealt next of big open packets.
@@ -283,12 +293,6 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def passivated(self) -> int:
         """How many packets have left memory; a record looked up before the last one left may be missing."""
         return self._state.passed.packets
-
-    def recall(self, records: Mapping[str, bytes]) -> None:
-        """Let the decisions of this step know passivated packets (no events: replay never needs them)."""
-        if not records and not self._recalled:
-            return
-        self._recalled = {packet_id: decode_record(record) for packet_id, record in records.items()}
 
     def outgoing(self, now_ms: int) -> list[Outgoing]:
         """Return the next payouts for every wallet stream; the shell delivers them only once they are durable."""
@@ -424,7 +428,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         return Timer((packet.expires_at_ms, packet_id) for packet_id, packet in packets if packet.ended == "open")
 
     def _find(self, packet_id: str) -> Packet | None:
-        return self._state.packets.get(packet_id) or self._recalled.get(packet_id)
+        return self._state.packets.get(packet_id) or self.recalled.find(packet_id)
 
     def _expired(self, packet: Packet, now_ms: int) -> Expired:
         funding = packet.terms

@@ -50,8 +50,8 @@ class View(msgspec.Struct, frozen=True, array_like=True, tag="view"):
     reader: str = ""
     after_rank: int = 0
     lines_max: int = 100
-    links: bool = False
-    """Whether he wants to see how its claim chain was made."""
+    proof: bool = False
+    """Whether he wants to prove it: lines and links only once it has ended, and links only from the first rank on."""
 
 
 class ReadEnd(msgspec.Struct, frozen=True, array_like=True, tag="read_end"):
@@ -198,6 +198,8 @@ class PacketEnd(msgspec.Struct, frozen=True, array_like=True, tag="packet_end"):
 
     state: PacketState
     winners: bytes
+    many: bool = False
+    """There are more winners than are told; everybody may be one."""
 
 
 class OpenNow(msgspec.Struct, frozen=True, array_like=True, tag="open_now"):
@@ -245,6 +247,6 @@ class PacketView(msgspec.Struct, frozen=True, array_like=True, tag="packet_view"
     last_grab_ms: int = 0
     chain: bytes = b""
     links: bytes = b""
-    """As `actors.packet.state.sizes_of` reads them, where they were asked for."""
+    """As `actors.packet.state.sizes_of` reads them, for a proof."""
     rolled_in_fen: int = 0
     rolled_out_fen: int = 0

@@ -1,8 +1,11 @@
 """Reading: what people, wallets and auditors get to see of packets. Pure; changes nothing."""
 
+from array import array
+from collections.abc import Iterable
 from itertools import islice
 from typing import Any
 
+from actors.ids import user_hash
 from actors.ledger.book import Book
 from actors.ledger.transfer import Outgoing, PayoutRun, Receive
 from actors.packet.messages import GrabLine, Luckiest, PacketView, View
@@ -14,7 +17,8 @@ def view_of(packet: Packet, asked: View) -> PacketView:
     packet.link_older()
     count, base = len(packet.rank_of), packet.rank_base
     first = min(max(asked.after_rank - base, 0), count)
-    end = min(first + asked.lines_max, count)
+    shown = 0 if asked.proof and packet.ended == "open" else asked.lines_max
+    end = min(first + shown, count)
     rows = GRAB.iter_unpack(memoryview(packet.grabs)[first * GRAB.size : end * GRAB.size])
     users = islice(packet.rank_of, first, end)
     lines = [GrabLine(user, amount_fen, at_ms) for user, (amount_fen, at_ms) in zip(users, rows, strict=True)]
@@ -33,15 +37,19 @@ def view_of(packet: Packet, asked: View) -> PacketView:
         luckiest=_luckiest(packet) if packet.ended == "drained" else None,
         last_grab_ms=GRAB.unpack_from(packet.grabs, (count - 1) * GRAB.size)[1] if count else 0,
         chain=packet.chain or packet.chain_start(terms),
-        links=bytes(packet.links) if asked.links and packet.links else b"",
+        links=bytes(packet.links) if asked.proof and shown and not first and packet.links else b"",
         rolled_in_fen=packet.rolled_in_fen,
         rolled_out_fen=packet.rolled_out_fen,
     )
 
 
 def _luckiest(packet: Packet) -> Luckiest:
-    user = next(islice(packet.rank_of, packet.best_rank - 1, None))
-    return Luckiest(user, packet.rank_base + packet.best_rank, packet.best_fen)
+    return Luckiest(packet.best_user, packet.rank_base + packet.best_rank, packet.best_fen)
+
+
+def winners_of(tenant: str, users: Iterable[str]) -> bytes:
+    """Return `PacketEnd.winners`; touches no state, so that any thread may do it."""
+    return array("I", sorted(user_hash(tenant, user) for user in users)).tobytes()
 
 
 def figures_of(state: State) -> dict[str, int]:

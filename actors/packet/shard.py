@@ -26,6 +26,7 @@ from actors.packet.messages import (
     View,
     Won,
 )
+from actors.packet.reading import winners_of
 from actors.packet.replies import OVERLOADED
 from actors.packet.rules import PacketRules
 from actors.ports import Clock, Journals, KeyRing
@@ -81,6 +82,13 @@ def _takers_of(commands: list[Any]) -> Iterator[str]:
             yield command.packet_id
 
 
+def _ends_of(commands: list[Any]) -> Iterator[str]:
+    """Yield the ids of packets whose winners somebody wants to know."""
+    for command in commands:
+        if type(command) is ReadEnd:
+            yield command.packet_id
+
+
 class PacketShard(Host[PacketMachine]):
     """A Ray actor's worth of packet streams."""
 
@@ -121,10 +129,12 @@ class PacketShard(Host[PacketMachine]):
         A second funding of such a packet must find it, too, or it would open again.
         """
         machine = shell.machine
-        for terms, total_fen, block, wanted in machine.undealt(_takers_of(commands)):
+        for terms, total_fen, block, wanted in machine.undealt(dict.fromkeys(_takers_of(commands))):
             dealing = self._deal_apart(machine, terms, total_fen, block)
             if wanted:
                 await asyncio.shield(dealing)
+        for packet_id, tenant, users in machine.unhashed(_ends_of(commands)):
+            machine.recalled.keep_winners(packet_id, await asyncio.to_thread(winners_of, tenant, users))
         for _ in range(LOOKUPS_MAX):
             names = sorted(machine.strangers(_packets_of(commands)))
             if not names:
@@ -169,7 +179,7 @@ class PacketShard(Host[PacketMachine]):
 
     def _decide(self, shell: Shell[PacketMachine], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
         # No `await` in here: an interleaved grab would be decided on the same share.
-        shell.machine.recall(recalled)
+        shell.machine.recalled.take(recalled)
         now_ms = shell.now_ms()
         barred = None if shell.machine.has_room and not shell.refusing else OVERLOADED
         replies: list[Any] = []

@@ -61,6 +61,7 @@ class Packet(msgspec.Struct, gc=False):
     best_rank: int = 0
     best_fen: int = 0
     """The greatest share that was taken, and the first rank that has it."""
+    best_user: str = ""
     rolled_in_fen: int = 0
     """What came from the burst before this one; part of the total."""
     rolled_out_fen: int = 0
@@ -131,7 +132,8 @@ class Packet(msgspec.Struct, gc=False):
         links.append(size)
         best_fen = max(amounts_fen)
         if best_fen > self.best_fen:
-            self.best_fen, self.best_rank = best_fen, first + amounts_fen.index(best_fen)
+            place = amounts_fen.index(best_fen)
+            self.best_fen, self.best_rank, self.best_user = best_fen, first + place, users[place]
 
     def won(self, rank: int, *, replayed: bool) -> Won:
         """Return the share of that rank, counted here."""

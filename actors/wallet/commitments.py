@@ -4,8 +4,6 @@ A commitment names the packet that it is for; only who asked may use it, once, u
 of one user, and of one stream. They are forgotten by the stamps of events, so that a replay forgets the same ones.
 """
 
-from collections import Counter
-
 import msgspec
 
 from actors.ledger.transfer import Refusal, Refused
@@ -29,7 +27,9 @@ class Commitments:
     def __init__(self, unused: dict[str, Committed], rules: CommitmentRules) -> None:
         self._unused = unused
         self._rules = rules
-        self._of_user = Counter((one.tenant, one.user) for one in unused.values())
+        self._of_user: dict[tuple[str, str], list[str]] = {}
+        for one in unused.values():
+            self._of_user.setdefault((one.tenant, one.user), []).append(one.packet_id)
 
     def decide(
         self, commit: Commit, packet_id: str, key_id: str, commitment: bytes, now_ms: int
@@ -38,20 +38,13 @@ class Commitments:
         prior = self._unused.get(packet_id)
         if prior is not None:
             return prior
-        if self._alive(commit.tenant, commit.user, now_ms) >= self._rules.unused_max:
+        own = (self._unused[name] for name in self._of_user.get((commit.tenant, commit.user), ()))
+        if sum(now_ms < one.expires_at_ms for one in own) >= self._rules.unused_max:
             return Refused(Refusal.RATE_LIMITED)
         if len(self._unused) >= self._rules.stream_max and now_ms < next(iter(self._unused.values())).expires_at_ms:
             return Refused(Refusal.OVERLOADED)
         who = commit.tenant, commit.user, commit.algorithm
         return Committed(packet_id, *who, key_id, commitment, now_ms, now_ms + self._rules.lifetime_ms)
-
-    def _alive(self, tenant: str, user: str, now_ms: int) -> int:
-        """Return how many of a user are unused and not over; those that are over are looked for only if it matters."""
-        count = self._of_user[tenant, user]
-        if count < self._rules.unused_max:
-            return count
-        own = (one for one in self._unused.values() if (one.tenant, one.user) == (tenant, user))
-        return sum(now_ms < one.expires_at_ms for one in own)
 
     def find(self, packet_id: str, tenant: str, user: str, now_ms: int) -> Committed | Refused:
         """Return what this user may use."""
@@ -65,13 +58,13 @@ class Commitments:
         while self._unused and made.at_ms >= next(iter(self._unused.values())).expires_at_ms:
             self.use(next(iter(self._unused)))
         self._unused[made.packet_id] = made
-        self._of_user[made.tenant, made.user] += 1
+        self._of_user.setdefault((made.tenant, made.user), []).append(made.packet_id)
 
     def use(self, packet_id: str) -> None:
         """Apply: its packet was sent, if it is one of these."""
         used = self._unused.pop(packet_id, None)
         if used is not None:
             who = used.tenant, used.user
-            self._of_user[who] -= 1
+            self._of_user[who].remove(packet_id)
             if not self._of_user[who]:
                 del self._of_user[who]

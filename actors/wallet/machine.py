@@ -10,6 +10,7 @@ Laws:
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
+from itertools import islice
 from struct import Struct
 from typing import Any
 
@@ -125,8 +126,8 @@ class State(msgspec.Struct):
     version: int = 0
     levers: dict[str, Lever] = {}
     """The levers that are on: `sends`."""
-    named: dict[str, str] = {}
-    """packet id that a key stands for -> packet id that was funded by it, where it is another."""
+    named: dict[str, list[str]] = {}
+    """packet id that a key stands for -> what was funded by it, where that is another packet, or several."""
     commitments: dict[str, Committed] = {}
     """packet id -> commitment nobody has used yet."""
     lishi: LishiBook = msgspec.field(default_factory=LishiBook)
@@ -150,30 +151,27 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         What it returns first is only decided on; the caller stages it, all in one step.
         """
         state = self._state
-        wanted = fundings(send, terms, now_ms)
-        prior = state.fundings.get(state.named.get(terms.named_by_key, terms.named_by_key))
-        if prior is not None:
-            paid = [state.fundings.get(one.packet_id) for one in wanted]
-            if not all(one and is_same(send, one, other) for one, other in zip(paid, wanted, strict=True)):
-                return KEY_REUSED
-            return Funded(self.stream, prior, True, [one for one in paid[1:] if one])
+        names = state.named.get(terms.named_by_key, [terms.named_by_key])
+        paid = [state.fundings[packet_id] for packet_id in names if packet_id in state.fundings]
+        if paid:
+            return Funded(self.stream, paid[0], True, paid[1:]) if is_same(send, paid, terms) else KEY_REUSED
         if SENDS in state.levers:
             return PAUSED
         if not is_timely(send, terms, now_ms):
             return BAD_TIMES
+        wanted = fundings(send, terms, now_ms)
         if send.commitment_id:
             found = self._commitments.find(send.commitment_id, send.tenant, send.user, now_ms)
             if isinstance(found, Refused):
                 return found
             if found.algorithm != terms.algorithm:
                 return COMMITMENT_MISMATCH
+            # What was told is kept, whatever the platform's current key is now.
+            wanted[0] = msgspec.structs.replace(wanted[0], key_id=found.key_id, commitment=found.commitment)
         account = self._account(send.tenant, send.user)
         if account is None or account.available_fen < send.total_fen:
             return INSUFFICIENT
-        keys_max = self._rules.idempotency_keys_max
-        if len(state.fundings) + len(wanted) > keys_max and not (len(wanted) == 1 and self._forgettable(now_ms)):
-            return OVERLOADED
-        if state.book.unsettled_count >= self._rules.unsettled_max:
+        if not self._has_room(len(wanted), now_ms) or state.book.unsettled_count >= self._rules.unsettled_max:
             return OVERLOADED
         # From here the send must succeed.
         numbers: dict[str, int] = {}
@@ -381,12 +379,18 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()
         if event.named_by_key:
-            state.named.setdefault(event.named_by_key, event.packet_id)
+            state.named.setdefault(event.named_by_key, []).append(event.packet_id)
             self._commitments.use(event.packet_id)
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
         while self._forgettable(event.at_ms):
             forgotten = state.fundings.pop(next(iter(state.fundings)))
             state.named.pop(forgotten.named_by_key, None)
+
+    def _has_room(self, count: int, now_ms: int) -> bool:
+        """Tell whether so many more fundings can be remembered, once those that are past their time are forgotten."""
+        over = len(self._state.fundings) + count - self._rules.idempotency_keys_max
+        oldest = islice(self._state.fundings.values(), max(over, 0))
+        return all(now_ms - one.at_ms >= self._rules.idempotency_ms for one in oldest)
 
     def _forgettable(self, now_ms: int) -> bool:
         """Tell whether the oldest key is past its time."""

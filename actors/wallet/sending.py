@@ -4,6 +4,7 @@ Lanes share the money by their ranks, rounded so that the parts sum to the total
 same limits. Each has its own id, seed, commitment and end; all are funded in one journal entry. Amounts in fen.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -119,6 +120,12 @@ def fundings(send: Send, terms: Terms, now_ms: int) -> list[PacketFunded]:
     ]
 
 
+def wish_of(send: Send) -> str:
+    """Return what tells one send to a crowd from another under the same key."""
+    bursts = [(one.opens_at_ms, one.ends_at_ms, one.total_fen, one.count) for one in send.bursts]
+    return repr((send.total_fen, send.count, bursts))
+
+
 def is_timely(send: Send, terms: Terms, now_ms: int) -> bool:
     """Tell whether what opens later does so soon enough, and whether every burst can still come."""
     opens_at_ms = [burst.opens_at_ms for burst in send.bursts] or [send.special.opens_at_ms if send.special else 0]
@@ -127,12 +134,19 @@ def is_timely(send: Send, terms: Terms, now_ms: int) -> bool:
     return max(opens_at_ms) <= now_ms + terms.opens_ms_max
 
 
-def is_same(send: Send, prior: PacketFunded, wanted: PacketFunded) -> bool:
-    """Tell whether a send that was paid for is asked again (limits may have changed since)."""
-    same = all(
-        getattr(prior, name) == getattr(wanted, name)
-        for name in ("packet_id", "kind", "total_fen", "count", "greeting", "algorithm", "special", "sender_nonce")
-    )
-    if send.share_fen_max:
-        same = same and (prior.share_fen_min, prior.share_fen_max) == (wanted.share_fen_min, wanted.share_fen_max)
-    return same and (not send.bursts or prior.expires_at_ms == wanted.expires_at_ms)
+def is_same(send: Send, paid: Sequence[PacketFunded], terms: Terms) -> bool:
+    """Tell whether a send that was paid for is asked again.
+
+    Limits, keys and streams may have changed since: what is compared is what the sender said.
+    """
+    if send.kind != paid[0].kind or (send.bursts and len(send.bursts) != len(paid)):
+        return False
+    if send.commitment_id and send.commitment_id != paid[0].packet_id:
+        return False
+    places = [Place(one.packet_id, one.packet_stream, one.commitment) for one in paid]
+    wanted = fundings(send, msgspec.structs.replace(terms, places=places), paid[0].at_ms)
+    named = ["total_fen", "count", "greeting", "algorithm", "special", "sender_nonce"]
+    named += ["expires_at_ms"] if send.bursts else []
+    named += ["share_fen_min", "share_fen_max"] if send.share_fen_max else []
+    pairs = list(zip(paid, wanted, strict=True))
+    return all(getattr(one, name) == getattr(now, name) for name in named for one, now in pairs)

@@ -11,10 +11,11 @@ import msgspec
 
 from actors.host import Host, HostRules, Records
 from actors.ids import (
-    LANES_MAX,
     PACKET,
     PHOTO_PAYMENT,
+    RAIN,
     Layout,
+    User,
     burst_id,
     crowd_id_of,
     lane_id,
@@ -72,7 +73,7 @@ from actors.wallet.messages import (
     WalletView,
     WriteNote,
 )
-from actors.wallet.sending import Place, Terms
+from actors.wallet.sending import Place, Terms, wish_of
 
 WalletCommand = (
     Send
@@ -288,7 +289,7 @@ class WalletShard(Host[WalletMachine]):
         rules, layout = self._send_rules, self._send_rules.layout
         key = self._keys.key(self._keys.first)
         lo, hi = send.share_fen_min or rules.share_fen_min, send.share_fen_max or rules.share_fen_max
-        domain = PACKET
+        domain = RAIN if send.bursts else PACKET
         if send.kind == "photo":  # its price was settled when the photo was made, whatever the limits are now
             lo, hi, domain = send.total_fen, send.total_fen, PHOTO_PAYMENT
         who = send.tenant, send.user, send.key
@@ -296,7 +297,7 @@ class WalletShard(Host[WalletMachine]):
         algorithm = send.algorithm or ALGORITHM_OF_KIND[send.kind]
         assert algorithm in ALGORITHMS, "nobody pays for a packet that cannot be divided"
         places, key_id = [], self._keys.current
-        for packet_id, packet_index in self._packets(send, by_key):
+        for packet_id, packet_index in self._packets(send, by_key, domain):
             key_id, commitment = self._fairness.commit(algorithm, packet_id)
             places.append(Place(packet_id, packet_stream(packet_index), commitment))
         return Terms(
@@ -310,19 +311,19 @@ class WalletShard(Host[WalletMachine]):
             key_id=key_id,
         )
 
-    def _packets(self, send: Send, by_key: str) -> list[tuple[str, int]]:
+    def _packets(self, send: Send, by_key: str, domain: bytes) -> list[tuple[str, int]]:
         """Name the packets of a send, each with the index of its stream."""
         rules, layout = self._send_rules, self._send_rules.layout
         key = self._keys.key(self._keys.first)
         lanes, packet_id = 1, send.commitment_id or by_key
         if send.bursts or (send.kind == "star" and send.count >= rules.crowd_count_min):
             if not send.bursts:
-                lanes = min(-(-send.count // rules.lane_count_max), layout.hot or layout.packet, LANES_MAX)
-            packet_id = crowd_id_of(key, send.tenant, send.user, send.key, layout, lanes)
+                lanes = min(-(-send.count // rules.lane_count_max), layout.lanes_max)
+            who = User(send.tenant, send.user)
+            packet_id = crowd_id_of(key, who, f"{domain.decode()} {send.key}", wish_of(send), layout, lanes)
         place = parse_packet_id(packet_id)
         assert place is not None, "our own ids can be parsed, and others have been"
         if lanes > 1:
-            indexes = [layout.of_lane(place.packet_index, lane) for lane in range(lanes)]
-            return [(lane_id(packet_id, lane), index) for lane, index in enumerate(indexes)]
+            return [(lane_id(packet_id, lane), place.packet_index + lane) for lane in range(lanes)]
         bursts = max(len(send.bursts), 1)
         return [(burst_id(key, packet_id, burst), place.packet_index) for burst in range(bursts)]

@@ -254,6 +254,12 @@ class Batcher:
             answers = dict(zip(groups, await self._hosts.ask_host(self._host, list(groups.items())), strict=True))
         except ShardUnavailable:
             answers = {stream: [UNAVAILABLE] * len(commands) for stream, commands in groups.items()}
+        except UnicodeEncodeError:
+            if len(parcels) == 1:
+                raise
+            for parcel in parcels:  # one of them cannot be written down; nothing was sent, and the others go alone
+                await self._deliver_alone(parcel)
+            return
         taken = dict.fromkeys(groups, 0)
         for parcel in parcels:
             start = taken[parcel.stream]
@@ -263,6 +269,13 @@ class Batcher:
                 self._repeat(parcel)
             else:
                 parcel.answer(replies)
+
+    async def _deliver_alone(self, parcel: Parcel) -> None:
+        try:
+            await self._deliver([parcel])
+        except UnicodeEncodeError:
+            log.exception("a request to %s cannot be written down", self._host)
+            parcel.refuse(UNAVAILABLE)
 
     def _repeat(self, parcel: Parcel) -> None:
         """Send the parcel again after a pause, or give up at its deadline.

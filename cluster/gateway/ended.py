@@ -92,7 +92,7 @@ class EndedPackets:
 
     def _keep(self, packet_id: str, tenant: str, end: PacketEnd) -> None:
         ended = Ended(tenant, _REFUSED[end.state], array("I", end.winners))
-        if ended.size > self._bytes_max:
+        if end.many or ended.size > self._bytes_max:
             ended.winners = None  # kept as that, so that its every loser does not ask for its winners again
         self._ended[packet_id] = ended
         self._bytes += ended.size

@@ -7,9 +7,21 @@ Amounts are integer fen, instants integer Unix milliseconds.
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-UserId = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+def _sound(text: str) -> str:
+    """Return a text that can be written as UTF-8: JSON may name half a surrogate, which nobody can store."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as failure:
+            raise ValueError("no lone surrogates") from failure
+    return text
+
+
+Text = Annotated[str, AfterValidator(_sound)]
+UserId = Annotated[Text, StringConstraints(min_length=1, max_length=64)]
 
 
 class Body(BaseModel):
@@ -22,7 +34,7 @@ class UserBody(Body):
     """A sandbox user to make."""
 
     user: UserId
-    tenant: Annotated[str, StringConstraints(min_length=1, max_length=32)]
+    tenant: Annotated[Text, StringConstraints(min_length=1, max_length=32)]
     balance_fen: int = Field(ge=0, le=2**53 - 1)
 
 
@@ -67,8 +79,8 @@ class RainBody(Body):
 
     bursts: list[BurstBody] = Field(min_length=1)
     rest: Literal["roll", "return"] = "roll"
-    greeting: str = ""
-    sponsor: str = ""
+    greeting: Text = ""
+    sponsor: Text = ""
     shares: Literal["lucky", "equal"] = "lucky"
     algorithm: Literal["even/1", "double-mean/1"] = "even/1"
     share_fen_min: int | None = Field(default=None, ge=1)
@@ -111,20 +123,20 @@ class AskBody(Body):
     """Who is asked for a packet, of the caller's tenant."""
 
     asked: UserId
-    greeting: str = ""
+    greeting: Text = ""
 
 
 class AcceptBody(Body):
     """How much is given."""
 
     amount_fen: int = Field(ge=1, le=2**53 - 1)
-    greeting: str = ""
+    greeting: Text = ""
 
 
 class NoteBody(Body):
     """What a taker writes to the sender."""
 
-    text: str
+    text: Text
 
 
 class LishiBody(BaseModel):

@@ -78,6 +78,7 @@ class SendBody(msgspec.Struct, forbid_unknown_fields=True):
                 sponsor=self.sponsor or "",
                 day_count_max=self.day_count_max or 0,
                 excluded=sender.user if self.kind == "star" else "",
+                banded=self.share_fen_max is not None,
             )
         return Send(
             sender.tenant,

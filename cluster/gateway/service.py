@@ -225,16 +225,23 @@ class Service:
         return told
 
     async def view(
-        self, packet_id: str, reader: User, *, after_rank: int = 0, lines_max: int = 0, links: bool = False
+        self, packet_id: str, reader: User, *, after_rank: int = 0, lines_max: int = 0, proof_of: int | None = None
     ) -> list[PacketView]:
-        """Look at a packet, all its lanes, each with at most so many lines behind a rank. Raises Problem."""
-        lanes = lanes_of(packet_id, self._numbers)
+        """Look at a packet, all its lanes, each with at most so many lines behind a rank. Raises Problem.
+
+        `proof_of`: at that lane alone, to prove it.
+        """
+        lanes, proof = lanes_of(packet_id, self._numbers), proof_of is not None
         if not lanes:
             raise refused(Refusal.PACKET_NOT_FOUND)
+        if proof_of is not None:
+            if proof_of >= len(lanes):
+                raise Problem("invalid", "Correct the named fields.", {"lane": f"0 to {len(lanes) - 1}"})
+            lanes = lanes[proof_of : proof_of + 1]
         lines = lines_max or self._settings.bounds.list_lines_max
         by_stream: dict[str, list[View]] = {}
         for lane in lanes:
-            view = View(lane.packet_id, reader.tenant, reader.user, after_rank, lines, links)
+            view = View(lane.packet_id, reader.tenant, reader.user, after_rank, lines, proof)
             by_stream.setdefault(self._packet_streams[lane.packet_index], []).append(view)
         asked = [self._ask_packets(stream, commands) for stream, commands in by_stream.items()]
         found = {}

@@ -117,7 +117,7 @@ HUNTED_CROWDS = [
     bug(
         "a send with a commitment is found again by its key",
         WALLET_MACHINE,
-        "            state.named.setdefault(event.named_by_key, event.packet_id)\n",
+        "            state.named.setdefault(event.named_by_key, []).append(event.packet_id)\n",
         "",
     ),
     bug(

@@ -130,7 +130,7 @@ CROWDS = [
     Mutant(
         "commitments: a key that was used with one is used",
         "actors/wallet/machine.py",
-        "            state.named.setdefault(event.named_by_key, event.packet_id)\n",
+        "            state.named.setdefault(event.named_by_key, []).append(event.packet_id)\n",
         "",
         (COMMITMENT_TESTS,),
     ),

@@ -31,9 +31,9 @@ PAUSES = [
     Mutant(
         "levers: a repeat is answered while sends are paused",
         WALLET_MACHINE,
-        "        prior = state.fundings.get(state.named.get(terms.named_by_key, terms.named_by_key))\n",
+        "        names = state.named.get(terms.named_by_key, [terms.named_by_key])\n",
         "        if SENDS in state.levers:\n            return PAUSED\n"
-        "        prior = state.fundings.get(state.named.get(terms.named_by_key, terms.named_by_key))\n",
+        "        names = state.named.get(terms.named_by_key, [terms.named_by_key])\n",
         LEVERS,
     ),
     Mutant(

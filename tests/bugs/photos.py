@@ -47,8 +47,8 @@ PHOTO_PACKETS = [
     Mutant(
         "photos: no client's key names a payment",
         "actors/ids.py",
-        'b"packet-id", b"photo-payment"\n',
-        'b"packet-id", b"packet-id"\n',
+        'b"packet-id", b"rain-id", b"photo-payment"\n',
+        'b"packet-id", b"rain-id", b"packet-id"\n',
         (PHOTOS,),
     ),
     Mutant(

@@ -284,8 +284,8 @@ UNIT = [
     Mutant(
         "a key belongs to one amount",
         "actors/wallet/sending.py",
-        '"packet_id", "kind", "total_fen", "count"',
-        '"packet_id", "kind", "count"',
+        '["total_fen", "count",',
+        '["count",',
         (WALLET,),
     ),
     Mutant(

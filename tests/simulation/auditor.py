@@ -52,6 +52,11 @@ Who = tuple[str, str]
 """(tenant, user)"""
 
 
+def route_of(kind: str) -> str:
+    """Return by which route what is of that kind was sent: a key is one of its route."""
+    return kind if kind in ("rain", "photo") else ""
+
+
 class Mark(NamedTuple):
     """Where the history stands as something is asked."""
 
@@ -251,7 +256,7 @@ class Auditor:
             assert not special.bursts or event.at_ms < event.expires_at_ms, "every burst can still come"
             lishi_id = special.reference if event.kind == "lishi" else ""
         key = "" if lishi_id else event.key
-        gifts = self.gifts.setdefault((event.tenant, event.sender, key, lishi_id), [])
+        gifts = self.gifts.setdefault((event.tenant, event.sender, key, lishi_id or route_of(event.kind)), [])
         if gifts and gifts[-1] in self._new_gifts:
             gifts[-1].add(event)
         else:
@@ -535,7 +540,7 @@ class Auditor:
             assert send.special is not None, "it opens at once"
             assert send.special.opens_at_ms or send.bursts, "it opens at once"
         else:
-            gifts = self.gifts.get((send.tenant, send.user, send.key, ""), [])
+            gifts = self.gifts.get((send.tenant, send.user, send.key, route_of(send.kind)), [])
             self._explain_payment(
                 (send.tenant, send.user), send.total_fen, gifts, lambda gift: gift.answers(send), answer, since
             )

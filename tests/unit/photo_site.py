@@ -99,9 +99,7 @@ class Site:
         await self.system.settle()
         assert (await self.system.audit()).difference_fen == 0
         settings = self.system.settings
-        auditor = Auditor(
-            self.system.journals, settings.layout.wallet_streams, settings.bounds.idempotency_ms, reads=True
-        )
+        auditor = Auditor(self.system.journals, settings, reads=True)
         entries: list[list[Any]] = []
         auditor.noted = lambda stream, position, events: entries.append(list(events))
         auditor.advance()

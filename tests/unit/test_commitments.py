@@ -240,9 +240,9 @@ def test_what_an_older_snapshot_holds_is_one_link() -> None:
     packet = machine._state.packets["p1"]
     rows, users = bytes(packet.grabs), list(packet.rank_of)
     packet.chain, packet.links, packet.best_fen, packet.best_rank = b"", None, 0, 0
-    view = view_of(packet, View("p1", TENANT, links=True))
+    view = view_of(packet, View("p1", TENANT, proof=True))
     start = packet.chain_start(packet.terms)
-    assert (view.chain, sizes_of(view.links)) == (linked(start, rows, users), [3])
+    assert (view.chain, view.links, sizes_of(bytes(packet.links or b""))) == (linked(start, rows, users), b"", [3])
     grab(machine, "u3")
     grab(machine, "u4")
     luckiest = machine.view(View("p1", TENANT)).luckiest

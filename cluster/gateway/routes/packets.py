@@ -65,11 +65,9 @@ async def read_proof(
     gateway = request.app.state.gateway
     reader = gateway.auth.acting_user(request)
     lines_max = gateway.settings.bounds.proof_lines_max
-    seen = await _seen(gateway, packet_id, reader, after_rank=after_rank, lines_max=lines_max, links=after_rank == 0)
-    if lane >= len(seen):
-        raise Problem("invalid", "Correct the named fields.", {"lane": f"0 to {len(seen) - 1}"})
-    proved = seen[lane], lines_max, after_rank
-    if seen[lane].funding.count <= APART_COUNT_MIN:
+    [seen] = await _seen(gateway, packet_id, reader, after_rank=after_rank, lines_max=lines_max, proof_of=lane)
+    proved = seen, lines_max, after_rank
+    if seen.funding.count <= APART_COUNT_MIN:
         return answers.json_response(answers.proof(*proved))
     return answers.json_response(await asyncio.to_thread(answers.proof, *proved))
 
@@ -80,7 +78,8 @@ async def commit(request: Request, body: CommitBody | None = None) -> Response:
     gateway = request.app.state.gateway
     sender = gateway.auth.acting_user(request)
     algorithm = (body or CommitBody()).algorithm
-    made = await gateway.service.commit(Commit(sender.tenant, sender.user, secrets.token_hex(16), algorithm))
+    with told(Refusal.RATE_LIMITED, "So many commitments are unused; use one, or wait until one is over."):
+        made = await gateway.service.commit(Commit(sender.tenant, sender.user, secrets.token_hex(16), algorithm))
     committed = {
         "commitment_id": made.packet_id,
         "algorithm": made.algorithm,

@@ -48,7 +48,8 @@ def _send(body: RainBody, sender: User, key: str) -> Send:
     bursts = [Burst(one.opens_at_ms, one.ends_at_ms, one.total_fen, one.count) for one in body.bursts]
     total_fen, count = sum(one.total_fen for one in bursts), sum(one.count for one in bursts)
     algorithm = "equal/1" if body.shares == "equal" else body.algorithm
-    special = Special(sponsor=body.sponsor, excluded=sender.user, rolls=body.rest == "roll")
+    banded = body.share_fen_max is not None
+    special = Special(sponsor=body.sponsor, excluded=sender.user, rolls=body.rest == "roll", banded=banded)
     who = sender.tenant, sender.user, key
     band = body.share_fen_min or 0, body.share_fen_max or 0
     return Send(*who, "rain", total_fen, count, body.greeting, algorithm, special, "", "", *band, bursts)
@@ -73,8 +74,8 @@ def _check(body: RainBody, limits: Limits) -> None:
             check_division(of_burst, burst.total_fen, burst.count, lo, hi, equal=body.shares == "equal")
         if burst.opens_at_ms < before_ms:
             of_burst["opens_at_ms"] = "not before the burst before it ends"
-        if burst.ends_at_ms - burst.opens_at_ms < limits.burst_ms_min:
-            of_burst["ends_at_ms"] = f"at least {limits.burst_ms_min} ms after it opens"
+        if not limits.burst_ms_min <= burst.ends_at_ms - burst.opens_at_ms <= limits.burst_ms_max:
+            of_burst["ends_at_ms"] = f"{limits.burst_ms_min} to {limits.burst_ms_max} ms after it opens"
         before_ms = burst.ends_at_ms
         fields |= {f"bursts.{number}.{name}": text for name, text in of_burst.items()}
     if fields:
