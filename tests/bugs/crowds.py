@@ -5,6 +5,7 @@ from tests.bugs import Mutant
 MACHINE, STATE, BURSTS = (f"actors/packet/{name}.py" for name in ("machine", "state", "bursts"))
 SENDING, COMMITMENTS = "actors/wallet/sending.py", "actors/wallet/commitments.py"
 SERVICE, DIVIDED = "cluster/gateway/service.py", "cluster/gateway/divided.py"
+FOUND = "tests/unit/test_crowds_found.py"
 CROWD_TESTS, COMMITMENT_TESTS = "tests/unit/test_crowds.py", "tests/unit/test_commitments.py"
 
 CROWDS = [
@@ -161,5 +162,54 @@ CROWDS = [
         "block_seed_of(share_seed, number)",
         "share_seed",
         (COMMITMENT_TESTS,),
+    ),
+    Mutant(
+        "blocks: one is dealt once, however many ask",
+        "actors/packet/shard.py",
+        "machine.undealt(dict.fromkeys(_takers_of(commands)))",
+        "machine.undealt(_takers_of(commands))",
+        (FOUND,),
+    ),
+    Mutant(
+        "commitments: what was told is kept over a change of keys",
+        "actors/wallet/machine.py",
+        "key_id=found.key_id, commitment=found.commitment",
+        "key_id=terms.key_id",
+        (FOUND,),
+    ),
+    Mutant(
+        "rain: its keys are its own",
+        "actors/wallet/shard.py",
+        "domain = RAIN if send.bursts else PACKET",
+        "domain = PACKET",
+        (FOUND,),
+    ),
+    Mutant(
+        "rain: another wish under a forgotten key is another rain",
+        "actors/ids.py",
+        'b"crowd-id", who.tenant, who.user, key, wish)',
+        'b"crowd-id", who.tenant, who.user, key)',
+        (FOUND,),
+    ),
+    Mutant(
+        "star: a band that was left out is another request",
+        "cluster/gateway/sends.py",
+        "banded=self.share_fen_max is not None",
+        "banded=False",
+        (FOUND,),
+    ),
+    Mutant(
+        "a command that cannot be written down fails alone",
+        "cluster/gateway/batching.py",
+        "            if len(parcels) == 1:\n",
+        "            if parcels:\n",
+        (FOUND,),
+    ),
+    Mutant(
+        "big packets: what left memory is read once",
+        "actors/packet/recalling.py",
+        "                self._big[packet_id] = self._now[packet_id]\n",
+        "                pass\n",
+        (FOUND,),
     ),
 ]
