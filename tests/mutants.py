@@ -6,12 +6,16 @@ with code 1.
 With words, only mutants whose promise contains one of them run.
 """
 
+import compileall
+import json
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -40,9 +44,9 @@ from tests.bugs.unit import UNIT
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("actors", "cluster", "configs", "loadtest", "tests", "pyproject.toml")
 WORKERS = 2
-TIMEOUT_S = 90
-SOUND_TIMEOUT_S = 300
-"""For all the named tests together, before."""
+LIMIT_S, SOUND_LIMIT_S = 120, 600
+"""Of a processor's time, for one bug, and for all tests without one."""
+
 
 HUNT_RUNS = 250
 """Simulations in which a bug must show."""
@@ -83,7 +87,7 @@ def check_texts() -> list[str]:
 
 
 def copy_tree(target: Path) -> None:
-    """Copy what the tests need, without bytecode: it would outlive a mutation made within the same second."""
+    """Copy what the tests need, compiled into bytecode that is held against its source's hash: bugs come and go."""
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
@@ -92,29 +96,37 @@ def copy_tree(target: Path) -> None:
             )
         else:
             shutil.copy(source, target / name)
+    hashed = py_compile.PycInvalidationMode.CHECKED_HASH
+    compileall.compile_dir(target, quiet=2, invalidation_mode=hashed, workers=1)
 
 
-class Hunter:
-    """A process that hunts in trees, `tests.simulation.hunt`."""
+class Forks:
+    """A process that runs tests of trees, and hunts in them, in forks of itself: `tests.forks`."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-m", "tests.simulation.hunt"]
         self._process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+            [sys.executable, "-m", "tests.forks"],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
         )
 
-    def hunt(self, tree: Path, runs: int) -> tuple[int, str]:
-        """Return the exit code (1: a violation was found) and the output."""
+    def run(self, tree: Path, tests: Sequence[str], runs: int = 0, limit_s: int = LIMIT_S) -> tuple[int, str]:
+        """Return the exit code (1: a test failed, a violation was found) and the output; `runs`: of a hunt."""
+        wanted = {"runs": runs} if runs else {"tests": tests, "options": PYTEST_OPTIONS}
+        asked = {"tree": str(tree), "limit_s": limit_s} | wanted
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{tree} {runs}\n")
+        self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         output = ""
         for line in self._process.stdout:
             if line.startswith("exit "):
                 return int(line.split()[1]), output
             output += line
-        return -1, output + "the hunter died"
+        return -1, output + "the process died"
 
     def end(self) -> None:
         """End the process."""
@@ -126,24 +138,7 @@ class Ground(NamedTuple):
     """What one worker tries its mutants with."""
 
     tree: Path
-    hunter: Hunter
-
-
-def run_tests(tree: Path, tests: tuple[str, ...], timeout_s: int = TIMEOUT_S) -> tuple[int, str]:
-    """Run tests in a tree; return pytest's exit code (1: a test failed) and its output."""
-    environment = os.environ | {
-        "PYTHONPATH": str(tree),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "HYPOTHESIS_PROFILE": "mutants",
-    }
-    command = [sys.executable, "-m", "pytest", *PYTEST_OPTIONS, *tests]
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return -1, f"no end within {timeout_s} s"
-    return done.returncode, done.stdout + done.stderr
+    forks: Forks
 
 
 def check_import(tree: Path) -> None:
@@ -163,10 +158,7 @@ def try_mutant(mutant: Mutant, grounds: "Queue[Ground]") -> tuple[str, str, floa
     began_s = time.monotonic()
     try:
         file.write_text(sound.replace(mutant.old, mutant.new))
-        if mutant.tests == HUNT:
-            code, output = ground.hunter.hunt(ground.tree, HUNT_RUNS)
-        else:
-            code, output = run_tests(ground.tree, mutant.tests)
+        code, output = ground.forks.run(ground.tree, mutant.tests, HUNT_RUNS if mutant.tests == HUNT else 0)
     finally:
         file.write_text(sound)
         grounds.put(ground)
@@ -177,6 +169,25 @@ def try_mutant(mutant: Mutant, grounds: "Queue[Ground]") -> tuple[str, str, floa
     if code == 0:
         return "SURVIVED", f"not seen by {', '.join(mutant.tests)}", seconds
     return "ERROR", output.strip()[-300:], seconds
+
+
+def is_sound(tests: set[str], hunted: bool, grounds: list[Ground]) -> bool:
+    """Tell whether nothing is found where there is no bug, each worker with its part of the tests; else say what is."""
+    parts = [sorted(tests)[number :: len(grounds)] for number in range(len(grounds))]
+    with ThreadPoolExecutor(len(grounds)) as pool:
+        told = list(pool.map(lambda one, part: _run_sound(one, part), grounds, parts))
+    if hunted and not any(code for code, _ in told):
+        told.append(grounds[0].forks.run(grounds[0].tree, HUNT, SOUND_RUNS))
+    for code, output in told:
+        if code != 0:
+            print(output)
+            print("mutants: the tests fail without any bug")
+            return False
+    return True
+
+
+def _run_sound(ground: Ground, tests: list[str]) -> tuple[int, str]:
+    return ground.forks.run(ground.tree, tests, limit_s=SOUND_LIMIT_S) if tests else (0, "")
 
 
 def main(words: list[str]) -> int:
@@ -190,21 +201,15 @@ def main(words: list[str]) -> int:
     hunted = [mutant for mutant in chosen if mutant.tests == HUNT]
     tested = [mutant for mutant in chosen if mutant.tests != HUNT]
     grounds: Queue[Ground] = Queue()
-    with tempfile.TemporaryDirectory(prefix="hongbao-mutants-") as folder, ExitStack() as hunters:
+    with tempfile.TemporaryDirectory(prefix="hongbao-mutants-") as folder, ExitStack() as ending:
         for number in range(WORKERS):
-            ground = Ground(Path(folder).resolve() / str(number), Hunter())
-            hunters.callback(ground.hunter.end)
+            ground = Ground(Path(folder).resolve() / str(number), Forks())
+            ending.callback(ground.forks.end)
             ground.tree.mkdir()
             copy_tree(ground.tree)
             grounds.put(ground)
         check_import(ground.tree)
-        asked = sorted({test for mutant in tested for test in mutant.tests})
-        code, output = run_tests(ground.tree, tuple(asked), SOUND_TIMEOUT_S) if asked else (0, "")
-        if code == 0 and hunted:
-            code, output = ground.hunter.hunt(ground.tree, SOUND_RUNS)
-        if code != 0:
-            print(output)
-            print("mutants: the tests fail without any bug")
+        if not is_sound({test for mutant in tested for test in mutant.tests}, bool(hunted), list(grounds.queue)):
             return 1
         survived = 0
         with ThreadPoolExecutor(WORKERS) as pool:
