@@ -49,7 +49,8 @@ def backup(
         bounds = PartBounds(settings.bounds.seal_elements_max, settings.bounds.seal_bytes_max)
 
         async def make() -> "Backup":
-            async with _places(settings, place) as places:
+            photos = None if "://" in settings.photos_url else _photos_of(settings, folder)
+            async with _places(settings, place, photos) as places:
                 return await backups.make(places, keys.read_bytes(), bounds, settings.timing.backup_hold_ms, report)
 
         made = asyncio.run(make())
@@ -79,7 +80,7 @@ def restore(
     ):
 
         async def put_back() -> None:
-            async with _places(ledger.settings, place) as places:
+            async with _places(ledger.settings, place, _photos_of(ledger.settings, folder)) as places:
                 await backups.restore(places, saved, report)
 
         asyncio.run(put_back())
@@ -108,7 +109,7 @@ def _new_folder(folder: Path, keys: bytes) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _places(settings: "Settings", backup_place: "Archive") -> "AsyncIterator[Places]":
+async def _places(settings: "Settings", backup_place: "Archive", photos: "Archive | None") -> "AsyncIterator[Places]":
     """Connect to a system's store and archive, beside the place of the backup."""
     from cluster.journal.archive import Archive
     from cluster.offline.backup import Places
@@ -116,9 +117,16 @@ async def _places(settings: "Settings", backup_place: "Archive") -> "AsyncIterat
 
     store = open_journals(settings)
     try:
-        yield Places(store, store.codec, Archive(settings.archive_url), backup_place)
+        yield Places(store, store.codec, Archive(settings.archive_url), backup_place, photos)
     finally:
         await store.close()
+
+
+def _photos_of(settings: "Settings", folder: Path) -> "Archive":
+    """Return where a system keeps its photos: as configured, else in its data folder, as `hongbao up` has it."""
+    from cluster.journal.archive import Archive
+
+    return Archive(settings.photos_url or str(folder / "photos"))
 
 
 def _show(place: str, saved: "Backup", as_json: bool) -> None:

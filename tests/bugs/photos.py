@@ -6,6 +6,7 @@ FLOW, ROUTES, PICTURES = "cluster/gateway/photos.py", "cluster/gateway/routes/ph
 WALLET_SHARD = "actors/wallet/shard.py"
 PHOTO, ARCHIVE, EDGE = "actors/photo.py", "cluster/journal/archive.py", "cluster/gateway/edge.py"
 PHOTOS, PROMISE, MADE = "tests/unit/test_photos.py", "tests/unit/test_photos_promise.py", "tests/unit/test_pictures.py"
+BACKUP, SAVED = "cluster/offline/backup.py", "tests/unit/test_backup.py"
 
 PHOTO_PACKETS = [
     Mutant(
@@ -154,5 +155,23 @@ PHOTO_PACKETS = [
         '        plain.paste(picture.convert("RGB"))\n',
         '        plain = picture.convert("RGB")\n',
         (MADE,),
+    ),
+    Mutant(
+        "photos: a backup holds whole ones", BACKUP, "            if PHOTO in names:", "            if names:", (SAVED,)
+    ),
+    Mutant(
+        "photos: a backup has those that were paid for by its cut",
+        BACKUP,
+        "    cut = await store.cut(hold_ms)\n    try:\n",
+        "    photos = list(_save_photos(places.photos, places.backup)) if places.photos else []\n"
+        "    cut = await store.cut(hold_ms)\n    places = places._replace(photos=None)\n    try:\n",
+        (SAVED,),
+    ),
+    Mutant(
+        "photos: a damaged picture of a backup is named",
+        BACKUP,
+        '_read(places.backup, File(f"photos/{path}", sha256))',
+        'places.backup.read(f"photos/{path}") or b""',
+        (SAVED,),
     ),
 ]
