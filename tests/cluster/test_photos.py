@@ -3,13 +3,18 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest_asyncio
 
-from tests.cluster.gallery import Gallery
+from tests.cluster.gallery import BAND, Gallery
 from tests.cluster.platform import Platform, kill
-from tests.unit.photo_site import ways
+from tests.unit.photo_site import encoded, noise, ways
 
 BALANCE_FEN = 100_000
+DAY_MS = 86_400_000
+BYTES_MAX = 8_388_608
+"""Of an upload, in configs/local.toml."""
+
 PHOTOS, READERS = 4, 5
 KILLED = {READERS: "ray::ServeReplica", 2 * READERS: "ray::ShardActor"}
 """What is killed after so many payments, of PHOTOS * READERS."""
@@ -66,9 +71,41 @@ async def test_after_payment_the_proxy_sends_the_whole_picture_and_nobody_may_ke
     as_bob = {"X_Acting_User": gallery.name("bob")}
     assert (await gallery.platform.hear("GET", f"{path}/clear", gallery.platform.gateway, **as_bob))[1] == whole
     assert (await gallery.seen(path, "bob"))["paid"] is True
-    assert (await gallery.platform.settled())["clean"]
+    platform = gallery.platform
+    await platform.insist("POST", "/sandbox/clock", platform.operator, {"advance_ms": 2 * DAY_MS})
+    for title in KILLED.values():
+        kill_all(platform, title)
+    assert (await gallery.clear(path, "bob"))[:2] == (200, whole), "two days later, all processes anew"
+    assert await gallery.pay(path, "bob", "a key of today") == (201, paid)
+    assert (await platform.settled())["clean"]
     assert await gallery.money("bob") == BALANCE_FEN - paid["price_fen"]
     assert await gallery.money("owner") == paid["price_fen"]
+
+
+async def test_a_large_upload_passes_the_proxy_and_one_that_is_too_large_is_told_so(gallery: Gallery) -> None:
+    platform, where = gallery.platform, f"/v1/photos?{BAND}"
+    picture = encoded(noise(1_600, 1_600), "PNG", compress_level=0)
+    assert 7_000_000 < len(picture) < BYTES_MAX
+    own = gallery.token("owner")
+    status, told, _ = await platform.hear("POST", where, own, picture, Idempotency_Key=gallery.name("large"))
+    photo = msgspec.json.decode(told)
+    assert (status, photo["width"]) == (201, 1_600), photo
+    status, clear, _ = await gallery.clear(f"/v1/photos/{photo['photo_id']}", "owner")
+    assert (status, clear[:2], clear[-2:]) == (200, b"\xff\xd8", b"\xff\xd9")
+    beyond = picture + bytes(BYTES_MAX + 1 - len(picture))
+    status, told, _ = await platform.hear("POST", where, own, beyond, Idempotency_Key=gallery.name("larger"))
+    assert (status, msgspec.json.decode(told)["code"]) == (413, "too_large")
+    other = gallery.token("bob")
+    status, told, _ = await platform.hear("POST", where, other, b"no picture", Idempotency_Key=gallery.name("none"))
+    assert (status, msgspec.json.decode(told)["code"]) == (422, "invalid")
+
+
+def kill_all(platform: Platform, title: str) -> None:
+    """Kill every process that is called so."""
+    pids = platform.pids(title)
+    assert pids, f"there is no {title}"
+    for pid in pids:
+        kill(pid)
 
 
 class Reading:
@@ -90,16 +127,10 @@ class Reading:
                 seen.append(await self._look(path, reader))
             status, self.paid[reader, path] = await paying
             assert status == 201
-            self._kill(KILLED.get(len(self.paid), ""))
+            if title := KILLED.get(len(self.paid)):  # while others are in the middle of paying
+                kill_all(self._gallery.platform, title)
             assert seen == sorted(seen), "nothing once seen is hidden again"
             assert await self._look(path, reader)
-
-    def _kill(self, title: str) -> None:
-        """Kill what is called so, while others are in the middle of paying."""
-        pids = self._gallery.platform.pids(title) if title else []
-        assert pids or not title, f"there is no {title}"
-        for pid in pids:
-            kill(pid)
 
     async def lurk(self) -> None:
         """Look without paying."""
