@@ -22,6 +22,7 @@ import hashlib
 import io
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -98,6 +99,7 @@ class Backup(msgspec.Struct, frozen=True):
     streams: dict[str, StreamBackup]
     photos: list[File] = []
     """What tells of the files of photos."""
+    photo_files: int = 0
 
 
 class _Rest:
@@ -168,7 +170,7 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
     finally:
         await store.release()
     report("reading photos")  # after the cut: what was paid for by then is there, and stays as it is
-    photos = list(_save_photos(places.photos, places.backup)) if places.photos else []
+    photos, photo_files = _save_photos(places.photos, places.backup) if places.photos else ([], 0)
     made = Backup(
         format=1,
         system=await store.system_id(),
@@ -180,6 +182,7 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
         balances_sha256=digest,
         streams=streams,
         photos=photos,
+        photo_files=photo_files,
     )
     places.backup.write(KEYS, keys)
     places.backup.write(INDEX, msgspec.json.format(msgspec.json.encode(made)))
@@ -227,19 +230,22 @@ async def _save_records(places: Places, stream: str, version: int) -> AsyncItera
         yield _write_pairs(places.backup, f"packets/{stream}/{count:06d}.parquet", *RECORD, held)
 
 
-def _save_photos(photos: Archive, backup: Archive) -> Iterator[File]:
-    """Write the files of photos, and what tells of them."""
-    held: dict[str, bytes] = {}
+def _save_photos(photos: Archive, backup: Archive) -> tuple[list[File], int]:
+    """Write the files of photos, and what tells of them; return the latter, and how many files there are."""
+    told: list[File] = []
     count = 0
-    for path in _files_of(photos):
-        content = photos.read(path)
-        assert content is not None, "a photo's files stay"
-        held[path] = _write(backup, f"photos/{path}", content).sha256
-        if len(held) == RECORDS_MAX:
-            yield _write_pairs(backup, f"photos-{count:06d}.parquet", *PICTURE, held)
-            held, count = {}, count + 1
-    if held:
-        yield _write_pairs(backup, f"photos-{count:06d}.parquet", *PICTURE, held)
+    paths = _files_of(photos)
+    while held := list(islice(paths, RECORDS_MAX)):
+        pairs = {path: _write(backup, f"photos/{path}", _photo(photos, path)).sha256 for path in held}
+        told.append(_write_pairs(backup, f"photos-{len(told):06d}.parquet", *PICTURE, pairs))
+        count += len(held)
+    return told, count
+
+
+def _photo(photos: Archive, path: str) -> bytes:
+    content = photos.read(path)
+    assert content is not None, "a photo's files stay"
+    return content
 
 
 def _files_of(photos: Archive) -> Iterator[str]:

@@ -160,14 +160,6 @@ PHOTO_PACKETS = [
         "photos: a backup holds whole ones", BACKUP, "            if PHOTO in names:", "            if names:", (SAVED,)
     ),
     Mutant(
-        "photos: a backup has those that were paid for by its cut",
-        BACKUP,
-        "    cut = await store.cut(hold_ms)\n    try:\n",
-        "    photos = list(_save_photos(places.photos, places.backup)) if places.photos else []\n"
-        "    cut = await store.cut(hold_ms)\n    places = places._replace(photos=None)\n    try:\n",
-        (SAVED,),
-    ),
-    Mutant(
         "photos: a damaged picture of a backup is named",
         BACKUP,
         '_read(places.backup, File(f"photos/{path}", sha256))',

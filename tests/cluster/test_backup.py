@@ -67,8 +67,9 @@ async def test_who_has_paid_for_a_photo_sees_it_on_the_system_that_was_made_of_a
     status, paid = await gallery.pay(path, "bob")
     assert status == 201
     pictures = [await gallery.clear(path, reader) for reader in ("owner", "bob")]
-    hongbao("backup", str(folder / "backup"), "--data", str(platform.record.data))
-    hongbao("restore", str(folder / "backup"), "--data", str(folder / "data"))
+    made = hongbao("backup", str(folder / "backup"), "--data", str(platform.record.data))
+    restored = hongbao("restore", str(folder / "backup"), "--data", str(folder / "data"))
+    assert made["photo_files"] == restored["photo_files"] >= 3
     try:
         record = up(folder / "data", report=print)
         async with aiohttp.ClientSession() as session:

@@ -259,7 +259,7 @@ async def test_whole_photos_go_with_a_backup_also_those_of_the_moment_before_its
         bench.photos.write(path, content)
     gate.release()
     saved = await making
-    assert len(saved.photos) == 1
+    assert (len(saved.photos), saved.photo_files) == (1, len(whole | late))
 
     bench.photos = Archive(str(tmp_path / "new photos"))
     await bench.restored(tmp_path)
@@ -273,6 +273,6 @@ async def test_whole_photos_go_with_a_backup_also_those_of_the_moment_before_its
 async def test_a_backup_that_knows_of_no_photos_is_restored_too(tmp_path: Path) -> None:
     bench = await Bench.start(tmp_path)
     saved = msgspec.to_builtins(await bench.make())
-    assert saved.pop("photos") == []
+    assert (saved.pop("photos"), saved.pop("photo_files")) == ([], 0)
     bench.backup.write(backup.INDEX, msgspec.json.encode(saved))
     assert (await (await bench.restored(tmp_path)).audit()).clean
