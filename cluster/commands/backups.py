@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 StoreUrl = Annotated[str | None, typer.Option(help="Redis or Valkey, if it is not the data folder's own.")]
 ArchiveUrl = Annotated[str | None, typer.Option(help="Place of sealed journals, if it is not the data folder's own.")]
+PhotosUrl = Annotated[str | None, typer.Option(help="Place of photos, if it is not the data folder's own.")]
 
 
 def backup(
@@ -27,6 +28,7 @@ def backup(
     config: Config = "local",
     store_url: StoreUrl = None,
     archive_url: ArchiveUrl = None,
+    photos_url: PhotosUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a backup of a system as it stands now, with its keys: guard it. The system may run on."""
@@ -49,7 +51,10 @@ def backup(
         bounds = PartBounds(settings.bounds.seal_elements_max, settings.bounds.seal_bytes_max)
 
         async def make() -> "Backup":
-            async with _places(settings, place) as places:
+            # What a configuration keeps at a URL lasts without us, unless it is asked for.
+            apart = not photos_url and "://" in settings.photos_url
+            photos = None if apart else _photos_of(settings, folder, photos_url)
+            async with _places(settings, place, photos) as places:
                 return await backups.make(places, keys.read_bytes(), bounds, settings.timing.backup_hold_ms, report)
 
         made = asyncio.run(make())
@@ -62,6 +67,7 @@ def restore(
     config: Config = "local",
     store_url: StoreUrl = None,
     archive_url: ArchiveUrl = None,
+    photos_url: PhotosUrl = None,
     as_json: AsJson = False,
 ) -> None:
     """Make the system of a backup in a new data folder (or an empty store); `hongbao up` then resumes it."""
@@ -79,7 +85,8 @@ def restore(
     ):
 
         async def put_back() -> None:
-            async with _places(ledger.settings, place) as places:
+            photos = _photos_of(ledger.settings, folder, photos_url)
+            async with _places(ledger.settings, place, photos) as places:
                 await backups.restore(places, saved, report)
 
         asyncio.run(put_back())
@@ -108,7 +115,7 @@ def _new_folder(folder: Path, keys: bytes) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def _places(settings: "Settings", backup_place: "Archive") -> "AsyncIterator[Places]":
+async def _places(settings: "Settings", backup_place: "Archive", photos: "Archive | None") -> "AsyncIterator[Places]":
     """Connect to a system's store and archive, beside the place of the backup."""
     from cluster.journal.archive import Archive
     from cluster.offline.backup import Places
@@ -116,9 +123,16 @@ async def _places(settings: "Settings", backup_place: "Archive") -> "AsyncIterat
 
     store = open_journals(settings)
     try:
-        yield Places(store, store.codec, Archive(settings.archive_url), backup_place)
+        yield Places(store, store.codec, Archive(settings.archive_url), backup_place, photos)
     finally:
         await store.close()
+
+
+def _photos_of(settings: "Settings", folder: Path, named: str | None) -> "Archive":
+    """Return where photos are: as named or configured, else in the data folder, as `hongbao up` has it."""
+    from cluster.journal.archive import Archive
+
+    return Archive(named or settings.photos_url or str(folder / "photos"))
 
 
 def _show(place: str, saved: "Backup", as_json: bool) -> None:
@@ -130,10 +144,12 @@ def _show(place: str, saved: "Backup", as_json: bool) -> None:
         "elements": sum(part.elements for stream in saved.streams.values() for part in stream.parts),
         "events": sum(stream.version for stream in saved.streams.values()),
         "bytes": sum(part.size for stream in saved.streams.values() for part in stream.parts),
+        "photo_files": saved.photo_files,
     }
     if as_json:
         print_json(facts)
         return
     counts = f"{facts['streams']} streams, {facts['events']:,} events, {facts['bytes']:,} bytes of journal"
+    counts += f", {saved.photo_files:,} files of photos" if saved.photo_files else ""
     out.print(f"{place}: {counts}", markup=False, highlight=False, soft_wrap=True)
     out.print(f"balances SHA-256 {saved.balances_sha256}", highlight=False)

@@ -227,9 +227,14 @@ class Archive:
     def names(self, stream: str, day: str) -> list[str]:
         """Return the paths of a stream's files of one day, unfinished ones too."""
         folder = folder_of(stream, day)
-        with self._answering(folder):
-            selector = pafs.FileSelector(f"{self._root}/{folder}", allow_not_found=True)
-            return [f"{folder}/{found.base_name}" for found in self._fs.get_file_info(selector)]
+        return [f"{folder}/{name}" for name in self.listed(folder)]
+
+    def listed(self, folder: str = "") -> list[str]:
+        """Return the names in a folder, in order; none if it is not there, or none."""
+        with self._answering(folder), contextlib.suppress(NotADirectoryError):
+            selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
+            return sorted(found.base_name for found in self._fs.get_file_info(selector))
+        return []
 
     def epoch_max(self, stream: str) -> int:
         """Return the greatest epoch that any file of a stream tells by its name, in a manifest or not; 0: none."""

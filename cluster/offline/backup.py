@@ -9,6 +9,8 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 | `journal/…` | every element of every stream, in parts as an archive has them: copied, or sealed for this |
 | `snapshots/<stream>.snapshot` | the snapshot that activations start from |
 | `packets/<stream>/<n>.parquet` | records of passivated packets: `packet_id` string, `record` binary, never null |
+| `photos/…` | every file of every photo that is kept in a folder; those at a URL stay there |
+| `photos-<n>.parquet` | what those files are: `path` string, `sha256` binary, never null |
 | `keys.json` | the platform's keys (0600 in a folder): without them open packets cannot be split. Guard the folder |
 
 A restore goes into an empty store and is a system only when its last step is done. It checks every element's chain and
@@ -19,7 +21,8 @@ each epoch that is known here or in the archive it goes on with.
 import hashlib
 import io
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -43,8 +46,10 @@ from cluster.sealing import PartBounds, Sealer
 
 INDEX = "backup.json"
 KEYS = "keys.json"
+PHOTO = "photo.json"
+RECORD, PICTURE = ("packet_id", "record"), ("path", "sha256")
 RECORDS_MAX = 50_000
-"""Records of packets in one file, and in memory."""
+"""Records of packets, or files of photos, told by one file, and in memory."""
 
 ELEMENTS_MAX = 256
 """Elements put back in one step of the store."""
@@ -92,6 +97,9 @@ class Backup(msgspec.Struct, frozen=True):
     balances_sha256: str
     """Of every balance, as `hongbao audit --offline` tells it."""
     streams: dict[str, StreamBackup]
+    photos: list[File] = []
+    """What tells of the files of photos."""
+    photo_files: int = 0
 
 
 class _Rest:
@@ -138,6 +146,8 @@ class Places(NamedTuple):
     codec: Codec
     archive: Archive
     backup: Archive
+    photos: Archive | None = None
+    """Where photos are kept; None: they are not part of a backup."""
 
 
 async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, report: Report) -> Backup:
@@ -159,6 +169,8 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
         digest = await _digest(places, cut.streams)
     finally:
         await store.release()
+    report("reading photos")  # after the cut: what was paid for by then is there, and stays as it is
+    photos, photo_files = _save_photos(places.photos, places.backup) if places.photos else ([], 0)
     made = Backup(
         format=1,
         system=await store.system_id(),
@@ -169,6 +181,8 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
         clock_offset_ms=cut.clock_offset_ms,
         balances_sha256=digest,
         streams=streams,
+        photos=photos,
+        photo_files=photo_files,
     )
     places.backup.write(KEYS, keys)
     places.backup.write(INDEX, msgspec.json.format(msgspec.json.encode(made)))
@@ -210,14 +224,42 @@ async def _save_records(places: Places, stream: str, version: int) -> AsyncItera
         if decode_record(record).ended_version <= version:
             held[packet_id] = record
         if len(held) == RECORDS_MAX:
-            yield _write_records(places.backup, f"packets/{stream}/{count:06d}.parquet", held)
+            yield _write_pairs(places.backup, f"packets/{stream}/{count:06d}.parquet", *RECORD, held)
             held, count = {}, count + 1
     if held:
-        yield _write_records(places.backup, f"packets/{stream}/{count:06d}.parquet", held)
+        yield _write_pairs(places.backup, f"packets/{stream}/{count:06d}.parquet", *RECORD, held)
 
 
-def _write_records(backup: Archive, path: str, records: dict[str, bytes]) -> File:
-    table = pa.table({"packet_id": pa.array(records, pa.string()), "record": pa.array(records.values(), pa.binary())})
+def _save_photos(photos: Archive, backup: Archive) -> tuple[list[File], int]:
+    """Write the files of photos, and what tells of them; return the latter, and how many files there are."""
+    told: list[File] = []
+    count = 0
+    paths = _files_of(photos)
+    while held := list(islice(paths, RECORDS_MAX)):
+        pairs = {path: _write(backup, f"photos/{path}", _photo(photos, path)).sha256 for path in held}
+        told.append(_write_pairs(backup, f"photos-{len(told):06d}.parquet", *PICTURE, pairs))
+        count += len(held)
+    return told, count
+
+
+def _photo(photos: Archive, path: str) -> bytes:
+    content = photos.read(path)
+    assert content is not None, "a photo's files stay"
+    return content
+
+
+def _files_of(photos: Archive) -> Iterator[str]:
+    """Name the files of every whole photo, its pictures before what makes it one."""
+    for tenant in photos.listed():
+        for photo_id in photos.listed(tenant):
+            names = photos.listed(f"{tenant}/{photo_id}")
+            if PHOTO in names:  # written last, so what is listed from now on is all there is of it
+                names = [name for name in photos.listed(f"{tenant}/{photo_id}") if not name.startswith(".")]
+                yield from (f"{tenant}/{photo_id}/{name}" for name in sorted(names, key=PHOTO.__eq__))
+
+
+def _write_pairs(backup: Archive, path: str, name: str, value: str, pairs: dict[str, bytes]) -> File:
+    table = pa.table({name: pa.array(pairs, pa.string()), value: pa.array(pairs.values(), pa.binary())})
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="ZSTD")
     return _write(backup, path, sink.getvalue())
@@ -256,6 +298,9 @@ async def restore(places: Places, saved: Backup, report: Report) -> None:
     found = await _digest(places, cuts)
     if found != saved.balances_sha256:
         raise NotRestorable(f"the balances are not those of the backup ({found}); nothing was made of it")
+    if saved.photos:
+        report("writing photos")
+        _put_photos_back(places, saved.photos)
     if saved.clock_offset_ms:
         await store.advance_clock(saved.clock_offset_ms)
     await store.create_system(saved.packet_streams, saved.wallet_streams, saved.kinds, saved.system)
@@ -289,11 +334,21 @@ async def _put_back(places: Places, stream: str, saved: StreamBackup) -> None:
         await store.write_snapshot(decode_snapshot(stream, position, _read(places.backup, saved.snapshot)))
         await store.adopt_snapshot(stream, position)
     for file in saved.records:
-        table = pq.ParquetFile(pa.BufferReader(_read(places.backup, file))).read()
-        ids, records = table["packet_id"].to_pylist(), table["record"].to_pylist()
-        for at in range(0, len(ids), ELEMENTS_MAX):
-            kept = dict(zip(ids[at : at + ELEMENTS_MAX], records[at : at + ELEMENTS_MAX], strict=True))
-            await store.keep_packets(stream, kept)
+        pairs = _read_pairs(places.backup, file, *RECORD)
+        for at in range(0, len(pairs), ELEMENTS_MAX):
+            await store.keep_packets(stream, dict(pairs[at : at + ELEMENTS_MAX]))
+
+
+def _put_photos_back(places: Places, told: Sequence[File]) -> None:
+    assert places.photos is not None, "a restore has a place for photos"
+    for file in told:
+        for path, sha256 in _read_pairs(places.backup, file, *PICTURE):
+            places.photos.write(path, _read(places.backup, File(f"photos/{path}", sha256)))
+
+
+def _read_pairs(backup: Archive, file: File, name: str, value: str) -> list[tuple[str, bytes]]:
+    table = pq.ParquetFile(pa.BufferReader(_read(backup, file))).read()
+    return list(zip(table[name].to_pylist(), table[value].to_pylist(), strict=True))
 
 
 def _read(backup: Archive, file: File) -> bytes:

@@ -6,6 +6,7 @@ FLOW, ROUTES, PICTURES = "cluster/gateway/photos.py", "cluster/gateway/routes/ph
 WALLET_SHARD = "actors/wallet/shard.py"
 PHOTO, ARCHIVE, EDGE = "actors/photo.py", "cluster/journal/archive.py", "cluster/gateway/edge.py"
 PHOTOS, PROMISE, MADE = "tests/unit/test_photos.py", "tests/unit/test_photos_promise.py", "tests/unit/test_pictures.py"
+BACKUP, SAVED = "cluster/offline/backup.py", "tests/unit/test_backup.py"
 
 PHOTO_PACKETS = [
     Mutant(
@@ -154,5 +155,15 @@ PHOTO_PACKETS = [
         '        plain.paste(picture.convert("RGB"))\n',
         '        plain = picture.convert("RGB")\n',
         (MADE,),
+    ),
+    Mutant(
+        "photos: a backup holds whole ones", BACKUP, "            if PHOTO in names:", "            if names:", (SAVED,)
+    ),
+    Mutant(
+        "photos: a damaged picture of a backup is named",
+        BACKUP,
+        '_read(places.backup, File(f"photos/{path}", sha256))',
+        'places.backup.read(f"photos/{path}") or b""',
+        (SAVED,),
     ),
 ]

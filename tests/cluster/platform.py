@@ -9,6 +9,7 @@ import aiohttp
 import msgspec
 import psutil
 import pyarrow.compute as pc
+from yarl import URL
 
 from actors.ledger.accounts import Account
 from cluster.config import Keys, load
@@ -36,28 +37,51 @@ class Platform:
         """Mint a token."""
         return mint(self._keys, user=user, tenant=tenant, scope=scope, now_s=int(time.time()), ttl_s=3_600)
 
+    async def fetch(
+        self, method: str, path: str, token: str, content: bytes | None = None, **headers: str
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Ask once, the path sent as it is spelled; return status, body and headers (lower case)."""
+        sent = {"authorization": f"Bearer {token}"} | {k.replace("_", "-").lower(): v for k, v in headers.items()}
+        url = URL(self.record.url + path, encoded=True)
+        async with self._session.request(method, url, data=content, headers=sent, allow_redirects=False) as response:
+            told = await response.read()
+            return response.status, told, {k.lower(): v for k, v in response.headers.items()}
+
     async def ask(
         self, method: str, path: str, token: str, body: Any = None, **headers: str
     ) -> tuple[int, Any, dict[str, str]]:
-        """Ask once; return status, body and headers (lower case)."""
-        sent = {name.replace("_", "-"): text for name, text in headers.items()} | {"Authorization": f"Bearer {token}"}
-        url = self.record.url + path
-        async with self._session.request(method, url, json=body, headers=sent) as response:
-            answer = await response.read()
-            return response.status, msgspec.json.decode(answer), {k.lower(): v for k, v in response.headers.items()}
+        """Ask once in JSON; return status, body and headers (lower case)."""
+        content = None if body is None else msgspec.json.encode(body)
+        if body is not None:
+            headers["content-type"] = "application/json"
+        status, answer, told = await self.fetch(method, path, token, content, **headers)
+        return status, msgspec.json.decode(answer), told
 
-    async def insist(self, method: str, path: str, token: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Ask until an answer comes that is not retryable, always with the same identity."""
+    async def hear(
+        self, method: str, path: str, token: str, content: bytes | None = None, *, final: str = "", **headers: str
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Ask until an answer comes that is not retryable, or has that code, always with the same identity."""
         deadline = time.monotonic() + WAIT_S
         while True:
             try:
-                status, answer, _ = await self.ask(method, path, token, body, **headers)
-                if status < 500 and not answer.get("retryable", False):
-                    return status, answer
-            except (aiohttp.ClientError, msgspec.DecodeError, TimeoutError) as failure:
-                answer = failure
-            assert time.monotonic() < deadline, f"{method} {path} is not answered: {answer}"
+                heard = status, answer, told = await self.fetch(method, path, token, content, **headers)
+                if status < 400 or (status < 500 and _is_final(answer, told, final)):
+                    return heard
+                failure: Any = answer
+            except (aiohttp.ClientError, TimeoutError) as cut:
+                failure = cut
+            assert time.monotonic() < deadline, f"{method} {path} is not answered: {failure}"
             await asyncio.sleep(0.1)
+
+    async def insist(
+        self, method: str, path: str, token: str, body: Any = None, *, final: str = "", **headers: str
+    ) -> tuple[int, Any]:
+        """Ask in JSON until an answer comes that is not retryable, or has that code."""
+        content = None if body is None else msgspec.json.encode(body)
+        if body is not None:
+            headers["content-type"] = "application/json"
+        status, answer, _ = await self.hear(method, path, token, content, final=final, **headers)
+        return status, msgspec.json.decode(answer)
 
     async def user(self, name: str, balance_fen: int = 0) -> str:
         """Make a user with money and return his token."""
@@ -84,6 +108,14 @@ class Platform:
     def pids(self, title: str) -> list[int]:
         """Return the processes of this system whose title starts so, e.g. "ray::ShardActor"."""
         return [p.pid for p in processes_of(self.record.run_folder) if " ".join(p.cmdline()).startswith(title)]
+
+
+def _is_final(answer: bytes, headers: dict[str, str], final: str) -> bool:
+    """Tell whether a refusal stands: what is no problem of ours (HAProxy's own words), or has no body, says nothing."""
+    if headers.get("content-type") != "application/problem+json" or not answer:
+        return False
+    problem = msgspec.json.decode(answer)
+    return not problem["retryable"] or problem["code"] == final
 
 
 async def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:

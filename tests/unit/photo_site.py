@@ -122,3 +122,57 @@ def told(response: httpx.Response) -> tuple[int, str]:
     """Return status and code of a problem."""
     assert response.headers["content-type"] == "application/problem+json", response.text
     return response.status_code, response.json()["code"]
+
+
+def ways(photo_id: str) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return (method, path, options) of whatever somebody may try who has not paid."""
+    path = f"/v1/photos/{photo_id}"
+    clear = f"{path}/clear"
+    conditions = [
+        {"range": "bytes=0-99"},
+        {"range": "bytes=-1"},
+        {"if-none-match": "*"},
+        {"if-match": "*"},
+        {"if-modified-since": "Thu, 01 Jan 2099 00:00:00 GMT"},
+        {"if-range": "x", "range": "bytes=0-"},
+        {"accept": "image/jpeg"},
+        {"x-http-method-override": "GET"},
+        {"x-original-url": clear},
+        {"x-acting-user": "alice"},
+    ]
+    tries: list[tuple[str, str, dict[str, Any]]] = [("GET", clear, {"headers": headers}) for headers in conditions]
+    tries += [(method, clear, {}) for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS", "PATCH", "DELETE")]
+    beside = f"{path}/blurred"
+    tries += [
+        ("GET", spelled, {})
+        for spelled in (
+            f"{clear}/",
+            f"{path}/CLEAR",
+            f"{path}/clear.jpg",
+            f"{path}//clear",
+            f"{path}/./clear",
+            f"{path}/%63lear%2f",
+            f"{path}/..%2f{photo_id}%2fclear",
+            f"{path}%2fclear",
+            f"{path}%00/clear",
+            f"{path}%20/clear",
+            f"/v1/photos/{photo_id.upper()}/clear",
+            f"/v1/photos/..%2f{TENANT}%2f{photo_id}/clear",
+            "/v1/photos/../clear",
+            "/v1/photos/..%2f..%2f/clear",
+            f"/v1/photos/{TENANT}/{photo_id}/clear",
+            f"{beside}?name=clear",
+            f"{beside}/../clear",
+            f"{beside}%2f..%2fclear",
+            f"{clear}?user=alice",
+            f"{clear}?paid=true",
+            "/v1/photos",
+            "/v1/photos/",
+            f"/photos/{TENANT}/{photo_id}/clear.jpg",
+            f"/static/{photo_id}/clear.jpg",
+        )
+    ]
+    tries += [("GET", clear, {"tenant": "qq"}), ("GET", clear, {"tenant": "qq", "user": "alice"})]
+    tries += [("GET", clear, {"scope": "operator"}), ("GET", clear, {"scope": "gateway"})]
+    tries += [("GET", clear, {"headers": {"authorization": wrong}}) for wrong in ("", "Bearer x", "Basic YWxpY2U6")]
+    return tries

@@ -36,6 +36,7 @@ class Bench:
         self.system = system
         self.archive = Archive(str(folder / "archive"))
         self.backup = Archive(str(folder / "backup"))
+        self.photos = Archive(str(folder / "photos"))
         self.packets: list[str] = []
 
     @classmethod
@@ -80,7 +81,7 @@ class Bench:
             await Sealer(journals, journals.codec, self.archive, BOUNDS).run(stream, older)
 
     def places(self, store: MemoryJournals, archive: Archive) -> Places:
-        return Places(store, store.codec, archive, self.backup)
+        return Places(store, store.codec, archive, self.backup, self.photos)
 
     async def make(self) -> backup.Backup:
         return await backup.make(self.places(self.system.journals, self.archive), b"{}", BOUNDS, HOLD_MS, print)
@@ -236,3 +237,42 @@ def _stream_of(packet_id: str) -> str:
     place = parse_packet_id(packet_id)
     assert place is not None
     return packet_stream(place.packet_index)
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@simulated
+async def test_whole_photos_go_with_a_backup_also_those_of_the_moment_before_its_cut(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    whole = {f"{TENANT}/one/{name}": name.encode() for name in ("blurred-1.jpg", "clear-1.jpg", "photo.json")}
+    late = {path.replace("one", "two"): content for path, content in whole.items()}
+    for path, content in whole.items():
+        bench.photos.write(path, content)
+    for path in (f"{TENANT}/torn/clear-1.jpg", f"{TENANT}/one/.photo.json.77", ".stray"):
+        bench.photos.write(path, b"of an upload that died")
+    gate = bench.system.journals.hold("shelf")
+    making = asyncio.ensure_future(bench.make())
+    await gate.reached()
+    for path, content in late.items():
+        bench.photos.write(path, content)
+    gate.release()
+    saved = await making
+    assert (len(saved.photos), saved.photo_files) == (1, len(whole | late))
+
+    bench.photos = Archive(str(tmp_path / "new photos"))
+    await bench.restored(tmp_path)
+    assert files_in(tmp_path / "new photos") == whole | late
+    bench.backup.write(f"photos/{TENANT}/two/clear-1.jpg", b"another")
+    with pytest.raises(NotRestorable, match=r"photos/wechat/two/clear-1\.jpg of the backup is damaged"):
+        await bench.restored(tmp_path / "again")
+
+
+@simulated
+async def test_a_backup_that_knows_of_no_photos_is_restored_too(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path)
+    saved = msgspec.to_builtins(await bench.make())
+    assert (saved.pop("photos"), saved.pop("photo_files")) == ([], 0)
+    bench.backup.write(backup.INDEX, msgspec.json.encode(saved))
+    assert (await (await bench.restored(tmp_path)).audit()).clean
