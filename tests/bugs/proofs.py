@@ -144,7 +144,7 @@ PROOFS = [
     ),
     _page(
         "every grab is in a link",
-        "no_number_and_no_text_of_a_proof_can_be_another",
+        "a_link_of_more_grabs_than_there_are_is_found",
         'if sum(proof["chain_links"]) != len(grabs) or',
         "if",
     ),

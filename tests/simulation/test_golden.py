@@ -4,7 +4,9 @@ A file of tests/golden/scenarios holds lines `> who does what`, each followed by
 `python -m tests.simulation.test_golden` writes the outcomes anew: read the difference before committing it.
 """
 
+import asyncio
 import re
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -19,6 +21,7 @@ from actors.wallet.messages import CreditSandbox, Send
 from tests.simulation.http import Http
 from tests.simulation.loop import run
 from tests.simulation.system import TENANT, System
+from tests.unit.photo_site import UPLOAD
 from tests.unit.test_http import recomputed
 
 FOLDER = Path(__file__).resolve().parent.parent / "golden" / "scenarios"
@@ -35,12 +38,14 @@ class Stage:
         self._packet_id = ""
         self._bursts: list[str] = []
         self._lishi_id = ""
+        self._photo = ""
         self._start_ms = http.system.clock.ms
 
     @classmethod
-    async def set(cls) -> "Stage":
-        """Set up an empty platform."""
-        system = await System.start(bounds=CROWD)
+    async def set(cls, photos: str = "") -> "Stage":
+        """Set up an empty platform; `photos`: the folder where it keeps photos."""
+        calm = {"queueing_ms_target": 1_000_000}
+        system = await System.start(bounds=CROWD, overload=calm, photos_url=photos)
         await system.tick()
         return cls(Http(system))
 
@@ -174,6 +179,37 @@ class Stage:
         response = await self._http.ask("POST", f"/v1/lishi/{self._lishi_id}/decline", user=who.lower())
         return [f"200 {response.json()['state']}" if response.status_code == 200 else self._problem(response)]
 
+    async def makes_photo(self, who: str, least: str, most: str) -> list[str]:
+        band = {"price_fen_min": fen(least), "price_fen_max": fen(most)}
+        response = await self._http.ask(
+            "POST", "/v1/photos", user=who.lower(), key="photo", params=band, content=UPLOAD
+        )
+        if response.status_code != 201:
+            return [self._problem(response)]
+        self._photo = f"/v1/photos/{response.json()['photo_id']}"
+        return [f"201 a photo for {least} to {most} yuan"]
+
+    async def looks_at_photo(self, who: str) -> list[str]:
+        photo = (await self._http.ask("GET", self._photo, user=who.lower())).json()
+        blurred = await self._http.ask("GET", f"{self._photo}/blurred", user=who.lower())
+        paid = ", which is paid" if photo["paid"] else ""
+        return [f"200 a blurred picture ({blurred.status_code}); clear it costs {yuan(photo['price_fen'])} yuan{paid}"]
+
+    async def opens_photo(self, who: str) -> list[str]:
+        response = await self._http.ask("GET", f"{self._photo}/clear", user=who.lower())
+        if response.status_code != 200:
+            return [self._problem(response)]
+        return [f"200 the clear picture, {response.headers['cache-control']}"]
+
+    async def pays_photo(self, who: str) -> list[str]:
+        price_fen = (await self._http.ask("GET", self._photo, user=who.lower())).json()["price_fen"]
+        wish = {"price_fen": price_fen}
+        response = await self._http.ask("POST", f"{self._photo}/payments", user=who.lower(), key="pay", json=wish)
+        if response.status_code != 201:
+            return [self._problem(response)]
+        again = ", the same answer again" if "idempotent-replayed" in response.headers else ""
+        return [f"201 {yuan(response.json()['price_fen'])} yuan are paid{again}, {await self._wallet(who)}"]
+
     async def thanks(self, who: str, text: str) -> list[str]:
         path = f"/v1/packets/{self._packet_id}/note"
         response = await self._http.ask("POST", path, user=who.lower(), json={"text": text})
@@ -297,6 +333,10 @@ ACTS: list[tuple[str, Callable[..., Coroutine[Any, Any, list[str]]]]] = [
     (rf"{NAME} looks who asks", Stage.sees_who_asks),
     (rf"{NAME} gives {YUAN}", Stage.gives),
     (rf"{NAME} gives nothing", Stage.declines),
+    (rf"{NAME} makes a photo for (\d+\.\d\d) to {YUAN}", Stage.makes_photo),
+    (rf"{NAME} looks at the photo", Stage.looks_at_photo),
+    (rf"{NAME} opens the clear photo", Stage.opens_photo),
+    (rf"{NAME} pays for the photo", Stage.pays_photo),
     (rf"{NAME} thanks: (.*)", Stage.thanks),
     (rf"(a stranger|{NAME[1:-1]}) looks at the packet", Stage.looks),
     (rf"{NAME} looks at (?:his|her) wallet", Stage.wallet),
@@ -311,8 +351,8 @@ ACTS: list[tuple[str, Callable[..., Coroutine[Any, Any, list[str]]]]] = [
 def played(scenario: str) -> str:
     """Play a scenario's lines; return them with what came of each."""
 
-    async def play() -> list[str]:
-        stage = await Stage.set()
+    async def play(photos: str = "") -> list[str]:
+        stage = await Stage.set(photos)
         told = []
         for line in scenario.splitlines():
             if line.startswith(("#", ">")):
@@ -321,7 +361,10 @@ def played(scenario: str) -> str:
                 told += [f"    {outcome}" for outcome in await stage.play(line[2:])]
         return told
 
-    return "\n".join(run(play())) + "\n"
+    if " photo" not in scenario:
+        return "\n".join(run(play())) + "\n"
+    with tempfile.TemporaryDirectory(prefix="hongbao-photos-") as folder:  # pictures are made in threads, in real time
+        return "\n".join(asyncio.run(play(folder))) + "\n"
 
 
 SCENARIOS = sorted(FOLDER.glob("*.txt"))

@@ -8,7 +8,9 @@ from random import Random
 
 import msgspec
 
+from actors.ids import user_hash
 from actors.ledger.transfer import PacketFunded, Special
+from actors.photo import payment_key
 from actors.phrase import spoken
 from actors.wallet.messages import Burst, Send
 from cluster.gateway.bodies import Asked, said
@@ -18,7 +20,7 @@ USERS = [f"u{number}" for number in range(9)]
 GROUP = "team"
 OTHERS = "others"
 
-KINDS = {"lucky": 8, "equal": 5, "direct": 2, "group": 2, "password": 3, "star": 6, "rain": 4}
+KINDS = {"lucky": 8, "equal": 5, "direct": 2, "group": 2, "password": 3, "star": 6, "rain": 4, "photo": 3}
 """What is sent, and how often."""
 
 
@@ -90,6 +92,22 @@ class Wishes:
     def _password(self, send: Send) -> Send:
         special = Special(phrase=spoken(KEYS.key(KEYS.first), phrase_of(send.key)))
         return msgspec.structs.replace(send, kind="password", algorithm=self._algorithm(), special=special)
+
+    def _photo(self, send: Send) -> Send:
+        """Pay for one of few photos: a price is a payer's own, and so is the key that he pays it with."""
+        owner = self._random.choice([user for user in USERS if user != send.user])
+        photo_id = f"photo-of-{owner}"
+        price_fen = 1 + user_hash(photo_id, send.user) % 300
+        special = Special(addressee=owner, reference=photo_id)
+        return msgspec.structs.replace(
+            send,
+            kind="photo",
+            key=payment_key(photo_id),
+            total_fen=price_fen,
+            count=1,
+            algorithm="equal/1",
+            special=special,
+        )
 
     def _star(self, send: Send) -> Send:
         random = self._random

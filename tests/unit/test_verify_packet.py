@@ -117,6 +117,13 @@ def test_a_packet_that_nobody_took_matches() -> None:
     assert code_of(proof) == page.MATCHES
 
 
+def test_a_link_of_more_grabs_than_there_are_is_found() -> None:
+    proof = proof_of()
+    proof["chain_links"].append(1)
+    proof["chain_head"] = heads_of(proof)[-1]
+    assert code_of(proof) == page.DIFFERS
+
+
 # What is changed.
 
 
