@@ -112,6 +112,7 @@ class Bounds(_Section):
     settle_batch_max: PositiveInt
     passivate_batch_max: PositiveInt
     split_apart_min: PositiveInt
+    dealt_ahead_max: PositiveInt
     winners_max: PositiveInt
     phrase_missers_max: PositiveInt
     commitments_max: PositiveInt

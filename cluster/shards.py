@@ -81,6 +81,7 @@ def packet_rules(settings: Settings) -> PacketRules:
         passivate_after_ms=settings.timing.passivate_after_ms,
         passivate_batch_max=bounds.passivate_batch_max,
         split_apart_min=bounds.split_apart_min,
+        dealt_ahead_max=bounds.dealt_ahead_max,
         winners_max=bounds.winners_max,
         phrase_missers_max=bounds.phrase_missers_max,
         phrase_tries_max=settings.limits.phrase_tries_max,

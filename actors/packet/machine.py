@@ -268,7 +268,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int, bool]]:
         """Return (terms, total, block, whether it is wanted now) of what is to be dealt next of big open packets.
 
-        A block is dealt ahead; wanted is one of a packet that has fewer than `split_apart_min` shares ready.
+        Blocks are dealt ahead, `dealt_ahead_max` shares; wanted is one that has fewer than `split_apart_min` ready.
         """
         found = []
         for packet_id in packet_ids:
@@ -277,7 +277,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             if packet is None or packet.ended != "open" or packet.count < ahead:
                 continue
             ready = packet.made - len(packet.rank_of)
-            if packet.made < packet.count and ready < BLOCK_COUNT_MAX:
+            if packet.made < packet.count and ready < self._rules.dealt_ahead_max:
                 found.append((packet.terms, packet.total_fen, packet.made // BLOCK_COUNT_MAX, ready < ahead))
         return found
 
@@ -364,7 +364,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         packet = self._state.packets[event.packet_id]
         assert event.amount_fen + event.rolled_fen == packet.remaining_fen, "an end empties the escrow"
         if event.rolled_fen:
-            packet.rolled_out_fen = event.rolled_fen
+            assert packet.crowd is not None, "a burst is for a crowd"
+            packet.crowd.rolled_out_fen = event.rolled_fen
             self._state.packets[event.rolled_into].roll_in(event.rolled_fen)
         self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
         if event.number:

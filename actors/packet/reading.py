@@ -9,7 +9,7 @@ from actors.ids import user_hash
 from actors.ledger.book import Book
 from actors.ledger.transfer import Outgoing, PayoutRun, Receive
 from actors.packet.messages import GrabLine, Luckiest, PacketView, View
-from actors.packet.state import GRAB, Packet, State
+from actors.packet.state import GRAB, HEAD_BYTES, Packet, State
 
 
 def view_of(packet: Packet, asked: View) -> PacketView:
@@ -36,15 +36,16 @@ def view_of(packet: Packet, asked: View) -> PacketView:
         reader_rank=own and base + own,
         luckiest=_luckiest(packet) if packet.ended == "drained" else None,
         last_grab_ms=GRAB.unpack_from(packet.grabs, (count - 1) * GRAB.size)[1] if count else 0,
-        chain=packet.chain or packet.chain_start(terms),
-        links=bytes(packet.links) if asked.proof and shown and not first and packet.links else b"",
+        chain=packet.chain[:HEAD_BYTES] or packet.chain_start(terms),
+        links=packet.links if asked.proof and shown and not first else b"",
         rolled_in_fen=packet.rolled_in_fen,
         rolled_out_fen=packet.rolled_out_fen,
     )
 
 
 def _luckiest(packet: Packet) -> Luckiest:
-    return Luckiest(packet.best_user, packet.rank_base + packet.best_rank, packet.best_fen)
+    user, rank, amount_fen = packet.luckiest()
+    return Luckiest(user, packet.rank_base + rank, amount_fen)
 
 
 def winners_of(tenant: str, users: Iterable[str]) -> bytes:

@@ -13,6 +13,7 @@ class PacketRules(msgspec.Struct, frozen=True):
     passivate_after_ms: int
     passivate_batch_max: int
     split_apart_min: int
+    dealt_ahead_max: int
     winners_max: int
     phrase_missers_max: int
     phrase_tries_max: int

@@ -4,7 +4,8 @@ What Ray runs, and nothing of Ray: the cluster wraps it. The order of arrival at
 """
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 from actors.errors import JournalUnavailable
@@ -129,10 +130,8 @@ class PacketShard(Host[PacketMachine]):
         A second funding of such a packet must find it, too, or it would open again.
         """
         machine = shell.machine
-        for terms, total_fen, block, wanted in machine.undealt(dict.fromkeys(_takers_of(commands))):
-            dealing = self._deal_apart(machine, terms, total_fen, block)
-            if wanted:
-                await asyncio.shield(dealing)
+        for dealing in self._deal_ahead(shell, dict.fromkeys(_takers_of(commands))):
+            await asyncio.shield(dealing)
         for packet_id, tenant, users in machine.unhashed(_ends_of(commands)):
             machine.recalled.keep_winners(packet_id, await asyncio.to_thread(winners_of, tenant, users))
         for _ in range(LOOKUPS_MAX):
@@ -145,21 +144,30 @@ class PacketShard(Host[PacketMachine]):
                 return {name: record for name, record in zip(names, found, strict=True) if record is not None}
         raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
 
-    def _deal_apart(
-        self, machine: PacketMachine, terms: PacketFunded, total_fen: int, block: int
-    ) -> "asyncio.Task[None]":
-        """Deal a block of a big packet in a thread, once however many ask, while others go on."""
-        name = terms.packet_id, total_fen, block
-        dealing = self._dealing.get(name)
-        if dealing is None:
+    def _deal_ahead(self, shell: Shell[PacketMachine], packet_ids: Iterable[str]) -> "list[asyncio.Task[None]]":
+        """Deal the next blocks of big packets in threads, while others go on; return those that takers wait for.
 
-            async def deal() -> None:
-                shares = await asyncio.to_thread(machine.dealer.deal, terms, total_fen, block)
-                machine.keep_shares(terms.packet_id, total_fen, block, shares)
+        Each is dealt once, however many ask, and is followed by the next, until enough is dealt ahead.
+        """
+        waited_for = []
+        for terms, total_fen, block, wanted in shell.machine.undealt(packet_ids) if not shell.dead else []:
+            name = terms.packet_id, total_fen, block
+            dealing = self._dealing.get(name)
+            if dealing is None:
+                dealing = self._dealing[name] = asyncio.create_task(self._deal(shell, terms, total_fen, block))
+                dealing.add_done_callback(partial(self._dealt, name))
+            if wanted:
+                waited_for.append(dealing)
+        return waited_for
 
-            dealing = self._dealing[name] = asyncio.create_task(deal(), name=f"deal {terms.packet_id} {block}")
-            dealing.add_done_callback(lambda _: self._dealing.pop(name, None))
-        return dealing
+    def _dealt(self, name: tuple[str, int, int], dealing: "asyncio.Task[None]") -> None:
+        del self._dealing[name]
+
+    async def _deal(self, shell: Shell[PacketMachine], terms: PacketFunded, total_fen: int, block: int) -> None:
+        machine = shell.machine
+        shares = await asyncio.to_thread(machine.dealer.deal, terms, total_fen, block)
+        machine.keep_shares(terms.packet_id, total_fen, block, shares)
+        self._deal_ahead(shell, [terms.packet_id])
 
     async def _passivate(self, shell: Shell[PacketMachine]) -> None:
         """Keep the records first, durably; only then let the packets go, by an event.
@@ -265,4 +273,6 @@ class PacketShard(Host[PacketMachine]):
         expired = shell.machine.decide_expiry(funding.packet_id, shell.now_ms())
         if expired is not None:
             shell.stage(expired)
+        if expired is None and funding.count >= self._packet_rules.split_apart_min:
+            self._deal_ahead(shell, [funding.packet_id])
         return OpenNow(funding, "open" if expired is None else "expired")

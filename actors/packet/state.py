@@ -22,12 +22,33 @@ GRAB = Struct("<IQ")
 
 SHARE_BYTES = array("I").itemsize
 
+HEAD_BYTES = 32
+CROWD_COUNT_MIN = 1_000
+"""Shares that make a crowd: what is folded into its state claim by claim is read from the list of any other."""
+
 CALENDAR_MS = 8 * 3_600_000
 """How far the calendar of the platform's users is ahead of UTC."""
 DAY_MS = 86_400_000
 
 _MANY = 100
 _FUNDING = msgspec.msgpack.Decoder(PacketFunded)
+
+
+class Crowd(msgspec.Struct, gc=False):
+    """What a packet with many takers, or of a star or a rain, has beside the others."""
+
+    links: bytearray = msgspec.field(default_factory=bytearray)
+    best_rank: int = 0
+    best_fen: int = 0
+    best_user: str = ""
+    """The greatest share that was taken, and the first who has it."""
+    rolled_in_fen: int = 0
+    """What came from the burst before this one; part of the total."""
+    rolled_out_fen: int = 0
+    """What went into the burst after this one."""
+    day: int = 0
+    day_count: int = 0
+    """The last day on which a share was taken, and how many on it, where that is limited."""
 
 
 class Packet(msgspec.Struct, gc=False):
@@ -55,20 +76,9 @@ class Packet(msgspec.Struct, gc=False):
     missed: dict[str, tuple[int, int]] | None = None
     """Who said a wrong phrase: how often, and when (Unix ms) first since that was forgiven."""
     chain: bytes = b""
-    """The head of its claim chain, see `actors.packet.fairness`; empty before the first claim."""
-    links: bytearray | None = None
-    """How many claims each link of the chain holds, in order, 7 bits a byte, the lowest first."""
-    best_rank: int = 0
-    best_fen: int = 0
-    """The greatest share that was taken, and the first rank that has it."""
-    best_user: str = ""
-    rolled_in_fen: int = 0
-    """What came from the burst before this one; part of the total."""
-    rolled_out_fen: int = 0
-    """What went into the burst after this one."""
-    day: int = 0
-    day_count: int = 0
-    """The last day on which a share was taken, and how many on it, where that is limited."""
+    """The head of its claim chain, see `actors.packet.fairness`, and behind it how many claims each link holds, in
+    order: 7 bits a byte, the lowest first. A crowd's sizes are in `crowd`. Empty before the first claim."""
+    crowd: Crowd | None = None
 
     def __post_init__(self) -> None:
         funding = self.funding
@@ -76,7 +86,9 @@ class Packet(msgspec.Struct, gc=False):
             self.funding = msgspec.msgpack.encode(funding)
             self.tenant, self.count, self.total_fen = funding.tenant, funding.count, funding.total_fen
             self.expires_at_ms = funding.expires_at_ms
-            self.special = funding.special
+            self.special = special = funding.special
+            if funding.count >= CROWD_COUNT_MIN or (special and (special.bursts or special.day_count_max)):
+                self.crowd = Crowd()
         self.tenant = intern(self.tenant)
 
     @property
@@ -97,9 +109,10 @@ class Packet(msgspec.Struct, gc=False):
         assert len(rank_of) == event_rank + len(users) - 1, "one share a user"
         self.grabbed_fen += sum(amounts_fen)
         self.unsettled += len(users)
-        if self.special is not None and self.special.day_count_max:
+        crowd = self.crowd
+        if crowd is not None:
             day = day_of(at_ms)
-            self.day, self.day_count = day, (self.day_count if day == self.day else 0) + len(users)
+            crowd.day, crowd.day_count = day, (crowd.day_count if day == crowd.day else 0) + len(users)
 
     def chain_start(self, terms: PacketFunded) -> bytes:
         """Return the head of the claim chain before the first claim."""
@@ -109,8 +122,9 @@ class Packet(msgspec.Struct, gc=False):
     def roll_in(self, amount_fen: int) -> None:
         """Take what the burst before this one left; what was made of the total so far is void."""
         assert not self.rank_of, "shares follow from the total"
+        assert self.crowd is not None, "a burst is for a crowd"
         self.total_fen += amount_fen
-        self.rolled_in_fen += amount_fen
+        self.crowd.rolled_in_fen += amount_fen
         self.shares = b""
 
     def link_older(self) -> None:
@@ -121,19 +135,41 @@ class Packet(msgspec.Struct, gc=False):
 
     def _link(self, rows: bytes, users: list[str], amounts_fen: list[int], first: int) -> None:
         """Put claims that were taken in one step on the chain."""
-        links, size = self.links, len(users)
-        if links is None:
-            links = self.links = bytearray()
-            self.chain = self.chain_start(self.terms)
-        self.chain = linked(self.chain, rows, users)
-        while size > 0x7F:
-            links.append(size & 0x7F | 0x80)
-            size >>= 7
-        links.append(size)
+        chain, crowd = self.chain or self.chain_start(self.terms), self.crowd
+        head = linked(chain[:HEAD_BYTES], rows, users)
+        if crowd is None:
+            self.chain = head + chain[HEAD_BYTES:] + _size(len(users))
+            return
+        self.chain = head
+        crowd.links += _size(len(users))
         best_fen = max(amounts_fen)
-        if best_fen > self.best_fen:
+        if best_fen > crowd.best_fen:
             place = amounts_fen.index(best_fen)
-            self.best_fen, self.best_rank, self.best_user = best_fen, first + place, users[place]
+            crowd.best_fen, crowd.best_rank, crowd.best_user = best_fen, first + place, users[place]
+
+    def luckiest(self) -> tuple[str, int, int]:
+        """Return (user, rank counted here, fen) of the greatest share that was taken; of equals the first."""
+        crowd = self.crowd
+        if crowd is not None:
+            return crowd.best_user, crowd.best_rank, crowd.best_fen
+        taken = zip(self.rank_of, range(1, len(self.rank_of) + 1), GRAB.iter_unpack(self.grabs), strict=True)
+        user, rank, (amount_fen, _) = max(taken, key=lambda one: one[2][0])
+        return user, rank, int(amount_fen)
+
+    @property
+    def links(self) -> bytes:
+        """How many claims each link of the chain holds, as `sizes_of` reads it."""
+        return self.chain[HEAD_BYTES:] if self.crowd is None else bytes(self.crowd.links)
+
+    @property
+    def rolled_in_fen(self) -> int:
+        """What came from the burst before this one; part of the total."""
+        return 0 if self.crowd is None else self.crowd.rolled_in_fen
+
+    @property
+    def rolled_out_fen(self) -> int:
+        """What went into the burst after this one."""
+        return 0 if self.crowd is None else self.crowd.rolled_out_fen
 
     def won(self, rank: int, *, replayed: bool) -> Won:
         """Return the share of that rank, counted here."""
@@ -153,10 +189,10 @@ class Packet(msgspec.Struct, gc=False):
     def left_on(self, at_ms: int) -> int:
         """Return how many shares may still leave on the day of this instant."""
         left = self.count - len(self.rank_of)
-        special = self.special
-        if special is None or not special.day_count_max:
+        special, crowd = self.special, self.crowd
+        if special is None or crowd is None or not special.day_count_max:
             return left
-        return min(left, special.day_count_max - (self.day_count if day_of(at_ms) == self.day else 0))
+        return min(left, special.day_count_max - (crowd.day_count if day_of(at_ms) == crowd.day else 0))
 
     @property
     def made(self) -> int:
@@ -252,7 +288,7 @@ def day_of(at_ms: int) -> int:
 
 
 def sizes_of(links: bytes) -> list[int]:
-    """Read what `Packet.links` holds."""
+    """Read the sizes of links."""
     sizes, size, shift = [], 0, 0
     for byte in links:
         size |= (byte & 0x7F) << shift
@@ -261,6 +297,13 @@ def sizes_of(links: bytes) -> list[int]:
             sizes.append(size)
             size = shift = 0
     return sizes
+
+
+def _size(size: int) -> bytes:
+    """Write the size of a link."""
+    if size < 0x80:
+        return bytes((size,))
+    return bytes((size & 0x7F | 0x80,)) + _size(size >> 7)
 
 
 def _rows(amounts_fen: list[int], at_ms: int) -> bytes:

@@ -68,8 +68,8 @@ CROWDS = [
     Mutant(
         "star: a day is counted from its own midnight",
         STATE,
-        "(self.day_count if day == self.day else 0) + len(users)",
-        "self.day_count + len(users)",
+        "(crowd.day_count if day == crowd.day else 0) + len(users)",
+        "crowd.day_count + len(users)",
         (CROWD_TESTS,),
     ),
     Mutant(
@@ -103,8 +103,8 @@ CROWDS = [
     Mutant(
         "rain: shares follow from the whole total",
         STATE,
-        "        self.total_fen += amount_fen\n        self.rolled_in_fen",
-        "        self.rolled_in_fen",
+        "        self.total_fen += amount_fen\n        self.crowd.rolled_in_fen",
+        "        self.crowd.rolled_in_fen",
         (CROWD_TESTS,),
     ),
     Mutant(
@@ -145,8 +145,8 @@ CROWDS = [
     Mutant(
         "chain: begins with the commitment",
         STATE,
-        "            self.chain = self.chain_start(self.terms)\n",
-        "            self.chain = b''\n",
+        "chain, crowd = self.chain or self.chain_start(self.terms), self.crowd",
+        "chain, crowd = self.chain or bytes(32), self.crowd",
         (COMMITMENT_TESTS,),
     ),
     Mutant(
@@ -166,8 +166,8 @@ CROWDS = [
     Mutant(
         "blocks: one is dealt once, however many ask",
         "actors/packet/shard.py",
-        "machine.undealt(dict.fromkeys(_takers_of(commands)))",
-        "machine.undealt(_takers_of(commands))",
+        "self._deal_ahead(shell, dict.fromkeys(_takers_of(commands)))",
+        "self._deal_ahead(shell, _takers_of(commands))",
         (FOUND,),
     ),
     Mutant(

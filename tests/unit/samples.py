@@ -34,6 +34,7 @@ PACKET_RULES = PacketRules(
     passivate_after_ms=0,
     passivate_batch_max=10,
     split_apart_min=100,
+    dealt_ahead_max=10_000,
     winners_max=1_000,
     phrase_missers_max=3,
     phrase_tries_max=2,

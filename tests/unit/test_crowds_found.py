@@ -84,7 +84,6 @@ async def test_a_command_that_cannot_be_written_down_fails_nobody_elses() -> Non
 async def test_a_block_is_dealt_once_however_many_wait_for_a_share_of_their_own() -> None:
     shard = await shard_of(split_apart_min=2_000)
     funding = samples.funding(count=25_000, total_fen=2_500_000, expires_at_ms=FAR_MS)
-    await shard.serve(samples.PACKET, [Open(samples.WALLET, funding)])
     machine = (await shard.shell(samples.PACKET)).machine
     deal, dealt = machine.dealer.deal, []
 
@@ -93,6 +92,7 @@ async def test_a_block_is_dealt_once_however_many_wait_for_a_share_of_their_own(
         return bytes(deal(*what))
 
     machine.dealer.deal = counted  # type: ignore[method-assign]
+    await shard.serve(samples.PACKET, [Open(samples.WALLET, funding)])
     grabs = [Grab("p1", samples.TENANT, f"u{number}") for number in range(300)]
     await asyncio.gather(*(shard.serve(samples.PACKET, grabs[start : start + 100]) for start in (0, 100, 200)))
     assert dealt == [0]
