@@ -166,8 +166,8 @@ CROWDS = [
     Mutant(
         "blocks: one is dealt once, however many ask",
         "actors/packet/shard.py",
-        "self._deal_ahead(shell, dict.fromkeys(_takers_of(commands)))",
-        "self._deal_ahead(shell, _takers_of(commands))",
+        "dealing = self._dealing.get(name)",
+        "dealing = None",
         (FOUND,),
     ),
     Mutant(
