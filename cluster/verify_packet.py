@@ -20,7 +20,7 @@ CODES = "exit codes: 0 everything matches, 1 something does not, 2 no proof that
 LINES_MAX, BYTES_MAX, BLOCK = 20, 2**28, 10_000
 HEX, TEXT, WHOLE, FEN = "[0-9a-f]{64}", r"[^\ud800-\udfff]*", range(2**63), range(1, 2**31)
 GRAB = {"rank": WHOLE, "user": r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}", "amount_fen": FEN, "at_ms": WHOLE}
-ENDED = {"seed": HEX, "chain_links": [WHOLE[1:]], "shares_fen": [FEN], "grabs": [GRAB]}
+ENDED = {"seed": HEX, "chain_links": [FEN], "shares_fen": [FEN], "grabs": [GRAB]}
 PROOF = {
     **{"packet_id": "[!-~]{1,64}", "algorithm": "equal/1|double-mean/1|even/1", "state": "open|drained|expired"},
     **{"commitment": HEX, "chain_head": HEX, "total_fen": WHOLE, "count": WHOLE[1:], "rank_base": WHOLE},
