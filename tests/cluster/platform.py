@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 from yarl import URL
 
 from actors.ledger.accounts import Account
+from actors.ledger.transfer import Settled, SnapshotTaken
+from actors.packet.messages import Passivated
 from cluster.config import Keys, load
 from cluster.offline.audit import audit_of, sum_stream
 from cluster.offline.ledger import sources_of
@@ -150,6 +152,20 @@ async def last_positions(record: SystemRecord) -> dict[str, Any]:
         return {stream: await journals.last_position(stream) for stream in settings.layout.streams()}
     finally:
         await journals.close()
+
+
+async def journaled_since(record: SystemRecord, before: dict[str, Any]) -> list[Any]:
+    """Return what came about behind those positions, but for what nobody asks for: it may come at any time."""
+    settings = load(record.config, store_url=record.store_url)
+    journals = open_journals(settings)
+    found: list[Any] = []
+    try:
+        for stream, position in before.items():
+            async for at, payload in journals.read(stream, position, None):
+                found += journals.codec.decode_entry(stream, at, payload).events if at.seq else []
+    finally:
+        await journals.close()
+    return [event for event in found if not isinstance(event, Settled | SnapshotTaken | Passivated)]
 
 
 def kill(pid: int) -> None:

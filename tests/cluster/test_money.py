@@ -15,7 +15,7 @@ import pytest_asyncio
 from actors.ids import wallet_index_of, wallet_stream
 from cluster.config import Keys, load
 from cluster.system import SystemRecord, system_environment
-from tests.cluster.platform import TENANT, Platform, kill, last_positions, replayed, until
+from tests.cluster.platform import TENANT, Platform, journaled_since, kill, last_positions, replayed, until
 
 _serial = itertools.count()
 DAY_MS = 86_400_000
@@ -96,12 +96,13 @@ async def test_settlement_drains_within_2_seconds_and_wallets_equal_the_replay_o
         _, wallet, _ = await platform.ask("GET", "/v1/wallet", platform.token(user))
         assert wallet == {"available_fen": result["amount_fen"], "held_fen": 0}
         assert replay[("change", TENANT, user)] == result["amount_fen"]
+    wallets = load(platform.record.config).layout.wallet_streams
     for shard in report["shards"]:
         if shard["kind"] == "wallet":
             held = [
                 fen
                 for (_, tenant, user), fen in replay.items()
-                if _stream_of(platform, tenant, user) == shard["stream"]
+                if wallet_stream(wallet_index_of(tenant, user, wallets)) == shard["stream"]
             ]
             assert shard["change_fen"] == sum(held)
 
@@ -212,7 +213,7 @@ async def test_bad_input_is_refused_through_the_real_port_and_nothing_is_journal
         assert (found, problem["code"]) == (status, code)
         assert headers["content-type"] == "application/problem+json"
         assert headers["x-request-id"] == problem["request_id"]
-    assert await last_positions(platform.record) == before
+    assert await journaled_since(platform.record, before) == []
 
 
 async def half_send(platform: Platform, sender: str) -> str:
@@ -227,11 +228,6 @@ async def half_send(platform: Platform, sender: str) -> str:
     printed, _ = await process.communicate()
     assert process.returncode == 0
     return printed.decode().split()[-1]
-
-
-def _stream_of(platform: Platform, tenant: str, user: str) -> str:
-    settings = load(platform.record.config)
-    return wallet_stream(wallet_index_of(tenant, user, settings.layout.wallet_streams))
 
 
 def _answered(told: dict[Any, Any], count: int) -> Any:

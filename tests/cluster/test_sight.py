@@ -90,7 +90,7 @@ async def test_what_is_scraped_is_what_was_answered_also_when_supervisor_and_sha
     [supervisor] = platform.pids("ray::Supervisor")
     kill(supervisor)
     await platform.insist("GET", "/readyz", platform.operator)
-    await until(lambda: figures(platform), lambda seen: len(seen["shards"]) == 2 and seen["audit"] is not None)
+    await until(lambda: figures(platform), lambda seen: len(seen["shards"]) == 4 and seen["audit"] is not None)
     await traffic(platform, grabs=5)
     after = await until(exported, lambda seen: seen["accepted"] >= before["accepted"] + 4)
     assert after["accepted"] == before["accepted"] + 4, "nothing is counted twice"
@@ -107,7 +107,8 @@ async def test_top_prints_one_glance_for_people_and_for_programs(platform: Platf
     people, programs = await asyncio.gather(asyncio.to_thread(run), asyncio.to_thread(run, "--json"))
     assert "THE SHARDS" in people.stdout, people.stderr
     glance = json.loads(programs.stdout.splitlines()[-1])
-    assert {shard["host"]: shard["streams"] for shard in glance["shards"]} == {"packet-shard-0": 8, "wallet-shard-0": 8}
+    streams = {shard["host"]: shard["streams"] for shard in glance["shards"]}
+    assert streams == {"packet-shard-0": 8, "packet-shard-1": 2, "packet-shard-2": 2, "wallet-shard-0": 8}
     assert glance["store"]["ready"]
     assert glance["fsync_share"] is not None, "the embedded store says what its log costs"
 
