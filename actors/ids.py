@@ -175,6 +175,11 @@ def parse_packet_id(packet_id: str) -> PacketId | None:
     return PacketId(packet_index & (1 << _STREAM_BITS) - 1, indexes >> 3 & 0xFFFF, (packet_index >> _STREAM_BITS) + 1)
 
 
+def home_lane(tenant: str, user: str, lanes: int) -> int:
+    """Return the lane in which a user asks first."""
+    return user_hash(tenant, user) % lanes
+
+
 class LanePlace(NamedTuple):
     """Where one lane of a packet is; most packets are one."""
 

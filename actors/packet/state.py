@@ -181,11 +181,6 @@ class Packet(msgspec.Struct, gc=False):
         """Ranks of other lanes before the first of this packet."""
         return 0 if self.special is None else self.special.rank_base
 
-    @property
-    def opens_at_ms(self) -> int:
-        """When it opens; 0: it always was."""
-        return 0 if self.special is None else self.special.opens_at_ms
-
     def left_on(self, at_ms: int) -> int:
         """Return how many shares may still leave on the day of this instant."""
         left = self.count - len(self.rank_of)

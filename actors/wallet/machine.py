@@ -30,6 +30,7 @@ from actors.ledger.transfer import (
     Settled,
     SnapshotTaken,
 )
+from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.messages import (
@@ -72,7 +73,6 @@ PAUSED = Refused(Refusal.PAUSED)
 HOLD_NOT_FOUND = Refused(Refusal.HOLD_NOT_FOUND)
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 BAD_TIMES = Refused(Refusal.BAD_TIMES)
-COMMITMENT_NOT_FOUND = Refused(Refusal.COMMITMENT_NOT_FOUND)
 COMMITMENT_MISMATCH = Refused(Refusal.COMMITMENT_MISMATCH)
 
 

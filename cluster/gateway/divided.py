@@ -7,7 +7,7 @@ from his own lane on, and goes on only when told "drained", meets a share that h
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from actors.ids import LanePlace, user_hash
+from actors.ids import LanePlace, home_lane
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import GrabMany, Shares, Takings, Won
 from actors.packet.shard import one_by_one
@@ -36,7 +36,7 @@ class Divided:
         self._lanes = lanes
         self._tenant = tenant
         self._said = (b"", "") if isinstance(what, str) else (what.phrase, what.group)
-        self._home = [user_hash(tenant, user) % len(lanes) for user in users]
+        self._home = [home_lane(tenant, user, len(lanes)) for user in users]
         self._left = list(range(len(users)))
         self._round = 0
         self._asked: list[list[int]] = []

@@ -16,9 +16,10 @@ from actors.packet.messages import Shares, Takings, Won
 from cluster.gateway import answers
 from cluster.gateway.bodies import Asked, asked, is_sound, read_grab, read_items, said
 from cluster.gateway.divided import Crowd
+from cluster.gateway.keyed import KEY_PARAMETER, check_key
 from cluster.gateway.problems import Answer, Problem, answer, internal, refused
 from cluster.gateway.schemas import BatchBody, SentPacket, ShareBody
-from cluster.gateway.sends import check_key, read_send, schemas
+from cluster.gateway.sends import read_send, schemas
 from cluster.gateway.wire import Headers, headers_of, json_answer, read_body, write
 from cluster.tokens import GATEWAY_SCOPE
 
@@ -29,13 +30,6 @@ _HEAD_CHARS, _TAIL_CHARS = len(_GRAB_HEAD), len(_GRAB_TAIL)
 _BATCH = "/v1/grabs/batch"
 _SEND = "/v1/packets"
 _REPLAYED = (b"idempotent-replayed", b"true")
-KEY_PARAMETER = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
-"""The header of a POST that takes effect once a key, for the OpenAPI."""
 _ENCODE = msgspec.json.Encoder().encode
 
 

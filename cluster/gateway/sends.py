@@ -18,7 +18,6 @@ from cluster.config import Limits, Settings
 from cluster.gateway.bodies import NAME, PASSPHRASE_CHARS_MAX, GrabBody, GrabItem
 from cluster.gateway.problems import Problem, refused
 
-IDEMPOTENCY_KEY_CHARS_MAX = 255
 GREETING_CHARS_HARD_MAX = 10_000
 """The configured limit is lower; this one bounds what is looked at at all."""
 BAD_FIELDS_MAX = 20
@@ -145,6 +144,11 @@ def check_limits(
         fields["total_fen"] = f"at most {total_fen_max} fen"
     if count > count_max:
         fields["count"] = f"at most {count_max} shares"
+    check_greeting(fields, greeting, limits)
+
+
+def check_greeting(fields: dict[str, str], greeting: str, limits: Limits) -> None:
+    """Say whether a greeting is too long."""
     if len(greeting) > limits.greeting_chars_max:
         fields["greeting"] = f"at most {limits.greeting_chars_max} characters"
 
@@ -202,16 +206,6 @@ def _fairness_misfits(wanted: SendBody, limits: Limits) -> dict[str, str]:
     elif wanted.sender_nonce is not None and not 1 <= len(wanted.sender_nonce) <= limits.nonce_chars_max:
         fields["sender_nonce"] = f"1 to {limits.nonce_chars_max} characters"
     return fields
-
-
-def check_key(key: bytes) -> str:
-    """Return the idempotency key. Raises Problem."""
-    if not key:
-        raise Problem("idempotency_key_missing", "Send an Idempotency-Key header, a fresh one for every new send.")
-    if len(key) > IDEMPOTENCY_KEY_CHARS_MAX:
-        limit = f"at most {IDEMPOTENCY_KEY_CHARS_MAX} characters"
-        raise Problem("invalid", "The idempotency key is too long.", {"Idempotency-Key": limit})
-    return key.decode("latin-1")
 
 
 def _bad_send(body: bytes) -> Problem:

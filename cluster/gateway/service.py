@@ -11,6 +11,7 @@ from actors.ids import (
     LanePlace,
     User,
     burst_id,
+    home_lane,
     lanes_of,
     packet_stream,
     parse_packet_id,
@@ -42,14 +43,13 @@ from cluster.directory import Directory, Reply, ShardUnavailable
 from cluster.gateway.admission import Admission
 from cluster.gateway.batching import Batching
 from cluster.gateway.bodies import Asked
-from cluster.gateway.divided import Crowd, Divided, Part
+from cluster.gateway.divided import DRAINED, Crowd, Divided, Part
 from cluster.gateway.ended import Ended, EndedPackets
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.pulse import Pulse, admission_rules
 from cluster.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
-DRAINED = Refused(Refusal.DRAINED)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
 
 R = TypeVar("R")
@@ -257,9 +257,9 @@ class Service:
         special = first.funding.special
         if special is None or not special.bursts or special.burst:
             raise refused(Refusal.PACKET_NOT_FOUND)
-        bursts = [burst_id(platform_key, rain_id, burst) for burst in range(special.bursts)]
-        seen = await asyncio.gather(*(self.view(burst, reader, lines_max=1) for burst in bursts))
-        return [view for [view] in seen]
+        later = [burst_id(platform_key, rain_id, burst) for burst in range(1, special.bursts)]
+        seen = await asyncio.gather(*(self.view(burst, reader, lines_max=1) for burst in later))
+        return [first, *(view for [view] in seen)]
 
     async def commit(self, commit: Commit) -> Committed:
         """Commit to the seed of a packet that is not sent yet. Raises Problem."""
@@ -370,7 +370,7 @@ class Service:
 
 def _from_home(lanes: list[LanePlace], tenant: str, user: str) -> list[LanePlace]:
     """Return a packet's lanes from the user's own on."""
-    home = user_hash(tenant, user) % len(lanes) if lanes else 0
+    home = home_lane(tenant, user, len(lanes)) if lanes else 0
     return lanes[home:] + lanes[:home]
 
 

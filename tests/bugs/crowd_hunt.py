@@ -37,7 +37,7 @@ HUNTED_CROWDS = [
     bug(
         "everybody in a batch begins with his own lane",
         DIVIDED,
-        "user_hash(tenant, user) % len(lanes) for user in users",
+        "home_lane(tenant, user, len(lanes)) for user in users",
         "place % len(lanes) for place, user in enumerate(users)",
     ),
     bug(

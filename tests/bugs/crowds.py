@@ -40,7 +40,7 @@ CROWDS = [
     Mutant(
         "lanes: everybody begins in his own lane, alone as in a crowd",
         SERVICE,
-        "    home = user_hash(tenant, user) % len(lanes) if lanes else 0\n",
+        "    home = home_lane(tenant, user, len(lanes)) if lanes else 0\n",
         "    home = 0\n",
         (CROWD_TESTS,),
     ),

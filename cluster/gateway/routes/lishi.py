@@ -10,16 +10,15 @@ from actors.ledger.transfer import Refusal
 from actors.packet.split import can_split
 from actors.wallet.messages import AcceptLishi, AskLishi, DeclineLishi, LishiTold, ListLishi, ReadLishi
 from cluster.gateway import answers
-from cluster.gateway.hot import KEY_PARAMETER
+from cluster.gateway.bodies import NAME
+from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.problems import Problem, refused, told
 from cluster.gateway.schemas import AcceptBody, AskBody, LishiBody, LishiListBody, SentPacket
-from cluster.gateway.sends import check_key
-from cluster.gateway.wire import headers_of
+from cluster.gateway.sends import check_greeting
 
 router = APIRouter(tags=["lishi"])
 
 _KEYED = {"parameters": [KEY_PARAMETER]}
-_REPLAYED = {"idempotent-replayed": "true"}
 _TOO_OFTEN = "Such a request is open, was not granted lately, or too many wait for that person; ask again later."
 
 
@@ -30,10 +29,11 @@ async def ask(request: Request, body: AskBody) -> Response:
     """Ask somebody of one's own tenant for a packet."""
     gateway = request.app.state.gateway
     asker = gateway.auth.acting_user(request)
-    key = _key(request)
-    fields = _greeting_misfit(gateway, body.greeting)
+    key = key_of(request)
+    fields: dict[str, str] = {}
+    check_greeting(fields, body.greeting, gateway.settings.limits)
     if not is_user(body.asked):
-        fields["asked"] = "1 to 64 characters, no blanks"
+        fields["asked"] = NAME
     elif body.asked == asker.user:
         fields["asked"] = "somebody else than the asker"
     if fields:
@@ -45,7 +45,7 @@ async def ask(request: Request, body: AskBody) -> Response:
     # A repeat is told what the first was, whatever became of it since.
     asked = answers.lishi(reply.lishi) | {"state": "asked"}
     asked.pop("packet_id", None)
-    return answers.json_response(asked, 201, _REPLAYED if reply.replayed else None)
+    return told_once(asked, replayed=reply.replayed)
 
 
 @router.get("/v1/lishi", response_model=LishiListBody, response_model_exclude_none=True)
@@ -77,10 +77,11 @@ async def accept(request: Request, lishi_id: str, body: AcceptBody) -> Response:
     """Give what one was asked for: 201 means that the asker can take it."""
     gateway = request.app.state.gateway
     giver = gateway.auth.acting_user(request)
-    key = _key(request)
+    key = key_of(request)
     stream = _stream_of(gateway, lishi_id)
     limits = gateway.settings.limits
-    fields = _greeting_misfit(gateway, body.greeting)
+    fields: dict[str, str] = {}
+    check_greeting(fields, body.greeting, gateway.settings.limits)
     fen_max = min(limits.share_fen_max, limits.total_fen_max)
     if not can_split(body.amount_fen, 1, limits.share_fen_min, fen_max):
         fields["amount_fen"] = f"{limits.share_fen_min} to {fen_max} fen"
@@ -91,7 +92,7 @@ async def accept(request: Request, lishi_id: str, body: AcceptBody) -> Response:
         funded = await gateway.service.fund(stream, command)
     except Problem as problem:
         raise _to_the_asked(problem) from problem
-    return answers.json_response(answers.sent_packet(funded.funding), 201, _REPLAYED if funded.replayed else None)
+    return told_once(answers.sent_packet(funded.funding), replayed=funded.replayed)
 
 
 @router.post("/v1/lishi/{lishi_id}/decline", response_model=LishiBody, response_model_exclude_none=True)
@@ -105,7 +106,7 @@ async def decline(request: Request, lishi_id: str) -> Response:
         )
     except Problem as problem:
         raise _to_the_asked(problem) from problem
-    return answers.json_response(answers.lishi(reply.lishi), 200, _REPLAYED if reply.replayed else None)
+    return told_once(answers.lishi(reply.lishi), replayed=reply.replayed, status=200)
 
 
 def _to_the_asked(problem: Problem) -> Problem:
@@ -121,12 +122,3 @@ def _stream_of(gateway: Any, lishi_id: str) -> str:
     if index is None or index >= gateway.settings.layout.wallet_streams:
         raise refused(Refusal.LISHI_NOT_FOUND)
     return wallet_stream(index)
-
-
-def _key(request: Request) -> str:
-    return check_key(headers_of(request.scope).get(b"idempotency-key", b""))
-
-
-def _greeting_misfit(gateway: Any, greeting: str) -> dict[str, str]:
-    chars_max = gateway.settings.limits.greeting_chars_max
-    return {"greeting": f"at most {chars_max} characters"} if len(greeting) > chars_max else {}

@@ -11,11 +11,10 @@ from starlette.responses import Response, StreamingResponse
 
 from cluster.gateway import answers
 from cluster.gateway.edge import PHOTOS_PATH
+from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.photos import Band, Photo
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import PaymentBody, PaymentState, PhotoBody, PhotoState
-from cluster.gateway.sends import check_key
-from cluster.gateway.wire import headers_of
 
 router = APIRouter(tags=["photos"], prefix=PHOTOS_PATH)
 
@@ -25,16 +24,9 @@ _HEADERS = {
     "vary": "Authorization, X-Acting-User",
     "x-content-type-options": "nosniff",
 }
-_REPLAYED = {"idempotent-replayed": "true"}
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
-_KEY = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": True,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255},
-}
 _UPLOAD = {
-    "parameters": [_KEY],
+    "parameters": [KEY_PARAMETER],
     "requestBody": {"required": True, "content": {JPEG: _BINARY, "image/png": _BINARY, "image/webp": _BINARY}},
 }
 _PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {JPEG: _BINARY}}}
@@ -48,7 +40,7 @@ async def upload_photo(request: Request, price_fen_min: Fen, price_fen_max: Fen)
     """Make a photo of the picture in the body (JPEG, PNG or WebP); each reader's price is drawn from the band."""
     gateway = request.app.state.gateway
     owner = gateway.auth.acting_user(request)
-    key = check_key(headers_of(request.scope).get(b"idempotency-key", b""))
+    key = key_of(request)
     band, limits = Band(price_fen_min, price_fen_max), gateway.settings.limits
     fields = {}
     if band.fen_min < limits.photo_price_fen_min:
@@ -60,7 +52,7 @@ async def upload_photo(request: Request, price_fen_min: Fen, price_fen_max: Fen)
     if fields:
         raise Problem("invalid", "Correct the named fields.", fields)
     photo, replayed = await gateway.photos.upload(owner, key, band, request.receive)
-    return answers.json_response(_told(photo), 201, _REPLAYED if replayed else None)
+    return told_once(_told(photo), replayed=replayed)
 
 
 @router.get("/{photo_id}", response_model=PhotoBody)
@@ -92,12 +84,14 @@ async def read_clear(request: Request, photo_id: PhotoId) -> Response:
     return _picture(await gateway.photos.clear(photo, reader))
 
 
-@router.post("/{photo_id}/payments", status_code=201, response_model=PaymentState, openapi_extra={"parameters": [_KEY]})
+@router.post(
+    "/{photo_id}/payments", status_code=201, response_model=PaymentState, openapi_extra={"parameters": [KEY_PARAMETER]}
+)
 async def pay(request: Request, photo_id: PhotoId, body: PaymentBody) -> Response:
     """Pay the price that is shown to one; a photo is paid for once, whatever the key."""
     gateway = request.app.state.gateway
     payer = gateway.auth.acting_user(request)
-    check_key(headers_of(request.scope).get(b"idempotency-key", b""))
+    key_of(request)
     photo = await gateway.photos.find(payer, photo_id)
     funding, replayed = await gateway.photos.pay(photo, payer, body.price_fen)
     told = {
@@ -106,7 +100,7 @@ async def pay(request: Request, photo_id: PhotoId, body: PaymentBody) -> Respons
         "price_fen": funding.total_fen,
         "paid_at_ms": funding.at_ms,
     }
-    return answers.json_response(told, 201, _REPLAYED if replayed else None)
+    return told_once(told, replayed=replayed)
 
 
 @router.get("/{path:path}", include_in_schema=False)

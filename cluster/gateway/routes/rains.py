@@ -8,13 +8,12 @@ from actors.ledger.transfer import Special
 from actors.wallet.messages import Burst, Send
 from cluster.config import Limits
 from cluster.gateway import answers
+from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import RainBody, RainState
-from cluster.gateway.sends import check_band, check_division, check_key, check_limits
+from cluster.gateway.sends import check_band, check_division, check_limits
 
 router = APIRouter(tags=["rains"])
-
-_KEY = {"name": "Idempotency-Key", "in": "header", "required": True, "schema": {"type": "string", "maxLength": 255}}
 
 
 @router.post(
@@ -22,17 +21,16 @@ _KEY = {"name": "Idempotency-Key", "in": "header", "required": True, "schema": {
     status_code=201,
     response_model=RainState,
     response_model_exclude_none=True,
-    openapi_extra={"parameters": [_KEY]},
+    openapi_extra={"parameters": [KEY_PARAMETER]},
 )
 async def send_rain(request: Request, body: RainBody) -> Response:
     """Send a rain. 201 means that every burst is paid for and opens at its time."""
     gateway = request.app.state.gateway
     sender = gateway.auth.acting_user(request)
-    key = check_key(request.headers.get("idempotency-key", "").encode("latin-1"))
+    key = key_of(request)
     _check(body, gateway.settings.limits)
     funded = await gateway.service.send(_send(body, sender, key))
-    headers = {"Idempotent-Replayed": "true"} if funded.replayed else None
-    return answers.json_response(answers.rain([funded.funding, *funded.others]), 201, headers)
+    return told_once(answers.rain([funded.funding, *funded.others]), replayed=funded.replayed)
 
 
 @router.get("/v1/rains/{rain_id}", response_model=RainState, response_model_exclude_none=True)
