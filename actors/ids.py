@@ -17,10 +17,10 @@ from zlib import crc32
 USER_CHARS_MAX = 64
 _USER = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_PACKET_ID = re.compile(r"[a-z2-7]{32}")
+_ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
-_LISHI_TAG_BYTES = 18
+_WALLET_TAG_BYTES = 18
 PACKET, RAIN, PHOTO_PAYMENT = b"packet-id", b"rain-id", b"photo-payment"
 """What packet ids are derived for: keys that clients choose, by route, and payments, whose key no client can name."""
 
@@ -37,6 +37,11 @@ def is_user(text: str) -> bool:
     if text.isascii() and text.isprintable() and " " not in text:  # the same for most, in a third of the time
         return 0 < len(text) <= USER_CHARS_MAX
     return _USER.fullmatch(text) is not None
+
+
+def is_id(text: str) -> bool:
+    """Tell whether `text` can be an id that is derived here: 32 characters of lower-case base32."""
+    return _ID.fullmatch(text) is not None
 
 
 def are_distinct(users: list[str]) -> bool:
@@ -150,11 +155,14 @@ def burst_id(platform_key: bytes, rain_id: str, burst: int) -> str:
         return rain_id
     indexes = base64.b32decode(rain_id.upper())[:4]
     message = b"burst\x00" + rain_id.encode() + burst.to_bytes(4, "big")
-    return base64.b32encode(indexes + hmac.digest(platform_key, message, "sha256")[:_TAG_BYTES]).decode().lower()
+    return _text(indexes + hmac.digest(platform_key, message, "sha256")[:_TAG_BYTES])
 
 
 def _written(packet_index: int, wallet_index: int, tag: bytes) -> str:
-    raw = packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag[:_TAG_BYTES]
+    return _text(packet_index.to_bytes(2, "big") + wallet_index.to_bytes(2, "big") + tag[:_TAG_BYTES])
+
+
+def _text(raw: bytes) -> str:
     return base64.b32encode(raw).decode().lower()
 
 
@@ -166,7 +174,7 @@ def tag_of(platform_key: bytes, domain: bytes, *words: str) -> bytes:
 
 def parse_packet_id(packet_id: str) -> PacketId | None:
     """Read out of a packet id where it is; None if it is no packet id."""
-    if _PACKET_ID.fullmatch(packet_id) is None:
+    if _ID.fullmatch(packet_id) is None:
         return None
     indexes = 0
     for letter in packet_id[:7]:  # 35 bits, of which the first 32 are the two indexes
@@ -216,12 +224,16 @@ def lishi_id_of(platform_key: bytes, tenant: str, asker: str, key: str, wallet_i
 
     32 characters of lower-case base32 over 20 bytes: wallet stream of who is asked (u16), 18 bytes of HMAC.
     """
-    tag = tag_of(platform_key, b"lishi-id", tenant, asker, key)[:_LISHI_TAG_BYTES]
-    return base64.b32encode(wallet_index.to_bytes(2, "big") + tag).decode().lower()
+    return wallet_id(wallet_index, tag_of(platform_key, b"lishi-id", tenant, asker, key))
+
+
+def wallet_id(wallet_index: int, tag: bytes) -> str:
+    """Write the id of something that a wallet stream is named by: its index (u16), then 18 bytes of a tag."""
+    return _text(wallet_index.to_bytes(2, "big") + tag[:_WALLET_TAG_BYTES])
 
 
 def parse_lishi_id(lishi_id: str) -> int | None:
     """Read the index of the wallet stream out of a lishi's id; None if it is none."""
-    if _PACKET_ID.fullmatch(lishi_id) is None:
+    if not is_id(lishi_id):
         return None
     return int.from_bytes(base64.b32decode(lishi_id.upper())[:2], "big")

@@ -5,15 +5,10 @@ HMAC-SHA256(platform key, "photo price" 0x00 photo id 0x00 tenant 0x00 reader): 
 A payment is a packet whose id follows from (tenant, payer, photo): nobody pays twice, and who has paid can be found.
 """
 
-import base64
 import hmac
-import re
 
-from actors.ids import PHOTO_PAYMENT, packet_id_of, tag_of, wallet_index_of
+from actors.ids import PHOTO_PAYMENT, is_id, packet_id_of, tag_of, wallet_id, wallet_index_of
 from actors.packet.fairness import Draw
-
-_ID = re.compile(r"[a-z2-7]{32}")
-_TAG_BYTES = 18
 
 
 def photo_id_of(platform_key: bytes, tenant: str, owner: str, key: str, wallet_streams: int) -> str:
@@ -21,13 +16,13 @@ def photo_id_of(platform_key: bytes, tenant: str, owner: str, key: str, wallet_s
 
     32 characters of lower-case base32 over 20 bytes: the owner's wallet stream (u16), 18 bytes of HMAC.
     """
-    tag = tag_of(platform_key, b"photo-id", tenant, owner, key)[:_TAG_BYTES]
-    return base64.b32encode(wallet_index_of(tenant, owner, wallet_streams).to_bytes(2, "big") + tag).decode().lower()
+    tag = tag_of(platform_key, b"photo-id", tenant, owner, key)
+    return wallet_id(wallet_index_of(tenant, owner, wallet_streams), tag)
 
 
 def is_photo_id(text: str) -> bool:
     """Tell whether `text` can name a photo. What can is safe as the name of a folder."""
-    return _ID.fullmatch(text) is not None
+    return is_id(text)
 
 
 def price_fen_of(platform_key: bytes, photo_id: str, tenant: str, reader: str, fen_min: int, fen_max: int) -> int:

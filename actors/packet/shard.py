@@ -120,9 +120,14 @@ class PacketShard(Host[PacketMachine]):
             return
         now_ms = shell.now_ms()
         for packet_id in shell.machine.due(now_ms, self._rules.expire_batch_max):
-            expired = shell.machine.decide_expiry(packet_id, now_ms)
-            if expired is not None:
-                shell.stage(expired)
+            self._expire(shell, packet_id, now_ms)
+
+    def _expire(self, shell: Shell[PacketMachine], packet_id: str, now_ms: int) -> bool:
+        """End a packet if its time is over; tell whether this ended it."""
+        expired = shell.machine.decide_expiry(packet_id, now_ms)
+        if expired is not None:
+            shell.stage(expired)
+        return expired is not None
 
     async def _recall(self, shell: Shell[PacketMachine], commands: list[Any]) -> Records:
         """Look up the packets that are not in memory: whoever asks about a passivated one is answered from its record.
@@ -223,9 +228,7 @@ class PacketShard(Host[PacketMachine]):
         """Decide, apply and stage the grabs of one packet; tell whether the answers must wait."""
         packet_id = asked.packet_id
         for name in shell.machine.overdue_before(packet_id, now_ms):
-            expired = shell.machine.decide_expiry(name, now_ms)
-            assert expired is not None, "it is overdue"
-            shell.stage(expired)
+            self._expire(shell, name, now_ms)
         event, reply = shell.machine.decide_grabs(
             packet_id, asked.tenant, users, now_ms, barred, phrase=asked.phrase, group=asked.group
         )
@@ -243,9 +246,7 @@ class PacketShard(Host[PacketMachine]):
             case Open():
                 return self._open(shell, command.source, command.funding)
             case View():
-                expired = shell.machine.decide_expiry(command.packet_id, now_ms)
-                if expired is not None:
-                    shell.stage(expired)
+                self._expire(shell, command.packet_id, now_ms)
                 return shell.machine.view(command)
             case ReadEnd():
                 return shell.machine.end(command.packet_id, command.tenant)
@@ -270,9 +271,7 @@ class PacketShard(Host[PacketMachine]):
         if funding.kind == "photo":
             shell.stage(shell.machine.decide_payment(funding, shell.now_ms()))
             return OpenNow(funding, "drained")
-        expired = shell.machine.decide_expiry(funding.packet_id, shell.now_ms())
-        if expired is not None:
-            shell.stage(expired)
-        if expired is None and funding.count >= self._packet_rules.split_apart_min:
-            self._deal_ahead(shell, [funding.packet_id])
-        return OpenNow(funding, "open" if expired is None else "expired")
+        if self._expire(shell, funding.packet_id, shell.now_ms()):
+            return OpenNow(funding, "expired")
+        self._deal_ahead(shell, [funding.packet_id])
+        return OpenNow(funding, "open")

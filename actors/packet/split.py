@@ -16,6 +16,7 @@ Whatever the draw: every share is in [lo, hi] and they sum to the total. Source 
 
 import msgspec
 
+from actors.money import part_of
 from actors.packet.fairness import Draw, block_seed_of
 
 BLOCK_COUNT_MAX = 10_000
@@ -45,7 +46,7 @@ class Division(msgspec.Struct, frozen=True):
         """Return the shares of one block, from 0, in order of rank. The caller has checked `can_split`."""
         first = number * BLOCK_COUNT_MAX
         end = min(first + BLOCK_COUNT_MAX, self.count)
-        part_fen = self.total_fen * end // self.count - self.total_fen * first // self.count
+        part_fen = part_of(self.total_fen, first, end, self.count)
         seed = share_seed if self.blocks == 1 else block_seed_of(share_seed, number)
         return _shares(seed, msgspec.structs.replace(self, total_fen=part_fen, count=end - first))
 

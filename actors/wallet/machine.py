@@ -20,6 +20,7 @@ from actors.ledger.book import Book
 from actors.ledger.levers import SENDS, Lever, LeverSet
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import (
+    SENT_AS,
     Outgoing,
     PacketFunded,
     PayoutsReceived,
@@ -57,8 +58,6 @@ from actors.wallet.sending import Terms, fundings, is_same, is_timely
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
 _KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void", "lishi_sent", "photo_paid")
-_SENT = {"lishi": "lishi_sent", "photo": "photo_paid"}
-"""What a sender's line is called, where it is no packet_sent."""
 _KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
 _PAYOUT_CODE = {
     "share": _KIND_CODE["packet_share"],
@@ -374,7 +373,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state
         account = self._open_account(event.tenant, event.sender)
-        code = _KIND_CODE[_SENT.get(event.kind, "packet_sent")]
+        code = _KIND_CODE[SENT_AS.get(event.kind, "packet_sent")]
         self._change(account, -event.total_fen, event.at_ms, code, _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
         state.fundings[event.packet_id] = event.compact()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from actors.ledger.transfer import PacketFunded, Special
+from actors.money import part_of
 from actors.wallet.messages import Send
 
 
@@ -79,15 +80,10 @@ def _parts(send: Send, places: list[Place], lifetime_ms: int, now_ms: int) -> li
             rank_base=first,
             whole_fen=send.total_fen,
             whole_count=send.count,
-            day_count_max=_of_day(special.day_count_max, lane, lanes),
+            day_count_max=part_of(special.day_count_max, lane, lane + 1, lanes),
         )
-        total_fen = send.total_fen * end // send.count - send.total_fen * first // send.count
-        parts.append(_Part(total_fen, end - first, expires_at_ms, of_lane))
+        parts.append(_Part(part_of(send.total_fen, first, end, send.count), end - first, expires_at_ms, of_lane))
     return parts
-
-
-def _of_day(day_count_max: int, lane: int, lanes: int) -> int:
-    return day_count_max * (lane + 1) // lanes - day_count_max * lane // lanes
 
 
 def fundings(send: Send, terms: Terms, now_ms: int) -> list[PacketFunded]:

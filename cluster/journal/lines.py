@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from actors.ledger.accounts import postings
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived
+from actors.ledger.transfer import SENT_AS, PacketFunded, PayoutsReceived, RunsReceived
 from actors.packet.messages import GrabbedMany, Opened, OpeningReturned
 from actors.ports import Event
 
@@ -39,10 +39,6 @@ class Line(NamedTuple):
     amount_fen: int
     reference: str | None
     number: int | None
-
-
-_SENT = {"lishi": "lishi_sent", "photo": "photo_paid"}
-"""What a sender's line is called, where it is no packet_sent."""
 
 
 def stamp_of(event: Event) -> int:
@@ -82,7 +78,7 @@ def lines_of(event: Event, version: int) -> list[Line]:
         tag = event.__struct_config__.tag
         kind = _STATEMENT_WORDS.get(tag, tag)
         if isinstance(event, PacketFunded):
-            kind = _SENT.get(event.kind, kind)
+            kind = SENT_AS.get(event.kind, kind)
         funding = getattr(event, "funding", event)
         reference = getattr(funding, "packet_id", None) or getattr(event, "hold_id", None)
         number = getattr(event, "number", None)

@@ -49,14 +49,14 @@ HUNTED_CROWDS = [
     bug(
         "the lanes sum to the total",
         SENDING,
-        "send.total_fen * end // send.count - send.total_fen * first // send.count",
+        "part_of(send.total_fen, first, end, send.count)",
         "send.total_fen * (end - first) // send.count",
     ),
     bug("ranks are unique over all lanes", SENDING, "            rank_base=first,\n", ""),
     bug(
         "so many shares leave on one day, of all lanes together",
         SENDING,
-        "day_count_max=_of_day(special.day_count_max, lane, lanes),",
+        "day_count_max=part_of(special.day_count_max, lane, lane + 1, lanes),",
         "day_count_max=special.day_count_max,",
     ),
     bug("the day ends at midnight in China", "actors/packet/state.py", "(at_ms + CALENDAR_MS) // DAY_MS", "0"),

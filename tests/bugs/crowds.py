@@ -54,8 +54,8 @@ CROWDS = [
     Mutant(
         "lanes: their parts sum to the total",
         SENDING,
-        "        total_fen = send.total_fen * end // send.count - send.total_fen * first // send.count\n",
-        "        total_fen = send.total_fen // lanes + lane\n",
+        "part_of(send.total_fen, first, end, send.count)",
+        "send.total_fen // lanes + lane",
         (CROWD_TESTS,),
     ),
     Mutant(

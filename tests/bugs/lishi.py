@@ -1,6 +1,6 @@
 """Bugs of lishi and of thank-you notes."""
 
-from tests.bugs import WALLET_MACHINE, Mutant
+from tests.bugs import Mutant
 
 LISHI_TESTS, NOTE_TESTS = ("tests/unit/test_lishi.py",), ("tests/unit/test_notes.py",)
 LISHI_BOOK, NOTE_BOOK, WALLET_SHARD = "actors/wallet/lishi.py", "actors/wallet/notes.py", "actors/wallet/shard.py"
@@ -142,9 +142,9 @@ LISHI = [
     ),
     Mutant(
         "lishi: the statement calls it what it is",
-        WALLET_MACHINE,
-        '_SENT = {"lishi": "lishi_sent", ',
-        "_SENT = {",
+        "actors/ledger/transfer.py",
+        'SENT_AS = {"lishi": "lishi_sent", ',
+        "SENT_AS = {",
         LISHI_TESTS,
     ),
     Mutant(

@@ -1,6 +1,6 @@
 """Bugs of photos."""
 
-from tests.bugs import PACKET_SHARD, WALLET_MACHINE, Mutant
+from tests.bugs import PACKET_SHARD, Mutant
 
 FLOW, ROUTES, PICTURES = "cluster/gateway/photos.py", "cluster/gateway/routes/photos.py", "cluster/pictures.py"
 WALLET_SHARD = "actors/wallet/shard.py"
@@ -83,7 +83,7 @@ PHOTO_PACKETS = [
     ),
     Mutant(
         "photos: statements tell a price from a packet",
-        WALLET_MACHINE,
+        "actors/ledger/transfer.py",
         ', "photo": "photo_paid"}',
         "}",
         (PHOTOS,),
