@@ -133,12 +133,9 @@ def packet_id_of(
     return _written(packet_index, wallet_index_of(tenant, sender, wallet_streams), tag)
 
 
-def crowd_id_of(platform_key: bytes, who: User, key: str, wish: str, layout: Layout, lanes: int) -> str:
-    """Derive the packet id of a send to a crowd: in a hot stream, if there are any, and in as many lanes.
-
-    `wish`: what is sent, so that a key that was forgotten, with another wish, names nothing of what it named before.
-    """
-    tag = tag_of(platform_key, b"crowd-id", who.tenant, who.user, key, wish)
+def crowd_id_of(platform_key: bytes, who: User, key: str, layout: Layout, lanes: int) -> str:
+    """Derive the packet id of a send to a crowd: in a hot stream, if there are any, and in as many lanes."""
+    tag = tag_of(platform_key, b"crowd-id", who.tenant, who.user, key)
     first, count = (layout.packet, layout.hot) if layout.hot else (0, layout.packet)
     packet_index = first + int.from_bytes(tag[:4], "big") % (count - lanes + 1)
     return _written((lanes - 1) << _STREAM_BITS | packet_index, wallet_index_of(*who, layout.wallet), tag)

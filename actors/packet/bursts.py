@@ -4,9 +4,10 @@ A burst is a packet that opens and ends at set times. What it leaves rolls into 
 as the shares of that one can hold, before anybody has taken one of them; the rest goes back to the sender.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from actors.ids import burst_id
+from actors.ledger.transfer import PacketFunded
 from actors.packet.state import Packet
 
 
@@ -24,6 +25,18 @@ def rest_of(packet: Packet, packets: Mapping[str, Packet], platform_key: bytes) 
     if terms.algorithm == "equal/1":
         rolled_fen -= rolled_fen % terms.count
     return (rolled_fen, packet_id) if rolled_fen > 0 else (0, "")
+
+
+def is_of_second_rain(funding: PacketFunded, find: Callable[[str], Packet | None]) -> bool:
+    """Tell whether a burst belongs to another rain than the one that its key has paid for: a key never funds twice.
+
+    The bursts of one rain are paid for at one instant. The second rain may have more bursts than the first had.
+    """
+    special = funding.special
+    if special is None or not special.burst:
+        return False
+    first = find(special.reference)
+    return first is not None and first.terms.at_ms != funding.at_ms
 
 
 def overdue_before(packet: Packet, packets: Mapping[str, Packet], platform_key: bytes, now_ms: int) -> list[str]:

@@ -23,7 +23,7 @@ from actors.ids import are_distinct, wallet_index_of, wallet_indexes_of, wallet_
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
-from actors.packet.bursts import overdue_before, rest_of
+from actors.packet.bursts import is_of_second_rain, overdue_before, rest_of
 from actors.packet.dealing import Dealer
 from actors.packet.entry import Tries, outsiders
 from actors.packet.messages import (
@@ -189,7 +189,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             return OpenNow(funding, packet.ended)
         if funding.number != received.number + 1 and len(received.ahead) >= self._rules.opened_ahead_max:
             return OVERLOADED  # nothing is lost: settlement delivers it in order
-        if packet is not None:
+        if packet is not None or is_of_second_rain(funding, self._find):
             to_wallet, number = self._way_back(funding)
             return OpeningReturned(source, funding, to_wallet, number)
         return Opened(source, funding)

@@ -66,14 +66,21 @@ def _packets_of(commands: list[Any]) -> Iterator[str]:
         if kind is Grab or kind is GrabMany or kind is View or kind is ReadEnd:
             yield command.packet_id
         elif kind is Open:
-            yield command.funding.packet_id
+            yield from _packets_by(command.funding)
         elif kind is Receive:
             for funding in command.fundings:
-                yield funding.packet_id
+                yield from _packets_by(funding)
         elif kind is SetLever:
             packet_id = packet_of(command.lever)
             if packet_id is not None:
                 yield packet_id
+
+
+def _packets_by(funding: PacketFunded) -> Iterator[str]:
+    """Yield the ids that an opening asks about: the packet's, and of a burst that of its rain's first."""
+    yield funding.packet_id
+    if funding.special is not None and funding.special.burst:
+        yield funding.special.reference
 
 
 def _takers_of(commands: list[Any]) -> Iterator[str]:

@@ -116,12 +116,6 @@ def fundings(send: Send, terms: Terms, now_ms: int) -> list[PacketFunded]:
     ]
 
 
-def wish_of(send: Send) -> str:
-    """Return what tells one send to a crowd from another under the same key."""
-    bursts = [(one.opens_at_ms, one.ends_at_ms, one.total_fen, one.count) for one in send.bursts]
-    return repr((send.total_fen, send.count, bursts))
-
-
 def is_timely(send: Send, terms: Terms, now_ms: int) -> bool:
     """Tell whether what opens later does so soon enough, and whether every burst can still come."""
     opens_at_ms = [burst.opens_at_ms for burst in send.bursts] or [send.special.opens_at_ms if send.special else 0]

@@ -73,7 +73,7 @@ from actors.wallet.messages import (
     WalletView,
     WriteNote,
 )
-from actors.wallet.sending import Place, Terms, wish_of
+from actors.wallet.sending import Place, Terms
 
 WalletCommand = (
     Send
@@ -320,7 +320,7 @@ class WalletShard(Host[WalletMachine]):
             if not send.bursts:
                 lanes = min(-(-send.count // rules.lane_count_max), layout.lanes_max)
             who = User(send.tenant, send.user)
-            packet_id = crowd_id_of(key, who, f"{domain.decode()} {send.key}", wish_of(send), layout, lanes)
+            packet_id = crowd_id_of(key, who, f"{domain.decode()} {send.key}", layout, lanes)
         place = parse_packet_id(packet_id)
         assert place is not None, "our own ids can be parsed, and others have been"
         if lanes > 1:

@@ -185,10 +185,10 @@ CROWDS = [
         (FOUND,),
     ),
     Mutant(
-        "rain: another wish under a forgotten key is another rain",
-        "actors/ids.py",
-        'b"crowd-id", who.tenant, who.user, key, wish)',
-        'b"crowd-id", who.tenant, who.user, key)',
+        "rain: a key never funds a second one, not even in part",
+        BURSTS,
+        "first is not None and first.terms.at_ms != funding.at_ms",
+        "False",
         (FOUND,),
     ),
     Mutant(

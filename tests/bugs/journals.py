@@ -32,7 +32,7 @@ JOURNALS = [
     Mutant(
         "a second funding of a passivated packet finds its record",
         PACKET_SHARD,
-        "        elif kind is Open:\n            yield command.funding.packet_id\n",
+        "        elif kind is Open:\n            yield from _packets_by(command.funding)\n",
         "",
         (PASSIVATION,),
     ),

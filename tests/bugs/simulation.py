@@ -175,8 +175,8 @@ SIMULATION = [
     bug(
         "a second funding of one packet goes back",
         PACKET_MACHINE,
-        "        if packet is not None:\n            to_wallet, number = self._way_back(funding)\n",
-        "        if False:\n            to_wallet, number = self._way_back(funding)\n",
+        "        if packet is not None or is_of_second_rain(funding, self._find):\n",
+        "        if False:\n",
     ),
     bug(
         "money that comes after its packet's time is not refused",

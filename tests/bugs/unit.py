@@ -235,8 +235,8 @@ UNIT = [
     Mutant(
         "a second funding of one packet goes back",
         PACKET_MACHINE,
-        "        if packet is not None:\n            to_wallet, number = self._way_back(funding)\n",
-        "        if False:\n            to_wallet, number = self._way_back(funding)\n",
+        "        if packet is not None or is_of_second_rain(funding, self._find):\n",
+        "        if False:\n",
         (PACKET,),
     ),
     Mutant(

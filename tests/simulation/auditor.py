@@ -186,7 +186,10 @@ class Auditor:
                 self._receive_funding(stream, event)
                 self.packets[event.funding.packet_id] = Life(event.funding, self.seq)
             case OpeningReturned():
-                assert event.funding.packet_id in self.packets, "only a second funding goes back"
+                special = event.funding.special
+                rain_id = special.reference if special is not None and special.burst else ""
+                second = {event.funding.packet_id, rain_id} & self.packets.keys()
+                assert second, "only a second funding goes back"
                 self._receive_funding(stream, event)
                 funding = event.funding
                 who = funding.tenant, funding.sender

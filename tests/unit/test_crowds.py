@@ -292,16 +292,16 @@ async def test_a_packet_that_would_open_in_too_long_a_time_is_refused() -> None:
 def test_lanes_are_in_hot_streams_of_their_own_and_the_id_tells_which() -> None:
     layout = Layout(packet=8, hot=4, wallet=8)
     alice = User("wechat", "alice")
-    packet_id = crowd_id_of(b"key", alice, "k", "", layout, 4)
+    packet_id = crowd_id_of(b"key", alice, "k", layout, 4)
     lanes = lanes_of(packet_id, layout)
     assert [lane.packet_id for lane in lanes] == [f"{packet_id}.{number}" for number in range(4)]
     assert [lane.packet_index for lane in lanes] == [8, 9, 10, 11]
     for grown in (Layout(packet=8, hot=5, wallet=8), Layout(packet=8, hot=64, wallet=8)):
         assert lanes_of(packet_id, grown) == lanes, "more hot streams move no lane"
-    assert crowd_id_of(b"key", alice, "k", "other", layout, 4)[8:] != packet_id[8:]
+    assert crowd_id_of(b"key", alice, "other", layout, 4)[8:] != packet_id[8:]
     assert lanes_of(packet_id, Layout(packet=8, hot=3, wallet=8)) == []
     two = Layout(packet=2, hot=0, wallet=2)
-    assert {lane.packet_index for lane in lanes_of(crowd_id_of(b"key", alice, "k", "", two, 2), two)} == {0, 1}
+    assert {lane.packet_index for lane in lanes_of(crowd_id_of(b"key", alice, "k", two, 2), two)} == {0, 1}
 
 
 # Rain.

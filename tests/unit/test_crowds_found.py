@@ -135,16 +135,21 @@ async def test_what_was_committed_to_is_kept_when_the_platforms_key_changes() ->
 
 
 @simulated
-async def test_a_rains_forgotten_key_with_other_bursts_is_another_rain() -> None:
-    http = await Http.start(bounds={"idempotency_ms": 3_600_000})
+@pytest.mark.parametrize("passivate_after_ms", [0, 86_400_000])
+async def test_a_forgotten_key_never_funds_a_second_rain_not_even_in_part(passivate_after_ms: int) -> None:
+    http = await Http.start(bounds={"idempotency_ms": 3_600_000}, timing={"passivate_after_ms": passivate_after_ms})
     first = (await http.ask("POST", "/v1/rains", key="r", json=rain(http.system.clock.ms))).json()
     http.system.clock.ms += 3 * HOUR_MS
+    for _ in range(2):
+        await http.system.tick()
+        await http.system.settle()
     await http.send("later")  # keys are forgotten by what happens
-    body = rain(http.system.clock.ms, bursts=4)
-    again = await http.ask("POST", "/v1/rains", key="r", json=body)
-    assert again.status_code == 201, again.text
-    ids = {burst["packet_id"] for rained in (first, again.json()) for burst in rained["bursts"]}
-    assert len(ids) == 7
+    again = await http.ask("POST", "/v1/rains", key="r", json=rain(http.system.clock.ms, bursts=4))
+    assert (again.status_code, again.json()["code"]) == (422, "idempotency_key_reused")
+    await http.system.settle()
+    assert (await look(http, "/v1/wallet"))["available_fen"] == BALANCE_FEN - 1_000, "all four bursts came back"
+    assert len((await look(http, f"/v1/rains/{first['rain_id']}"))["bursts"]) == 3
+    assert (await http.system.audit()).difference_fen == 0
 
 
 @simulated

@@ -284,8 +284,8 @@ async def test_a_replica_holds_so_many_streams_and_refuses_the_next_at_once() ->
     [
         ("nonsense", 401, "unauthenticated"),
         (token("gateway", "gateway", ttl_s=-5), 401, "unauthenticated"),
-        (token("mei", "user"), 403, "forbidden"),
-        (token("op", "operator"), 403, "forbidden"),
+        (token("mei", "user", ttl_s=86_400), 403, "forbidden"),
+        (token("op", "operator", ttl_s=86_400), 403, "forbidden"),
     ],
     ids=["nobody", "expired", "user", "operator"],
 )

@@ -17,7 +17,7 @@ from tests.simulation.http import token
 from tests.unit.fake_replica import OpenGate, Replica
 
 LONG_S = 30.0
-GATEWAY = token("gateway", "gateway")
+GATEWAY = token("gateway", "gateway", ttl_s=86_400)
 
 
 class Served:
