@@ -21,8 +21,8 @@ _ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 _TAG_BYTES = 16
 _WALLET_TAG_BYTES = 18
-PACKET, RAIN, PHOTO_PAYMENT = b"packet-id", b"rain-id", b"photo-payment"
-"""What packet ids are derived for: keys that clients choose, by route, and payments, whose key no client can name."""
+PACKET, RAIN, PHOTO_PAYMENT, COMMITMENT = b"packet-id", b"rain-id", b"photo-payment", b"commitment-id"
+"""What packet ids are derived for: keys that clients choose, by route, and what no client can name the key of."""
 
 
 class User(NamedTuple):
@@ -144,6 +144,11 @@ def crowd_id_of(platform_key: bytes, who: User, key: str, layout: Layout, lanes:
 def lane_id(packet_id: str, lane: int) -> str:
     """Name one lane of a packet that is several."""
     return f"{packet_id}.{lane}"
+
+
+def whole_id(packet_id: str) -> str:
+    """Return the id of the packet that a lane is one of; of any other packet its own."""
+    return packet_id.partition(".")[0]
 
 
 def burst_id(platform_key: bytes, rain_id: str, burst: int) -> str:

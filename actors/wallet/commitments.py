@@ -1,15 +1,19 @@
 """Commitments: what the platform commits to before a packet is sent, so that its sender can add a nonce. Pure.
 
-A commitment names the packet that it is for; only who asked may use it, once, until it is over. So many may be unused
-of one user, and of one stream. They are forgotten by the stamps of events, so that a replay forgets the same ones.
+A commitment names the packet that it is for, and how that is split: by which algorithm, in how many lanes or bursts.
+Only who asked may use it, once, until it is over. So many may be unused of one user, and of one stream. They are
+forgotten by the stamps of events, so that a replay forgets the same ones.
 """
+
+from collections.abc import Sequence
 
 import msgspec
 
 from actors.ledger.transfer import Refusal, Refused
-from actors.wallet.messages import Commit, Committed
+from actors.wallet.messages import Commit, Committed, Send
 
 NOT_FOUND = Refused(Refusal.COMMITMENT_NOT_FOUND)
+MISMATCH = Refused(Refusal.COMMITMENT_MISMATCH)
 
 
 class CommitmentRules(msgspec.Struct, frozen=True):
@@ -18,6 +22,7 @@ class CommitmentRules(msgspec.Struct, frozen=True):
     unused_max: int
     """Of one user."""
     stream_max: int
+    """Of one stream, counting every lane and burst."""
     lifetime_ms: int
 
 
@@ -27,44 +32,62 @@ class Commitments:
     def __init__(self, unused: dict[str, Committed], rules: CommitmentRules) -> None:
         self._unused = unused
         self._rules = rules
+        self._held = 0
+        """Commitments to all lanes and bursts, which is what takes memory."""
         self._of_user: dict[tuple[str, str], list[str]] = {}
         for one in unused.values():
+            self._held += len(one.commitments)
             self._of_user.setdefault((one.tenant, one.user), []).append(one.packet_id)
 
     def decide(
-        self, commit: Commit, packet_id: str, key_id: str, commitment: bytes, now_ms: int
+        self, commit: Commit, packet_id: str, key_id: str, commitments: Sequence[bytes], now_ms: int
     ) -> Committed | Refused:
-        """Commit to a packet; the same again is the same again."""
+        """Commit to a packet, or to all that a crowd's is; the same again is the same again."""
         prior = self._unused.get(packet_id)
         if prior is not None:
             return prior
         own = (self._unused[name] for name in self._of_user.get((commit.tenant, commit.user), ()))
         if sum(now_ms < one.expires_at_ms for one in own) >= self._rules.unused_max:
             return Refused(Refusal.RATE_LIMITED)
-        if len(self._unused) >= self._rules.stream_max and now_ms < next(iter(self._unused.values())).expires_at_ms:
+        if not self._has_room(len(commitments), now_ms):
             return Refused(Refusal.OVERLOADED)
         who = commit.tenant, commit.user, commit.algorithm
-        return Committed(packet_id, *who, key_id, commitment, now_ms, now_ms + self._rules.lifetime_ms)
+        until_ms = now_ms + self._rules.lifetime_ms
+        first, *further = commitments
+        shape = commit.star_count, commit.bursts
+        return Committed(packet_id, *who, key_id, first, now_ms, until_ms, *shape, further)
 
-    def find(self, packet_id: str, tenant: str, user: str, now_ms: int) -> Committed | Refused:
-        """Return what this user may use."""
-        found = self._unused.get(packet_id)
-        if found is None or (found.tenant, found.user) != (tenant, user) or now_ms >= found.expires_at_ms:
+    def find(self, send: Send, algorithm: str, now_ms: int) -> Committed | Refused:
+        """Return what a send may use."""
+        found = self._unused.get(send.commitment_id)
+        if found is None or (found.tenant, found.user) != (send.tenant, send.user) or now_ms >= found.expires_at_ms:
             return NOT_FOUND
-        return found
+        shape = algorithm, send.star_count, len(send.bursts)
+        return found if (found.algorithm, found.star_count, found.bursts) == shape else MISMATCH
 
     def add(self, made: Committed) -> None:
         """Apply: one was made. What is over by then is forgotten."""
         while self._unused and made.at_ms >= next(iter(self._unused.values())).expires_at_ms:
             self.use(next(iter(self._unused)))
         self._unused[made.packet_id] = made
+        self._held += len(made.commitments)
         self._of_user.setdefault((made.tenant, made.user), []).append(made.packet_id)
 
     def use(self, packet_id: str) -> None:
-        """Apply: its packet was sent, if it is one of these."""
+        """Apply: its packet was sent (or the first of several), if it is one of these."""
         used = self._unused.pop(packet_id, None)
         if used is not None:
+            self._held -= len(used.commitments)
             who = used.tenant, used.user
             self._of_user[who].remove(packet_id)
             if not self._of_user[who]:
                 del self._of_user[who]
+
+    def _has_room(self, count: int, now_ms: int) -> bool:
+        """Tell whether so many more can be held, once those that are over are forgotten."""
+        held = self._held + count
+        for one in self._unused.values():
+            if held <= self._rules.stream_max or now_ms < one.expires_at_ms:
+                break
+            held -= len(one.commitments)
+        return held <= self._rules.stream_max

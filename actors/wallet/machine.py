@@ -10,12 +10,14 @@ Laws:
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
+from collections.abc import Sequence
 from itertools import islice
 from struct import Struct
 from typing import Any
 
 import msgspec
 
+from actors.ids import whole_id
 from actors.ledger.book import Book
 from actors.ledger.levers import SENDS, Lever, LeverSet
 from actors.ledger.machine import BookMachine
@@ -53,7 +55,7 @@ from actors.wallet.messages import (
     WalletView,
 )
 from actors.wallet.notes import NoteBook, NoteRules
-from actors.wallet.sending import Terms, fundings, is_same, is_timely
+from actors.wallet.sending import Place, Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
@@ -72,7 +74,6 @@ PAUSED = Refused(Refusal.PAUSED)
 HOLD_NOT_FOUND = Refused(Refusal.HOLD_NOT_FOUND)
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 BAD_TIMES = Refused(Refusal.BAD_TIMES)
-COMMITMENT_MISMATCH = Refused(Refusal.COMMITMENT_MISMATCH)
 
 
 class WalletRules(msgspec.Struct, frozen=True):
@@ -158,15 +159,12 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             return PAUSED
         if not is_timely(send, terms, now_ms):
             return BAD_TIMES
-        wanted = fundings(send, terms, now_ms)
         if send.commitment_id:
-            found = self._commitments.find(send.commitment_id, send.tenant, send.user, now_ms)
+            found = self._commitments.find(send, terms.algorithm, now_ms)
             if isinstance(found, Refused):
                 return found
-            if found.algorithm != terms.algorithm:
-                return COMMITMENT_MISMATCH
-            # What was told is kept, whatever the platform's current key is now.
-            wanted[0] = msgspec.structs.replace(wanted[0], key_id=found.key_id, commitment=found.commitment)
+            terms = terms.committed(found)
+        wanted = fundings(send, terms, now_ms)
         account = self._account(send.tenant, send.user)
         if account is None or account.available_fen < send.total_fen:
             return INSUFFICIENT
@@ -180,16 +178,15 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             numbers[one.packet_stream] = number + 1
         return wanted
 
-    def decide_commit(
-        self, commit: Commit, packet_id: str, key_id: str, commitment: bytes, now_ms: int
-    ) -> Committed | Refused:
-        """Commit to a packet that is not sent yet; what is no news was there before.
+    def decide_commit(self, commit: Commit, places: Sequence[Place], key_id: str, now_ms: int) -> Committed | Refused:
+        """Commit to a packet that is not sent yet (or to several); what is no news was there before.
 
         A request that comes late, when its commitment is used, must not make it usable again.
         """
-        if packet_id in self._state.fundings:
+        if places[0].packet_id in self._state.fundings:
             return COMMITMENT_NOT_FOUND
-        return self._commitments.decide(commit, packet_id, key_id, commitment, now_ms)
+        commitments = [place.commitment for place in places]
+        return self._commitments.decide(commit, whole_id(places[0].packet_id), key_id, commitments, now_ms)
 
     def is_committed(self, packet_id: str) -> bool:
         """Tell whether there is an unused commitment for that packet."""
@@ -379,7 +376,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         state.fundings[event.packet_id] = event.compact()
         if event.named_by_key:
             state.named.setdefault(event.named_by_key, []).append(event.packet_id)
-            self._commitments.use(event.packet_id)
+            self._commitments.use(whole_id(event.packet_id))
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
         while self._forgettable(event.at_ms):
             forgotten = state.fundings.pop(next(iter(state.fundings)))

@@ -43,18 +43,31 @@ class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
     share_fen_max: int = 0
     bursts: list[Burst] = []
 
+    @property
+    def star_count(self) -> int:
+        """How many shares a star packet has; 0: it is none."""
+        return self.count if self.kind == "star" else 0
+
 
 class Commit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
-    """A user wants to know the commitment of his next packet. `token`: drawn by the gateway, the same in a retry."""
+    """A user wants to know the commitment of his next packet. `token`: drawn by the gateway, the same in a retry.
+
+    `star_count`: it is a star packet of so many shares; `bursts`: it is a rain of so many; 0: it is neither.
+    """
 
     tenant: str
     user: str
     token: str
     algorithm: str
+    star_count: int = 0
+    bursts: int = 0
 
 
 class Committed(msgspec.Struct, frozen=True, array_like=True, tag="committed"):
-    """The platform committed to the seed of a packet that is not sent yet. No money moves. Also replies to `Commit`."""
+    """The platform committed to the seed of a packet that is not sent yet. No money moves. Also replies to `Commit`.
+
+    Of a packet in lanes, or of a rain, `commitment` is the first one's and `further` are those after it, in order.
+    """
 
     packet_id: str
     tenant: str
@@ -64,6 +77,14 @@ class Committed(msgspec.Struct, frozen=True, array_like=True, tag="committed"):
     commitment: bytes
     at_ms: int
     expires_at_ms: int
+    star_count: int = 0
+    bursts: int = 0
+    further: list[bytes] = []
+
+    @property
+    def commitments(self) -> list[bytes]:
+        """All of them, in order."""
+        return [self.commitment, *self.further]
 
 
 class CreditSandbox(msgspec.Struct, frozen=True, array_like=True, tag="credit_sandbox"):

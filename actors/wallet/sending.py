@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from actors.ids import whole_id
 from actors.ledger.transfer import PacketFunded, Special
 from actors.money import part_of
-from actors.wallet.messages import Send
+from actors.wallet.messages import Committed, Send
 
 
 class Place(NamedTuple):
@@ -36,6 +37,12 @@ class Terms(msgspec.Struct, frozen=True):
     """So long before it opens a packet may be sent."""
     algorithm: str
     key_id: str
+
+    def committed(self, made: Committed) -> "Terms":
+        """Return these with what was committed to: it is kept, whatever the platform's current key is now."""
+        pairs = zip(self.places, made.commitments, strict=True)
+        places = [place._replace(commitment=commitment) for place, commitment in pairs]
+        return msgspec.structs.replace(self, places=places, key_id=made.key_id)
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -131,7 +138,7 @@ def is_same(send: Send, paid: Sequence[PacketFunded], terms: Terms) -> bool:
     """
     if send.kind != paid[0].kind or (send.bursts and len(send.bursts) != len(paid)):
         return False
-    if send.commitment_id and send.commitment_id != paid[0].packet_id:
+    if send.commitment_id and send.commitment_id != whole_id(paid[0].packet_id):
         return False
     places = [Place(one.packet_id, one.packet_stream, one.commitment) for one in paid]
     wanted = fundings(send, msgspec.structs.replace(terms, places=places), paid[0].at_ms)

@@ -11,6 +11,7 @@ import msgspec
 
 from actors.host import Host, HostRules, Records
 from actors.ids import (
+    COMMITMENT,
     PACKET,
     PHOTO_PAYMENT,
     RAIN,
@@ -210,12 +211,10 @@ class WalletShard(Host[WalletMachine]):
         return Funded(shell.stream, funded[0], False, funded[1:])
 
     def _commit(self, shell: Shell[WalletMachine], commit: Commit, now_ms: int) -> Committed | Refused:
-        key, layout = self._keys.key(self._keys.first), self._send_rules.layout
-        packet_id = packet_id_of(
-            key, commit.tenant, commit.user, commit.token, layout.packet, layout.wallet, b"commitment-id"
-        )
-        key_id, commitment = self._fairness.commit(commit.algorithm, packet_id)
-        committed = shell.machine.decide_commit(commit, packet_id, key_id, commitment, now_ms)
+        who = User(commit.tenant, commit.user)
+        packet_id = self._packet_id(who, commit.token, COMMITMENT, commit.star_count, commit.bursts)
+        key_id, places = self._places(packet_id, commit.bursts, commit.algorithm)
+        committed = shell.machine.decide_commit(commit, places, key_id, now_ms)
         if isinstance(committed, Committed) and not shell.machine.is_committed(packet_id):
             shell.stage(committed)
         return committed
@@ -292,14 +291,13 @@ class WalletShard(Host[WalletMachine]):
         domain = RAIN if send.bursts else PACKET
         if send.kind == "photo":  # its price was settled when the photo was made, whatever the limits are now
             lo, hi, domain = send.total_fen, send.total_fen, PHOTO_PAYMENT
-        who = send.tenant, send.user, send.key
-        by_key = packet_id or packet_id_of(key, *who, layout.packet, layout.wallet, domain)
+        who = User(send.tenant, send.user)
+        by_key = packet_id or packet_id_of(key, *who, send.key, layout.packet, layout.wallet, domain)
         algorithm = send.algorithm or ALGORITHM_OF_KIND[send.kind]
         assert algorithm in ALGORITHMS, "nobody pays for a packet that cannot be divided"
-        places, key_id = [], self._keys.current
-        for packet_id, packet_index in self._packets(send, by_key, domain):
-            key_id, commitment = self._fairness.commit(algorithm, packet_id)
-            places.append(Place(packet_id, packet_stream(packet_index), commitment))
+        first_id = packet_id or send.commitment_id
+        first_id = first_id or self._packet_id(who, send.key, domain, send.star_count, len(send.bursts))
+        key_id, places = self._places(first_id, len(send.bursts), algorithm)
         return Terms(
             places=places,
             named_by_key=by_key,
@@ -311,19 +309,26 @@ class WalletShard(Host[WalletMachine]):
             key_id=key_id,
         )
 
-    def _packets(self, send: Send, by_key: str, domain: bytes) -> list[tuple[str, int]]:
-        """Name the packets of a send, each with the index of its stream."""
+    def _packet_id(self, who: User, key: str, domain: bytes, star_count: int, bursts: int) -> str:
+        """Derive the packet id of what a user's key stands for: a crowd's is hot, and may be in lanes."""
         rules, layout = self._send_rules, self._send_rules.layout
-        key = self._keys.key(self._keys.first)
-        lanes, packet_id = 1, send.commitment_id or by_key
-        if send.bursts or (send.kind == "star" and send.count >= rules.crowd_count_min):
-            if not send.bursts:
-                lanes = min(-(-send.count // rules.lane_count_max), layout.lanes_max)
-            who = User(send.tenant, send.user)
-            packet_id = crowd_id_of(key, who, f"{domain.decode()} {send.key}", layout, lanes)
+        platform_key = self._keys.key(self._keys.first)
+        if not bursts and star_count < rules.crowd_count_min:
+            return packet_id_of(platform_key, *who, key, layout.packet, layout.wallet, domain)
+        lanes = 1 if bursts else min(-(-star_count // rules.lane_count_max), layout.lanes_max)
+        return crowd_id_of(platform_key, who, f"{domain.decode()} {key}", layout, lanes)
+
+    def _places(self, packet_id: str, bursts: int, algorithm: str) -> tuple[str, list[Place]]:
+        """Return a packet's lanes, or a rain's bursts, committed to under the current key, and that key's id."""
         place = parse_packet_id(packet_id)
         assert place is not None, "our own ids can be parsed, and others have been"
-        if lanes > 1:
-            return [(lane_id(packet_id, lane), place.packet_index + lane) for lane in range(lanes)]
-        bursts = max(len(send.bursts), 1)
-        return [(burst_id(key, packet_id, burst), place.packet_index) for burst in range(bursts)]
+        if place.lanes > 1:
+            named = [(lane_id(packet_id, lane), place.packet_index + lane) for lane in range(place.lanes)]
+        else:
+            key = self._keys.key(self._keys.first)
+            named = [(burst_id(key, packet_id, burst), place.packet_index) for burst in range(max(bursts, 1))]
+        places, key_id = [], self._keys.current
+        for name, packet_index in named:
+            key_id, commitment = self._fairness.commit(algorithm, name)
+            places.append(Place(name, packet_stream(packet_index), commitment))
+        return key_id, places

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from actors.ids import whole_id
 from actors.ledger.transfer import PacketFunded, Refusal, Refused, Special
 from actors.packet.fairness import share_seed_of
 from actors.packet.messages import PacketView, Won
@@ -25,7 +26,7 @@ def sent_packet(funding: PacketFunded, others: Sequence[PacketFunded] = ()) -> d
     """Return the packet as its sender is told it, the same for every repeat; `others`: its other lanes."""
     special = funding.special or Special()
     body = {
-        "packet_id": funding.packet_id.partition(".")[0],
+        "packet_id": whole_id(funding.packet_id),
         "kind": funding.kind,
         "state": "open",
         "total_fen": special.whole_fen or funding.total_fen,

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from actors.ids import lanes_of, packet_stream, wallet_stream
+from actors.ids import lanes_of, packet_stream, wallet_stream, whole_id
 from actors.ledger.levers import GRABS, SENDS, Lever, Levers, ReadLevers, SetLever, packet_lever, packet_of
 from actors.ledger.transfer import Done, Refusal, Refused
 from actors.packet.messages import Open
@@ -95,7 +95,7 @@ class LeverFlow:
         held: dict[str, list[Lever]] = {}
         for levers in told.values():
             for name, lever in levers.levers.items():
-                held.setdefault(name.partition(".")[0], []).append(lever)  # of all lanes of a packet one
+                held.setdefault(whole_id(name), []).append(lever)  # of all lanes of a packet one
         return [
             self._paused(name, min(levers, key=lambda lever: lever.at_ms), told)
             for name, levers in sorted(held.items())

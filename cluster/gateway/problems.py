@@ -57,7 +57,7 @@ _TABLE: dict[str, tuple[int, str]] = {
     "too_large": (413, "The request is too large"),
     "invalid": (422, "The request is not valid"),
     "bad_times": (422, "It opens too late, or a burst ends before now"),
-    "commitment_mismatch": (422, "The commitment is for another algorithm"),
+    "commitment_mismatch": (422, "The commitment is for another algorithm, kind or count"),
     "idempotency_key_reused": (422, "The key belongs to another request"),
     "overloaded": (429, "Too much is under way"),
     "journal_unavailable": (503, "The store does not answer"),

@@ -51,17 +51,23 @@ class LeverBody(Body):
 
 
 class CommitBody(Body):
-    """How the packet's shares are to be drawn."""
+    """How the packet's shares are to be drawn; of a star packet its `star_count` shares, of a rain its `bursts`."""
 
     algorithm: Literal["even/1", "double-mean/1", "equal/1"] = "even/1"
+    star_count: int | None = Field(default=None, ge=1)
+    bursts: int | None = Field(default=None, ge=1)
 
 
 class CommitmentBody(BaseModel):
-    """What the platform has committed to, and until when a packet may be sent under it."""
+    """What the platform has committed to, and until when a packet may be sent under it.
+
+    `commitments`: of each lane or burst, in order, if there are several; `commitment` is the first.
+    """
 
     commitment_id: str
     algorithm: str
     commitment: str
+    commitments: list[str] | None = None
     expires_at_ms: int
 
 
@@ -85,6 +91,8 @@ class RainBody(Body):
     algorithm: Literal["even/1", "double-mean/1"] = "even/1"
     share_fen_min: int | None = Field(default=None, ge=1)
     share_fen_max: int | None = Field(default=None, ge=1)
+    commitment_id: str | None = None
+    sender_nonce: Text | None = None
 
 
 class BurstState(BaseModel):

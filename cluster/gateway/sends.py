@@ -117,7 +117,10 @@ def read_send(body: bytes, settings: Settings, sender: str) -> SendBody:
     except (msgspec.DecodeError, UnicodeDecodeError) as failure:
         raise _bad_send(body) from failure
     limits = settings.limits
-    fields = _misfits(wanted, sender) | _fairness_misfits(wanted, limits)
+    fields = _misfits(wanted, sender)
+    if wanted.algorithm is not None and wanted.is_equal:
+        fields["algorithm"] = "not for equal shares"
+    check_nonce(fields, wanted.commitment_id, wanted.sender_nonce, limits)
     crowd = wanted.kind == "star"
     check_limits(fields, wanted.total_fen, wanted.count, wanted.greeting, limits, crowd=crowd)
     if wanted.sponsor is not None and len(wanted.sponsor) > limits.sponsor_chars_max:
@@ -127,11 +130,16 @@ def read_send(body: bytes, settings: Settings, sender: str) -> SendBody:
     lo, hi = check_band(fields, wanted.share_fen_min, wanted.share_fen_max, limits)
     if not fields:
         check_division(fields, wanted.total_fen, wanted.count, lo, hi, equal=wanted.is_equal)
+    refuse_misfits(fields, wanted.commitment_id)
+    return wanted
+
+
+def refuse_misfits(fields: dict[str, str], commitment_id: str | None) -> None:
+    """Raise Problem if there are any, or if what is sent under a commitment names none."""
     if fields:
         raise Problem("invalid", "Correct the named fields.", fields)
-    if wanted.commitment_id is not None and parse_packet_id(wanted.commitment_id) is None:
+    if commitment_id is not None and parse_packet_id(commitment_id) is None:
         raise refused(Refusal.COMMITMENT_NOT_FOUND)
-    return wanted
 
 
 def check_limits(
@@ -151,6 +159,15 @@ def check_greeting(fields: dict[str, str], greeting: str, limits: Limits) -> Non
     """Say whether a greeting is too long."""
     if len(greeting) > limits.greeting_chars_max:
         fields["greeting"] = f"at most {limits.greeting_chars_max} characters"
+
+
+def check_nonce(fields: dict[str, str], commitment_id: str | None, sender_nonce: str | None, limits: Limits) -> None:
+    """Say whether a nonce is missing its commitment, or has not the length of one."""
+    if (commitment_id is None) != (sender_nonce is None):
+        missing = "commitment_id" if commitment_id is None else "sender_nonce"
+        fields[missing] = "both, or neither: a nonce is chosen after its commitment"
+    elif sender_nonce is not None and not 1 <= len(sender_nonce) <= limits.nonce_chars_max:
+        fields["sender_nonce"] = f"1 to {limits.nonce_chars_max} characters"
 
 
 def check_band(fields: dict[str, str], lo: int | None, hi: int | None, limits: Limits) -> tuple[int, int]:
@@ -190,21 +207,6 @@ def _misfits(wanted: SendBody, sender: str) -> dict[str, str]:
     sayable = phrase is None or (len(phrase) <= PASSPHRASE_CHARS_MAX and normal(phrase))
     if "passphrase" not in fields and not sayable:
         fields["passphrase"] = f"at most {PASSPHRASE_CHARS_MAX} characters, not all of them blank"
-    return fields
-
-
-def _fairness_misfits(wanted: SendBody, limits: Limits) -> dict[str, str]:
-    """Say what is wrong with how the shares are to be drawn."""
-    fields: dict[str, str] = {}
-    if wanted.algorithm is not None and wanted.is_equal:
-        fields["algorithm"] = "not for equal shares"
-    if (wanted.commitment_id is None) != (wanted.sender_nonce is None):
-        missing = "commitment_id" if wanted.commitment_id is None else "sender_nonce"
-        fields[missing] = "both, or neither: a nonce is chosen after its commitment"
-    elif wanted.commitment_id is not None and wanted.kind == "star":
-        fields["commitment_id"] = "not for a star packet"
-    elif wanted.sender_nonce is not None and not 1 <= len(wanted.sender_nonce) <= limits.nonce_chars_max:
-        fields["sender_nonce"] = f"1 to {limits.nonce_chars_max} characters"
     return fields
 
 

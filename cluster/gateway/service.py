@@ -18,6 +18,7 @@ from actors.ids import (
     user_hash,
     wallet_index_of,
     wallet_stream,
+    whole_id,
 )
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
@@ -348,7 +349,7 @@ class Service:
         """Complete sends whose gateway died between debit and opening: `OpenNow` for each, or why not."""
         by_wallet: dict[str, list[str]] = {}
         for packet_id in packet_ids:
-            place = parse_packet_id(packet_id.partition(".")[0])
+            place = parse_packet_id(whole_id(packet_id))
             assert place is not None, "ids are parsed before they are asked"
             by_wallet.setdefault(wallet_stream(place.wallet_index), []).append(packet_id)
         found = await asyncio.gather(

@@ -101,11 +101,16 @@ HUNTED_CROWDS = [
         "back_fen = packet.remaining_fen",
     ),
     # Commitments.
-    bug("a commitment is used once", WALLET_MACHINE, "            self._commitments.use(event.packet_id)\n", ""),
+    bug(
+        "a commitment is used once",
+        WALLET_MACHINE,
+        "            self._commitments.use(whole_id(event.packet_id))\n",
+        "",
+    ),
     bug(
         "a late request does not make a used commitment usable",
         WALLET_MACHINE,
-        "        if packet_id in self._state.fundings:\n            return COMMITMENT_NOT_FOUND\n",
+        "        if places[0].packet_id in self._state.fundings:\n            return COMMITMENT_NOT_FOUND\n",
         "",
     ),
     bug(

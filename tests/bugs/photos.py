@@ -48,8 +48,8 @@ PHOTO_PACKETS = [
     Mutant(
         "photos: no client's key names a payment",
         "actors/ids.py",
-        'b"packet-id", b"rain-id", b"photo-payment"\n',
-        'b"packet-id", b"rain-id", b"packet-id"\n',
+        'b"rain-id", b"photo-payment", b"commitment-id"\n',
+        'b"rain-id", b"packet-id", b"commitment-id"\n',
         (PHOTOS,),
     ),
     Mutant(

@@ -35,9 +35,11 @@ async def grab_all(platform: Platform, packet_id: str, users: list[str]) -> list
 async def test_a_star_packet_in_lanes_is_given_away_exactly_while_its_shards_are_killed(platform: Platform) -> None:
     run = f"star-{time.time_ns()}"
     star = await platform.user(f"{run}-star", SHARES * 10)
-    body = {"kind": "star", "total_fen": SHARES * 10, "count": SHARES, "sponsor": "Big Shop"}
+    _, committed = await platform.insist("POST", "/v1/commitments", star, {"star_count": SHARES})
+    wish = {"commitment_id": committed["commitment_id"], "sender_nonce": run}
+    body = {"kind": "star", "total_fen": SHARES * 10, "count": SHARES, "sponsor": "Big Shop"} | wish
     status, packet = await platform.insist("POST", "/v1/packets", star, body, Idempotency_Key=run)
-    assert (status, packet["lanes"]) == (201, 2)
+    assert (status, packet["lanes"], packet["lane_commitments"]) == (201, 2, committed["commitments"])
     packet_id = packet["packet_id"]
     fans = [f"{run}-{number}" for number in range(FANS)]
     parts = [fans[start : start + BATCH] for start in range(0, FANS, BATCH)]
@@ -69,9 +71,11 @@ async def test_a_star_packet_in_lanes_is_given_away_exactly_while_its_shards_are
     report = await platform.settled()
     assert report["clean"]
     command = [sys.executable, "-m", "cluster.cli", "verify-packet", packet_id, "--data", str(platform.record.data)]
+    command += [word for commitment in committed["commitments"] for word in ("--commitment", commitment)]
     proved = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=200)
     assert proved.returncode == 0, proved.stdout + proved.stderr
     assert "everything matches" in proved.stdout
+    assert run in proved.stdout, "the nonce is told"
 
 
 async def test_the_bursts_of_a_rain_open_and_end_once_whatever_dies_and_however_the_clock_jumps(

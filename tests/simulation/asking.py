@@ -21,6 +21,7 @@ from actors.wallet.messages import (
     ListLishi,
     NoteTold,
     ReadLishi,
+    Send,
     WriteNote,
 )
 from cluster.gateway.service import Service
@@ -58,7 +59,7 @@ class Asking:
         self._favours = clients.auditor.favours
         clients.actions |= {name: (often, getattr(self, name)) for name, often in ACTIONS.items()}
         self._asked = 0
-        self._commitments: list[Committed] = []
+        self._commitments: list[tuple[Committed, Send]] = []
         self._asks: list[AskLishi] = []
         self._accepts: list[AcceptLishi] = []
         self.told_accepts: dict[AcceptLishi, Funded] = {}
@@ -70,10 +71,11 @@ class Asking:
 
     # Commitments.
 
-    async def commit(self, user: str, algorithm: str) -> Committed | None:
-        """Somebody asks for a commitment, as often as the gateway must to get an answer."""
+    async def commit(self, wish: Send) -> Committed | None:
+        """Somebody asks for a commitment to what he wants to send, as often as the gateway must to get an answer."""
         self._asked += 1
-        command = Commit(TENANT, user, f"token {self._asked}", algorithm)
+        user, shape = wish.user, (wish.algorithm, wish.star_count, len(wish.bursts))
+        command = Commit(TENANT, user, f"token {self._asked}", *shape)
         stream = self._auditor.wallet_of((TENANT, user))
         told: list[Committed] = []
 
@@ -89,27 +91,34 @@ class Asking:
             return True
 
         await self.clients.persist(once)
-        self._commitments += told
+        self._commitments += [(made, wish) for made in told]
         return told[0] if told else None
 
     async def commit_and_send(self) -> None:
-        """Somebody commits, and sends with a nonce; now and then he has second thoughts about the algorithm."""
-        made = await self.commit(self._random.choice(USERS), self._random.choice(("even/1", "double-mean/1")))
+        """Somebody asks for a commitment, and sends with a nonce; now and then it is something else by then."""
+        wish = self.clients.wishes.to_commit(self._random.choice(USERS))
+        made = await self.commit(wish)
         if made is not None and self._random.random() < 0.8:
-            algorithm = made.algorithm if self._random.random() < 0.9 else "equal/1"
-            await self._send_on(made, made.user, algorithm)
+            if self._random.random() < 0.1:
+                wish = self.clients.wishes.to_commit(made.user)
+            await self.send_on(made, wish)
 
     async def send_on_any_commitment(self) -> None:
         """Somebody sends on a commitment that may be used, over, or another's."""
         if self._commitments:
-            made = self._random.choice(self._commitments[-6:])
+            made, wish = self._random.choice(self._commitments[-6:])
             user = made.user if self._random.random() < 0.7 else self._random.choice(USERS)
-            await self._send_on(made, user, made.algorithm)
+            await self.send_on(made, msgspec.structs.replace(wish, user=user))
 
-    async def _send_on(self, made: Committed, user: str, algorithm: str) -> None:
-        clients = self.clients
-        send = clients.new_send(lambda _, key: clients.wishes.with_nonce(user, key, made.packet_id, algorithm))
-        await clients.repeat_send(send)
+    async def send_on(self, made: Committed, wish: Send) -> Send:
+        """Somebody sends what he wants under a commitment, with a nonce."""
+        send = self.clients.new_send(
+            lambda _, key: msgspec.structs.replace(
+                wish, key=key, commitment_id=made.packet_id, sender_nonce=f"nonce of {key}"
+            )
+        )
+        await self.clients.repeat_send(send)
+        return send
 
     # Lishi.
 

@@ -538,7 +538,8 @@ class Auditor:
             assert send.commitment_id, "nothing was committed to"
         elif answer == "commitment_mismatch":
             assert made is not None, "nothing was committed to"
-            assert made.algorithm != send.algorithm, "it was for that algorithm"
+            wanted = send.algorithm, send.count if send.kind == "star" else 0, len(send.bursts)
+            assert (made.algorithm, made.star_count, made.bursts) != wanted, "it was for that packet"
         elif answer == "bad_times":
             assert send.special is not None, "it opens at once"
             assert send.special.opens_at_ms or send.bursts, "it opens at once"

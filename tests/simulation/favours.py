@@ -58,6 +58,19 @@ class Note(NamedTuple):
     changes: int
 
 
+def _committed_as(funding: PacketFunded) -> tuple[str, int, tuple[int, int, int]]:
+    """Return the commitment's id that a packet is of, its place among all, and (star's shares, bursts, all)."""
+    special = funding.special
+    if special is not None and special.bursts:
+        return special.reference, special.burst, (0, special.bursts, special.bursts)
+    if funding.kind != "star":
+        return funding.packet_id, 0, (0, 0, 1)
+    assert special is not None, "a star packet knows that it is one"
+    if special.lanes > 1:
+        return funding.packet_id.rpartition(".")[0], special.lane, (special.whole_count, 0, special.lanes)
+    return funding.packet_id, 0, (funding.count, 0, 1)
+
+
 class Favours:
     """All of one system."""
 
@@ -100,15 +113,20 @@ class Favours:
 
     def pay(self, funding: PacketFunded, seq: int) -> None:
         """Check what was paid for against what was committed to, or asked for."""
-        made = self.committed.get(funding.packet_id)
+        name, part, shape = _committed_as(funding)
+        made = self.committed.get(name)
         if funding.sender_nonce:
             assert made is not None, "a nonce is added to a commitment"
-            assert self._may_be_used(funding.packet_id, funding.at_ms), "a commitment is used once"
+            if part == 0:
+                assert self._may_be_used(name, funding.at_ms), "a commitment is used once"
+                self.used[name] = seq, funding.at_ms
+            assert self.used[name][1] == funding.at_ms, "all lanes and bursts are paid for at once"
             assert (made.tenant, made.user) == (funding.tenant, funding.sender), "a commitment is its user's"
             assert made.at_ms <= funding.at_ms < made.expires_at_ms, "a commitment is used in time"
+            assert shape == (made.star_count, made.bursts, 1 + len(made.further)), "it is what was committed to"
             terms = funding.algorithm, funding.key_id, funding.commitment
-            assert terms == (made.algorithm, made.key_id, made.commitment), "what was committed to is kept"
-            self.used[funding.packet_id] = seq, funding.at_ms
+            committed = (made.commitment, *made.further)[part]
+            assert terms == (made.algorithm, made.key_id, committed), "what was committed to is kept"
         else:
             assert made is None, "what was committed to has a nonce"
         if funding.kind == "lishi":
@@ -149,6 +167,7 @@ class Favours:
         if isinstance(answer, Committed):
             assert self.committed.get(answer.packet_id) == answer, "the journal holds the commitment"
             assert (answer.tenant, answer.user, answer.algorithm) == (commit.tenant, commit.user, commit.algorithm)
+            assert (answer.star_count, answer.bursts) == (commit.star_count, commit.bursts)
         else:
             assert answer == "rate_limited", answer
             unused = self._unused(commit.tenant, commit.user, stamp_ms, max(seq, 1))

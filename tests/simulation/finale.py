@@ -150,10 +150,10 @@ async def send_the_last(clients: Clients, asking: Asking) -> None:
         last = Send(TENANT, user, "the last", "lucky", 2, 2, "")
         sent = await clients.persist(lambda: clients.send_once(last))
         assert sent, "somebody with money cannot send"
-        made = await asking.commit(user, "even/1")
-        if made is not None and clients.auditor.balance_fen((TENANT, user)) >= 2_400:
-            nonced = clients.new_send(lambda _, key: clients.wishes.with_nonce(user, key, made.packet_id, "even/1"))
-            await clients.repeat_send(nonced)
+        wish = Send(TENANT, user, "", "lucky", 2, 2, "", "even/1")
+        made = await asking.commit(wish)
+        if made is not None and clients.auditor.balance_fen((TENANT, user)) >= 2:
+            nonced = await asking.send_on(made, wish)
             assert (user, nonced.key) in clients.told_sends, "a fresh commitment can be used"
 
 

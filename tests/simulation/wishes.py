@@ -65,15 +65,15 @@ class Wishes:
         send: Send = getattr(self, f"_{kind}")(self.plain(user, key))
         return send
 
-    def with_nonce(self, user: str, key: str, commitment_id: str, algorithm: str) -> Send:
-        """Think of a packet whose shares its sender has a part in."""
-        return msgspec.structs.replace(
-            self.plain(user, key),
-            kind="lucky",
-            algorithm=algorithm,
-            commitment_id=commitment_id,
-            sender_nonce=f"nonce of {key}",
-        )
+    def to_commit(self, user: str) -> Send:
+        """Think of a packet, or a crowd's, whose shares its sender wants a part in; it has no key yet."""
+        kind = self._random.choice(("lucky", "star", "rain"))
+        if kind == "star":
+            return self._star(self.plain(user, ""))
+        if kind == "rain":
+            return self._rain(self.plain(user, ""))
+        algorithm = self._random.choice(("even/1", "double-mean/1"))
+        return msgspec.structs.replace(self.plain(user, ""), kind="lucky", algorithm=algorithm)
 
     def _algorithm(self) -> str:
         return self._random.choice(("even/1", "double-mean/1", "equal/1"))

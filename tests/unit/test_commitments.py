@@ -152,32 +152,190 @@ def test_a_commitment_that_is_over_makes_room_and_one_that_is_not_does_not() -> 
     unused: dict[str, Committed] = {}
     book = Commitments(unused, rules)
     for number, user in enumerate(("a", "a", "b")):
-        made = book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", b"c", NOW_MS)
+        made = book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", [b"c"], NOW_MS)
         assert isinstance(made, Committed)
         book.add(made)
-        assert book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", b"c", NOW_MS + 1) is made
+        assert book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", [b"c"], NOW_MS + 1) is made
     asked = Commit(TENANT, "c", "t", "even/1")
-    assert book.decide(asked, "p3", "k1", b"c", NOW_MS + 99) == Refused(Refusal.OVERLOADED)
-    made = book.decide(asked, "p3", "k1", b"c", NOW_MS + 100)
+    assert book.decide(asked, "p3", "k1", [b"c"], NOW_MS + 99) == Refused(Refusal.OVERLOADED)
+    made = book.decide(asked, "p3", "k1", [b"c"], NOW_MS + 100)
     assert isinstance(made, Committed)
     book.add(made)
     assert list(unused) == ["p3"]
 
 
+def test_a_crowds_commitments_take_the_room_of_as_many() -> None:
+    rules = CommitmentRules(unused_max=8, stream_max=5, lifetime_ms=100)
+    unused: dict[str, Committed] = {}
+    book = Commitments(unused, rules)
+    for name, count, at_ms in (("p0", 2, 0), ("p1", 2, 50)):
+        made = book.decide(Commit(TENANT, "a", "t", "even/1", 9), name, "k1", [b"c"] * count, NOW_MS + at_ms)
+        assert isinstance(made, Committed)
+        assert made.commitments == [b"c"] * count
+        book.add(made)
+    rain = Commit(TENANT, "b", "t", "even/1", 0, 3)
+    assert book.decide(rain, "p2", "k1", [b"c"] * 3, NOW_MS + 99) == Refused(Refusal.OVERLOADED)
+    assert isinstance(book.decide(rain, "p2", "k1", [b"c"], NOW_MS + 99), Committed)
+    assert isinstance(book.decide(rain, "p2", "k1", [b"c"] * 3, NOW_MS + 100), Committed)
+    assert book.decide(rain, "p2", "k1", [b"c"] * 4, NOW_MS + 100) == Refused(Refusal.OVERLOADED)
+    book.use("p1")
+    again = Commitments(unused, rules)  # what a snapshot brings back
+    for one in (book, again):
+        assert one.decide(rain, "p2", "k1", [b"c"] * 4, NOW_MS + 99) == Refused(Refusal.OVERLOADED)
+        assert isinstance(one.decide(rain, "p2", "k1", [b"c"] * 3, NOW_MS + 99), Committed)
+
+
+# Crowds.
+
+CROWDS: dict[str, Any] = {
+    "bounds": {"crowd_count_min": 10, "lane_count_max": 10, "proof_lines_max": 7},
+    "layout": {"hot_streams": 4},
+}
+STAR = {"kind": "star", "total_fen": 4_000, "count": 40}
+
+
+def bursts_from(at_ms: int, number: int = 2) -> list[dict[str, int]]:
+    """Return the bursts of a rain, a minute each."""
+    starts_ms = range(at_ms, at_ms + number * 60_000, 60_000)
+    return [{"opens_at_ms": ms, "ends_at_ms": ms + 60_000, "total_fen": 500, "count": 9} for ms in starts_ms]
+
+
+@simulated
+async def test_a_stars_sender_adds_a_nonce_to_what_was_committed_to_in_every_lane() -> None:
+    http = await Http.start(**CROWDS)
+    made = await commitment(http, star_count=40)
+    assert len(set(made["commitments"])) == 4
+    assert made["commitments"][0] == made["commitment"]
+    wish = STAR | {"commitment_id": made["commitment_id"], "sender_nonce": "星"}
+    packet = (await send(http, **wish)).json()
+    assert (packet["packet_id"], packet["lane_commitments"]) == (made["commitment_id"], made["commitments"])
+    for host in list(http.system.members):
+        http.system.replace(host)
+    again = await send(http, **wish)
+    assert (again.json(), again.headers["idempotent-replayed"]) == (packet, "true")
+    assert (await send(http, key="other", **wish)).json()["code"] == "commitment_not_found"
+    items = [{"packet_id": packet["packet_id"], "user": f"fan{number}"} for number in range(45)]
+    await http.ask("POST", "/v1/grabs/batch", scope="gateway", json={"grabs": items})
+    proofs = [await whole_proof(http, packet["packet_id"], lane) for lane in range(4)]
+    code, lines = page.judge(proofs, made["commitments"], (), 4_000)
+    assert code == page.MATCHES, lines
+    assert {proof["sender_nonce"] for proof in proofs} == {"星"}
+    for proof in proofs:
+        proof["sender_nonce"] = "another"
+    assert page.judge(proofs)[0] == page.DIFFERS
+    await http.system.settle()
+    assert (await http.system.audit()).difference_fen == 0
+
+
+@simulated
+async def test_a_rains_sender_adds_a_nonce_to_what_was_committed_to_for_every_burst() -> None:
+    http = await Http.start(**CROWDS)
+    made = await commitment(http, bursts=3, algorithm="double-mean/1")
+    body = {
+        "bursts": bursts_from(http.system.clock.ms, 3),
+        "algorithm": "double-mean/1",
+        "commitment_id": made["commitment_id"],
+        "sender_nonce": "雨",
+    }
+    rain = (await http.ask("POST", "/v1/rains", key="r", json=body)).json()
+    assert rain["rain_id"] == made["commitment_id"]
+    assert [burst["commitment"] for burst in rain["bursts"]] == made["commitments"]
+    assert (await http.ask("POST", "/v1/rains", key="r", json=body)).headers["idempotent-replayed"] == "true"
+    other = await http.ask("POST", "/v1/rains", key="r", json=body | {"sender_nonce": "sun"})
+    assert other.json()["code"] == "idempotency_key_reused"
+    for number, burst in enumerate(rain["bursts"]):
+        await http.grab(burst["packet_id"], f"u{number}")
+        http.system.clock.ms += 60_000
+    for burst in rain["bursts"]:
+        proof = await whole_proof(http, burst["packet_id"], 0)
+        code, lines = page.judge(proof, [burst["commitment"]])
+        assert (code, proof["sender_nonce"]) == (page.MATCHES, "雨"), lines
+
+
+@simulated
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, STAR),
+        ({"star_count": 39}, STAR),
+        ({"star_count": 40}, LUCKY),
+        ({"star_count": 40}, {"kind": "password", "passphrase": "open"}),
+        ({"star_count": 40, "algorithm": "double-mean/1"}, STAR),
+        ({"bursts": 2}, STAR),
+        ({"star_count": 40}, {"bursts": 2}),
+        ({"bursts": 3}, {"bursts": 2}),
+        ({}, {"bursts": 1}),
+        ({}, {"bursts": 2}),
+    ],
+)
+async def test_a_commitment_is_for_one_kind_and_count_and_a_packet_of_another_moves_no_money(
+    asked: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    http = await Http.start(**CROWDS)
+    wish = {"commitment_id": (await commitment(http, **asked))["commitment_id"], "sender_nonce": "n"}
+    before = http.entries()
+    if "bursts" in sent:
+        body = wish | {"bursts": bursts_from(http.system.clock.ms, sent["bursts"])}
+        response = await http.ask("POST", "/v1/rains", key="k", json=body)
+    else:
+        response = await send(http, **sent | wish)
+    assert (response.status_code, response.json()["code"]) == (422, "commitment_mismatch")
+    assert http.entries() == before
+
+
+@simulated
+@pytest.mark.parametrize("name", ["7777aaaa" * 4, "paaaaaaa" * 4, "a" * 32, "nonsense", ""])
+@pytest.mark.parametrize("kind", ["lucky", "star", "rain"])
+async def test_an_id_that_nobody_was_given_is_no_commitment_whatever_it_says_of_lanes(name: str, kind: str) -> None:
+    http = await Http.start(**CROWDS)
+    before = http.entries()
+    wish = {"commitment_id": name, "sender_nonce": "n"}
+    if kind == "rain":
+        body = wish | {"bursts": bursts_from(http.system.clock.ms)}
+        response = await http.ask("POST", "/v1/rains", key="k", json=body)
+    else:
+        response = await send(http, **(STAR if kind == "star" else LUCKY) | wish)
+    assert (response.status_code, response.json()["code"]) == (404, "commitment_not_found")
+    assert http.entries() == before
+
+
+@simulated
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"star_count": 10_000_001}, "star_count"),
+        ({"star_count": 0}, "star_count"),
+        ({"bursts": 49}, "bursts"),
+        ({"bursts": 2, "star_count": 2}, "bursts"),
+        ({"count": 2}, "count"),
+    ],
+)
+async def test_what_cannot_be_committed_to_is_named(body: dict[str, Any], field: str) -> None:
+    http = await Http.start()
+    before = http.entries()
+    response = await http.ask("POST", "/v1/commitments", json=body)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid")
+    assert field in response.json()["fields"]
+    assert http.entries() == before
+
+
+@simulated
+async def test_a_rains_nonce_comes_with_its_commitment() -> None:
+    http = await Http.start()
+    for wish, field in (({"sender_nonce": "n"}, "commitment_id"), ({"commitment_id": "a" * 32}, "sender_nonce")):
+        body = wish | {"bursts": bursts_from(http.system.clock.ms)}
+        response = await http.ask("POST", "/v1/rains", key="k", json=body)
+        assert (response.status_code, list(response.json()["fields"])) == (422, [field])
+
+
 @simulated
 async def test_what_the_platform_proves_is_what_the_page_recomputes_packet_nonce_lanes_and_rain() -> None:
-    http = await Http.start(
-        bounds={"crowd_count_min": 10, "lane_count_max": 10, "proof_lines_max": 7}, layout={"hot_streams": 4}
-    )
+    http = await Http.start(**CROWDS)
     committed = await commitment(http)
     mine = (await send(http, commitment_id=committed["commitment_id"], sender_nonce="春节")).json()["packet_id"]
     await drain(http, mine)
-    star = (await send(http, "star", kind="star", total_fen=4_000, count=40)).json()["packet_id"]
-    now_ms = http.system.clock.ms
-    bursts = [
-        {"opens_at_ms": now_ms + start, "ends_at_ms": now_ms + start + 60_000, "total_fen": 500, "count": 9}
-        for start in (0, 60_000)
-    ]
+    star = (await send(http, "star", **STAR)).json()["packet_id"]
+    bursts = bursts_from(http.system.clock.ms)
     rain = (await http.ask("POST", "/v1/rains", key="r", json={"bursts": bursts})).json()
     items = [{"packet_id": star, "user": f"fan{number}"} for number in range(45)]
     await http.ask("POST", "/v1/grabs/batch", scope="gateway", json={"grabs": items})

@@ -268,7 +268,7 @@ async def test_a_list_that_is_long_comes_in_pages_over_all_lanes() -> None:
         ({"shares": "equal", "total_fen": 4_001}, "total_fen"),
         ({"kind": "lucky", "sponsor": "Big Shop"}, "sponsor"),
         ({"kind": "lucky", "opens_at_ms": 5}, "opens_at_ms"),
-        ({"commitment_id": "a" * 32, "sender_nonce": "n"}, "commitment_id"),
+        ({"sender_nonce": "n"}, "commitment_id"),
     ],
 )
 async def test_what_no_star_packet_can_be_is_named_and_moves_no_money(change: dict[str, Any], field: str) -> None:

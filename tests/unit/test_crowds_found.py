@@ -10,6 +10,7 @@ import pytest
 from actors.packet.messages import Grab, GrabMany, Open, PacketEnd, ReadEnd
 from actors.packet.shard import PacketShard
 from actors.wallet.messages import ReadWallet
+from cluster import verify_packet as page
 from cluster.config import load
 from cluster.journal.codec import platform_codec
 from cluster.journal.memory import MemoryJournals
@@ -122,8 +123,9 @@ async def test_the_same_send_is_answered_again_when_the_limits_of_lanes_have_cha
 
 @simulated
 async def test_what_was_committed_to_is_kept_when_the_platforms_key_changes() -> None:
-    http = await Http.start()
+    http = await Http.start(**LANED)
     told = (await http.ask("POST", "/v1/commitments", json={})).json()
+    of_lanes = (await http.ask("POST", "/v1/commitments", json={"star_count": STAR["count"]})).json()
     rotated = KEYS.model_copy(update={"current": "k2", "platform": KEYS.platform | {"k2": "cd" * 32}})
     for member in http.system.members.values():
         member._keys = rotated
@@ -132,6 +134,14 @@ async def test_what_was_committed_to_is_kept_when_the_platforms_key_changes() ->
     wish = {"commitment_id": told["commitment_id"], "sender_nonce": "n", "kind": "lucky", "total_fen": 500, "count": 5}
     packet = (await http.ask("POST", "/v1/packets", key="k", json=wish)).json()
     assert packet["commitment"] == told["commitment"]
+    wish = STAR | {"commitment_id": of_lanes["commitment_id"], "sender_nonce": "n"}
+    star = (await http.ask("POST", "/v1/packets", key="star", json=wish)).json()
+    assert star["lane_commitments"] == of_lanes["commitments"]
+    fans = [{"packet_id": star["packet_id"], "user": f"u{number}"} for number in range(STAR["count"])]
+    await http.ask("POST", "/v1/grabs/batch", scope="gateway", json={"grabs": fans})
+    lanes = range(len(of_lanes["commitments"]))
+    proofs = [(await http.ask("GET", f"/v1/packets/{star['packet_id']}/proof?lane={lane}")).json() for lane in lanes]
+    assert page.judge(proofs, of_lanes["commitments"])[0] == page.MATCHES
 
 
 @simulated

@@ -11,6 +11,7 @@ from actors.ids import User
 from actors.ledger.transfer import Refusal
 from actors.packet.messages import PacketView
 from actors.wallet.messages import Commit, WriteNote
+from cluster.config import Limits
 from cluster.gateway import answers, hot, stream
 from cluster.gateway.problems import Problem, refused, told
 from cluster.gateway.schemas import CommitBody, CommitmentBody, NoteBody, PacketBody, ProofBody, WrittenNote
@@ -72,21 +73,42 @@ async def read_proof(
     return answers.json_response(await asyncio.to_thread(answers.proof, *proved))
 
 
-@router.post("/v1/commitments", status_code=201, response_model=CommitmentBody)
+@router.post("/v1/commitments", status_code=201, response_model=CommitmentBody, response_model_exclude_none=True)
 async def commit(request: Request, body: CommitBody | None = None) -> Response:
-    """Have the platform commit to the next packet's seed, so that its sender can add a nonce chosen after it."""
+    """Have the platform commit to the next packet's seed, so that its sender can add a nonce chosen after it.
+
+    Of a star packet or a rain it commits to the seed of every lane or burst.
+    """
     gateway = request.app.state.gateway
     sender = gateway.auth.acting_user(request)
-    algorithm = (body or CommitBody()).algorithm
+    body = body or CommitBody()
+    _check_crowd(body, gateway.settings.limits)
+    token = secrets.token_hex(16)
+    command = Commit(sender.tenant, sender.user, token, body.algorithm, body.star_count or 0, body.bursts or 0)
     with told(Refusal.RATE_LIMITED, "So many commitments are unused; use one, or wait until one is over."):
-        made = await gateway.service.commit(Commit(sender.tenant, sender.user, secrets.token_hex(16), algorithm))
+        made = await gateway.service.commit(command)
     committed = {
         "commitment_id": made.packet_id,
         "algorithm": made.algorithm,
         "commitment": made.commitment.hex(),
         "expires_at_ms": made.expires_at_ms,
     }
+    if made.further:
+        committed["commitments"] = [one.hex() for one in made.commitments]
     return answers.json_response(committed, 201)
+
+
+def _check_crowd(body: CommitBody, limits: Limits) -> None:
+    """Check what a commitment is wanted for. Raises Problem naming every bad field."""
+    fields = {}
+    if (body.star_count or 0) > limits.crowd_count_max:
+        fields["star_count"] = f"at most {limits.crowd_count_max} shares"
+    if (body.bursts or 0) > limits.bursts_max:
+        fields["bursts"] = f"at most {limits.bursts_max}"
+    if body.star_count and body.bursts:
+        fields["bursts"] = "star_count or bursts, not both"
+    if fields:
+        raise Problem("invalid", "Correct the named fields.", fields)
 
 
 async def _seen(gateway: Any, packet_id: str, reader: User, **page: Any) -> list[PacketView]:

@@ -9,9 +9,8 @@ from actors.wallet.messages import Burst, Send
 from cluster.config import Limits
 from cluster.gateway import answers
 from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
-from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import RainBody, RainState
-from cluster.gateway.sends import check_band, check_division, check_limits
+from cluster.gateway.sends import check_band, check_division, check_limits, check_nonce, refuse_misfits
 
 router = APIRouter(tags=["rains"])
 
@@ -50,7 +49,8 @@ def _send(body: RainBody, sender: User, key: str) -> Send:
     special = Special(sponsor=body.sponsor, excluded=sender.user, rolls=body.rest == "roll", banded=banded)
     who = sender.tenant, sender.user, key
     band = body.share_fen_min or 0, body.share_fen_max or 0
-    return Send(*who, "rain", total_fen, count, body.greeting, algorithm, special, "", "", *band, bursts)
+    fair = body.commitment_id or "", body.sender_nonce or ""
+    return Send(*who, "rain", total_fen, count, body.greeting, algorithm, special, *fair, *band, bursts)
 
 
 def _check(body: RainBody, limits: Limits) -> None:
@@ -62,6 +62,7 @@ def _check(body: RainBody, limits: Limits) -> None:
         fields["sponsor"] = f"at most {limits.sponsor_chars_max} characters"
     if body.shares == "equal" and "algorithm" in body.model_fields_set:
         fields["algorithm"] = "not for equal shares"
+    check_nonce(fields, body.commitment_id, body.sender_nonce, limits)
     check_limits(fields, sum(one.total_fen for one in body.bursts), 1, body.greeting, limits, crowd=True)
     lo, hi = check_band(fields, body.share_fen_min, body.share_fen_max, limits)
     before_ms = 0
@@ -76,5 +77,4 @@ def _check(body: RainBody, limits: Limits) -> None:
             of_burst["ends_at_ms"] = f"{limits.burst_ms_min} to {limits.burst_ms_max} ms after it opens"
         before_ms = burst.ends_at_ms
         fields |= {f"bursts.{number}.{name}": text for name, text in of_burst.items()}
-    if fields:
-        raise Problem("invalid", "Correct the named fields.", fields)
+    refuse_misfits(fields, body.commitment_id)

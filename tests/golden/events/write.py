@@ -128,6 +128,8 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
         commitment=bytes(range(32)),
         at_ms=_AT_MS,
         expires_at_ms=_AT_MS + 600_000,
+        star_count=1_000_000,
+        further=[bytes(32), bytes([255]) * 32],
     ),
     LishiAsked(_LISHI, "wechat", "小明", "李雷", "老板，利是！", _AT_MS + 5, _AT_MS + 86_400_005),
     LishiClosed(lishi_id=_LISHI, outcome="accepted", at_ms=_AT_MS + 6, packet_id=_PACKET),
