@@ -1,8 +1,9 @@
 """Verify packet: recomputes every share of an ended red packet from its proof, with nothing but Python 3.9 or newer.
 
 The proof is the JSON of `GET /v1/packets/{id}/proof`; of a packet in lanes a list of all, `?lane=0` first. Nothing is
-imported from the platform: who does not trust it reads this page, saves it and runs `python3 -I verify_packet.py
-proof.json`. Amounts are fen, instants Unix milliseconds, ranks count from 1.
+imported from the platform: who does not trust it reads this, saves it and runs `python3 -I verify_packet.py proof.json`.
+The first page decides, the second reads the file and tells. Amounts are fen, instants Unix milliseconds, ranks count
+from 1.
 """
 
 import argparse
@@ -15,50 +16,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-MATCHES, DIFFERS, NO_PROOF, NOT_ENDED = 0, 1, 2, 3
-CODES = "exit codes: 0 everything matches, 1 something does not, 2 no proof that can be checked, 3 not ended yet"
-LINES_MAX, BYTES_MAX, BLOCK = 20, 2**28, 10_000
-HEX, TEXT, WHOLE, FEN = "[0-9a-f]{64}", r"[^\ud800-\udfff]*", range(2**63), range(1, 2**31)
-GRAB = {"rank": WHOLE, "user": r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}", "amount_fen": FEN, "at_ms": WHOLE}
-ENDED = {"seed": HEX, "chain_links": [FEN], "shares_fen": [FEN], "grabs": [GRAB]}
-PROOF = {
-    **{"packet_id": "[!-~]{1,64}", "algorithm": "equal/1|double-mean/1|even/1", "state": "open|drained|expired"},
-    **{"commitment": HEX, "chain_head": HEX, "total_fen": WHOLE, "count": WHOLE[1:], "rank_base": WHOLE},
-    **{"lanes": range(1, 10_001), "share_fen_min": FEN, "share_fen_max": FEN},
-}
 Proof = dict[str, Any]
+BLOCK = 10_000
 
 
-class NotAProof(ValueError):
-    """What was given cannot be checked; the sentence says why."""
-
-
-def check(value: Any, rule: Any, where: str) -> None:
-    """Raise NotAProof unless a value is as its rule: a pattern, a range, a list of one rule, an object of many."""
-    if isinstance(rule, dict):
-        fits, wanted = isinstance(value, dict), "a JSON object"
-        for name, inner in rule.items() if fits else ():
-            check(value.get(name), inner, f"{name} of {where}")
-    elif isinstance(rule, list):
-        fits, wanted = isinstance(value, list), "a list"
-        for place, one in enumerate(value if fits else (), 1):
-            check(one, rule[0], f"entry {place} of {where}")
-    elif isinstance(rule, str):
-        fits, wanted = isinstance(value, str) and re.fullmatch(rule, value) is not None, f"a text like {rule}"
-    else:
-        fits, wanted = type(value) is int and value in rule, f"an integer from {rule[0]} to {rule[-1]}"
-    if not fits:
-        told = f"{value!a:.70}" if isinstance(value, (str, int)) else type(value).__name__
-        raise NotAProof(f"{where} must be {wanted}, not {told}")
-
-
-def check_proof(proof: Any) -> None:
-    """Raise NotAProof unless this is a whole proof, of a kind that this page knows."""
-    check(proof, PROOF, "the proof")
-    check(proof, ENDED if proof["state"] != "open" else {}, "the proof")
-    check(proof, {"sender_nonce": TEXT} if proof.get("sender_nonce") is not None else {}, "the proof")
-    if proof.get("next_after_rank") is not None:
-        raise NotAProof("only a part of the proof: add shares_fen and grabs of ?after_rank=, with its next_after_rank")
+# The first page: what shares, order and money must be.
 
 
 def mac(key: bytes, message: bytes) -> bytes:
@@ -170,6 +132,53 @@ def verify_lanes(proofs: list[Proof]) -> Iterator[str]:
             if grab["user"] in users:
                 yield f"grab {grab['rank']}: user {grab['user']!a} has taken another"
             users.add(grab["user"])
+
+
+# The second page: what a proof is made of, how it is read, and what is told of it.
+
+MATCHES, DIFFERS, NO_PROOF, NOT_ENDED = 0, 1, 2, 3
+CODES = "exit codes: 0 everything matches, 1 something does not, 2 no proof that can be checked, 3 not ended yet"
+LINES_MAX, BYTES_MAX = 20, 2**28
+HEX, TEXT, WHOLE, FEN = "[0-9a-f]{64}", r"[^\ud800-\udfff]*", range(2**63), range(1, 2**31)
+GRAB = {"rank": WHOLE, "user": r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}", "amount_fen": FEN, "at_ms": WHOLE}
+ENDED = {"seed": HEX, "chain_links": [FEN], "shares_fen": [FEN], "grabs": [GRAB]}
+PROOF = {
+    **{"packet_id": "[!-~]{1,64}", "algorithm": "equal/1|double-mean/1|even/1", "state": "open|drained|expired"},
+    **{"commitment": HEX, "chain_head": HEX, "total_fen": WHOLE, "count": WHOLE[1:], "rank_base": WHOLE},
+    **{"lanes": range(1, 10_001), "share_fen_min": FEN, "share_fen_max": FEN},
+}
+
+
+class NotAProof(ValueError):
+    """What was given cannot be checked; the sentence says why."""
+
+
+def check(value: Any, rule: Any, where: str) -> None:
+    """Raise NotAProof unless a value is as its rule: a pattern, a range, a list of one rule, an object of many."""
+    if isinstance(rule, dict):
+        fits, wanted = isinstance(value, dict), "a JSON object"
+        for name, inner in rule.items() if fits else ():
+            check(value.get(name), inner, f"{name} of {where}")
+    elif isinstance(rule, list):
+        fits, wanted = isinstance(value, list), "a list"
+        for place, one in enumerate(value if fits else (), 1):
+            check(one, rule[0], f"entry {place} of {where}")
+    elif isinstance(rule, str):
+        fits, wanted = isinstance(value, str) and re.fullmatch(rule, value) is not None, f"a text like {rule}"
+    else:
+        fits, wanted = type(value) is int and value in rule, f"an integer from {rule[0]} to {rule[-1]}"
+    if not fits:
+        told = f"{value!a:.70}" if isinstance(value, (str, int)) else type(value).__name__
+        raise NotAProof(f"{where} must be {wanted}, not {told}")
+
+
+def check_proof(proof: Any) -> None:
+    """Raise NotAProof unless this is a whole proof, of a kind that this page knows."""
+    check(proof, PROOF, "the proof")
+    check(proof, ENDED if proof["state"] != "open" else {}, "the proof")
+    check(proof, {"sender_nonce": TEXT} if proof.get("sender_nonce") is not None else {}, "the proof")
+    if proof.get("next_after_rank") is not None:
+        raise NotAProof("only a part of the proof: add shares_fen and grabs of ?after_rank=, with its next_after_rank")
 
 
 def judge(
