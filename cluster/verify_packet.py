@@ -1,8 +1,8 @@
 """Verify packet: recomputes every share of an ended red packet from its proof, with nothing but Python 3.9 or newer.
 
 The proof is the JSON of `GET /v1/packets/{id}/proof`; of a packet in lanes a list of all, `?lane=0` first. Nothing is
-imported from the platform: who does not trust it reads this and runs `python3 -I verify_packet.py proof.json`. The first
-page decides, the second reads the file and tells. Amounts are fen, instants Unix milliseconds, ranks count from 1.
+imported from the platform: who does not trust it reads this and runs `python3 -I verify_packet.py proof.json`. Page
+one decides, page two reads and tells. Amounts are fen, instants Unix milliseconds, ranks count from 1.
 """
 
 import argparse
