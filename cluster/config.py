@@ -89,6 +89,7 @@ class Limits(_Section):
     lishi_lifetime_ms: PositiveInt
     lishi_cooldown_ms: PositiveInt
     lishi_open_max: PositiveInt
+    lishi_asks_max: PositiveInt
     note_chars_max: PositiveInt
     note_changes_max: NonNegativeInt
     notes_per_packet_max: PositiveInt
@@ -121,6 +122,7 @@ class Bounds(_Section):
     crowd_count_min: PositiveInt
     lane_count_max: PositiveInt
     lishi_max: PositiveInt
+    lishi_asks_max: PositiveInt
     notes_max: PositiveInt
     notes_ms: PositiveInt
     seal_elements_max: PositiveInt

@@ -18,6 +18,7 @@ from actors.packet.fairness import SeedCommitments
 from actors.packet.rules import PacketRules
 from actors.packet.shard import PacketShard
 from actors.tally import Tally, TallyFigures
+from actors.wallet.asks import AskRules
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletRules
@@ -110,6 +111,7 @@ def wallet_rules(settings: Settings) -> WalletRules:
             total_max=bounds.lishi_max,
             keep_ms=max(limits.lishi_cooldown_ms, bounds.idempotency_ms),
         ),
+        asks=AskRules(limits.lishi_asks_max, bounds.idempotency_ms, bounds.lishi_asks_max),
         notes=NoteRules(
             changes_max=limits.note_changes_max,
             per_packet_max=limits.notes_per_packet_max,

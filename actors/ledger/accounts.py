@@ -26,6 +26,7 @@ from actors.wallet.messages import (
     HoldVoided,
     LishiAsked,
     LishiClosed,
+    LishiCounted,
     Noted,
     SandboxCredited,
 )
@@ -79,7 +80,7 @@ def postings(event: Any) -> Postings:
             return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
         case Settled() | SnapshotTaken() | Passivated() | LeverSet() | PhraseMissed() | Committed():
             return []
-        case LishiAsked() | LishiClosed() | Noted():
+        case LishiCounted() | LishiAsked() | LishiClosed() | Noted():
             return []
     raise TypeError(f"no postings are defined for {type(event).__name__}")
 

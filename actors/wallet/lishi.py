@@ -6,8 +6,7 @@ until that person accepts or declines it or its time is over; each of these is j
 - at most `open_max` are open to one person, and `total_max` are remembered in one stream;
 - an accepted one has paid for one packet, in the same step; its packet id follows from the lishi's id, so that even a
   lishi that was forgotten and asked anew under its old key pays nobody twice: the packet's stream sends it back.
-What one asker asks of many people is in many streams, so no stream can count it; and one key used for two people is
-seen as a reused one only where both have the same stream.
+What one asker asks of many people is counted in his own stream, before (`actors.wallet.asks`).
 Amounts are integer fen; instants and periods are Unix milliseconds.
 """
 

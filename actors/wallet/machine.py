@@ -33,6 +33,7 @@ from actors.ledger.transfer import (
     Settled,
     SnapshotTaken,
 )
+from actors.wallet.asks import AskBook, AskRules
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.lishi import LishiBook, LishiRules
@@ -47,6 +48,7 @@ from actors.wallet.messages import (
     HoldVoided,
     LishiAsked,
     LishiClosed,
+    LishiCounted,
     Noted,
     SandboxCredited,
     Send,
@@ -88,6 +90,7 @@ class WalletRules(msgspec.Struct, frozen=True):
     settle_batch_max: int
     commitments: CommitmentRules
     lishi: LishiRules
+    asks: AskRules
     notes: NoteRules
 
 
@@ -132,6 +135,7 @@ class State(msgspec.Struct):
     """packet id -> commitment nobody has used yet."""
     lishi: LishiBook = msgspec.field(default_factory=LishiBook)
     notes: NoteBook = msgspec.field(default_factory=NoteBook)
+    asks: AskBook = msgspec.field(default_factory=AskBook)
 
 
 class WalletMachine(BookMachine[State, PacketFunded]):
@@ -308,6 +312,11 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         return self._state.lishi
 
     @property
+    def asks(self) -> AskBook:
+        """What the people of this stream ask of others."""
+        return self._state.asks
+
+    @property
     def notes(self) -> NoteBook:
         """What takers wrote to the senders of this stream."""
         return self._state.notes
@@ -357,6 +366,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 self._apply_lever(event)
             case LishiAsked() | LishiClosed():
                 state.lishi.apply(event, self._rules.lishi)
+            case LishiCounted():
+                state.asks.apply(event, self._rules.asks)
             case Noted():
                 state.notes.apply(event, self._rules.notes)
             case SnapshotTaken():

@@ -148,6 +148,15 @@ class AskLishi(msgspec.Struct, frozen=True, array_like=True, tag="ask_lishi"):
     greeting: str
 
 
+class CountLishi(msgspec.Struct, frozen=True, array_like=True, tag="count_lishi"):
+    """Somebody is about to ask a person of his tenant for a packet, with this idempotency key. Answered by `Done`."""
+
+    tenant: str
+    user: str
+    asked: str
+    key: str
+
+
 class ReadLishi(msgspec.Struct, frozen=True, array_like=True, tag="read_lishi"):
     """One of the two looks at a lishi."""
 
@@ -194,6 +203,16 @@ class ReadNotes(msgspec.Struct, frozen=True, array_like=True, tag="read_notes"):
     """Somebody who may see who took a packet looks at its notes."""
 
     packet_id: str
+
+
+class LishiCounted(msgspec.Struct, frozen=True, array_like=True, tag="lishi_counted"):
+    """In the asker's stream: he is about to ask that person. No money moves."""
+
+    tenant: str
+    asker: str
+    asked: str
+    key: str
+    at_ms: int
 
 
 class LishiAsked(msgspec.Struct, frozen=True, array_like=True, tag="lishi_asked"):

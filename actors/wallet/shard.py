@@ -49,6 +49,7 @@ from actors.wallet.messages import (
     AskLishi,
     Commit,
     Committed,
+    CountLishi,
     CreditSandbox,
     DeclineLishi,
     FindFunding,
@@ -57,6 +58,7 @@ from actors.wallet.messages import (
     Lishi,
     LishiAsked,
     LishiClosed,
+    LishiCounted,
     LishiList,
     LishiTold,
     ListLishi,
@@ -92,6 +94,7 @@ WalletCommand = (
     | SetLever
     | ReadLevers
     | LishiCommand
+    | CountLishi
     | WriteNote
     | ReadNotes
 )
@@ -188,6 +191,13 @@ class WalletShard(Host[WalletMachine]):
                 return self._hold(shell, machine.decide_release(command.hold_id, post=post, now_ms=now_ms))
             case AskLishi() | ReadLishi() | ListLishi() | AcceptLishi() | DeclineLishi():
                 return self._lishi(shell, command, now_ms)
+            case CountLishi():
+                counted = machine.asks.decide(command, self._wallet_rules.asks, now_ms)
+                if isinstance(counted, Refused):
+                    return counted
+                if isinstance(counted, LishiCounted):
+                    shell.stage(counted)
+                return Done()
             case WriteNote():
                 note = machine.notes.decide(command, self._wallet_rules.notes, now_ms)
                 if isinstance(note, Refused):

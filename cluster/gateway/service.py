@@ -26,11 +26,14 @@ from actors.packet.shard import one_by_one
 from actors.tally import Tally
 from actors.wallet.messages import (
     AcceptLishi,
+    AskLishi,
     Commit,
     Committed,
+    CountLishi,
     CreditSandbox,
     FindFunding,
     Funded,
+    LishiTold,
     Note,
     NoteList,
     ReadNotes,
@@ -46,12 +49,14 @@ from cluster.gateway.batching import Batching
 from cluster.gateway.bodies import Asked
 from cluster.gateway.divided import DRAINED, Crowd, Divided, Part
 from cluster.gateway.ended import Ended, EndedPackets
-from cluster.gateway.problems import Problem, refused
+from cluster.gateway.problems import Problem, refused, told
 from cluster.gateway.pulse import Pulse, admission_rules
 from cluster.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
+
+_ASKED_TOO_OFTEN = "Such a request is open, was not granted lately, or too many wait for that person; ask again later."
 
 R = TypeVar("R")
 
@@ -277,6 +282,14 @@ class Service:
         if isinstance(reply, Refused):
             raise refused(reply.code)
         return reply
+
+    async def ask_lishi(self, ask: AskLishi) -> LishiTold:
+        """Count an ask in the asker's stream, then ask. Raises Problem."""
+        counted = CountLishi(ask.tenant, ask.user, ask.asked, ask.key)
+        with told(Refusal.RATE_LIMITED, "You have asked as often as one may in a day; ask again later."):
+            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), counted)
+        with told(Refusal.RATE_LIMITED, _ASKED_TOO_OFTEN):
+            return _expect(await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.asked)), ask), LishiTold)
 
     async def notes(self, packet_id: str) -> list[Note]:
         """Read the notes of a packet that exists. Raises Problem."""

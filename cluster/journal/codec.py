@@ -29,6 +29,7 @@ from actors.wallet.messages import (
     HoldVoided,
     LishiAsked,
     LishiClosed,
+    LishiCounted,
     Noted,
     SandboxCredited,
 )
@@ -52,6 +53,7 @@ PlatformEvent = (
     | LeverSet
     | PhraseMissed
     | Committed
+    | LishiCounted
     | LishiAsked
     | LishiClosed
     | Noted

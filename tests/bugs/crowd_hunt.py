@@ -145,6 +145,18 @@ HUNTED_CROWDS = [
         "",
     ),
     bug(
+        "who asks for a lishi is counted before",
+        "cluster/gateway/service.py",
+        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), counted)\n",
+        "            pass\n",
+    ),
+    bug(
+        "an ask is counted durably",
+        "actors/wallet/shard.py",
+        "                if isinstance(counted, LishiCounted):\n                    shell.stage(counted)\n",
+        "",
+    ),
+    bug(
         "an accepted lishi closes and pays in one step",
         "actors/wallet/shard.py",
         "        for event in accepted:\n            shell.stage(event)\n",

@@ -4,6 +4,7 @@ from tests.bugs import Mutant
 
 LISHI_TESTS, NOTE_TESTS = ("tests/unit/test_lishi.py",), ("tests/unit/test_notes.py",)
 LISHI_BOOK, NOTE_BOOK, WALLET_SHARD = "actors/wallet/lishi.py", "actors/wallet/notes.py", "actors/wallet/shard.py"
+ASK_BOOK = "actors/wallet/asks.py"
 LISHI_ROUTES, PACKET_ROUTES = "cluster/gateway/routes/lishi.py", "cluster/gateway/routes/packets.py"
 
 LISHI = [
@@ -61,6 +62,49 @@ LISHI = [
         LISHI_BOOK,
         ">= rules.open_max:",
         "> rules.open_max:",
+        LISHI_TESTS,
+    ),
+    Mutant(
+        "asks: so many of one asker",
+        ASK_BOOK,
+        ">= rules.asks_max:",
+        "> rules.asks_max:",
+        LISHI_TESTS,
+    ),
+    Mutant(
+        "asks: one that is past its time does not count",
+        ASK_BOOK,
+        "if sum(now_ms < ask.at_ms + rules.period_ms for ask in mine)",
+        "if sum(now_ms <= ask.at_ms + rules.period_ms for ask in mine)",
+        LISHI_TESTS,
+    ),
+    Mutant(
+        "asks: so many of one stream",
+        ASK_BOOK,
+        "if len(self.all) >= rules.total_max and",
+        "if len(self.all) > rules.total_max and",
+        LISHI_TESTS,
+    ),
+    Mutant(
+        "asks: a key is for who was asked with it",
+        ASK_BOOK,
+        "return prior if prior.asked == count.asked else KEY_REUSED",
+        "return prior",
+        LISHI_TESTS,
+    ),
+    Mutant(
+        "asks: what is past its time is forgotten",
+        ASK_BOOK,
+        "        while self.all and event.at_ms >= self._oldest.at_ms + rules.period_ms:\n"
+        "            self._forget(next(iter(self.all)))\n",
+        "",
+        LISHI_TESTS,
+    ),
+    Mutant(
+        "asks: who asks is counted",
+        "cluster/gateway/service.py",
+        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), counted)\n",
+        "            pass\n",
         LISHI_TESTS,
     ),
     Mutant(

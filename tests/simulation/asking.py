@@ -128,19 +128,23 @@ class Asking:
             command = self._random.choice(self._asks)
             if self._random.random() < 0.2:
                 command = msgspec.structs.replace(command, greeting="please")
+            elif self._random.random() < 0.2:
+                another = self._random.choice([user for user in USERS if user != command.user])
+                command = msgspec.structs.replace(command, asked=another)
         else:
             user, asked = self._random.sample(USERS, 2)
             command = AskLishi(TENANT, user, asked, f"l{len(self._asks)}", "")
             self._asks.append(command)
-        stream = self._auditor.wallet_of((TENANT, command.asked))
+        own, other = (self._auditor.wallet_of((TENANT, user)) for user in (command.user, command.asked))
 
         async def once() -> bool:
             since = self._auditor.mark()
-            answer = await self._ask_wallet("ask", stream, command)
+            answer = await self.clients.ask("ask", lambda service: service.ask_lishi(command))
             if is_open(answer):
                 return False
             self.clients.world.note("told", command.user, "ask", answer)
-            self._favours.explain_ask(command, answer, since.seq, since.stamps.get(stream, 0))
+            stamps_ms = since.stamps.get(own, 0), since.stamps.get(other, 0)
+            self._favours.explain_ask(command, answer, since.seq, *stamps_ms)
             return True
 
         await self.clients.persist(once)

@@ -28,6 +28,7 @@ from actors.wallet.messages import (
     Funded,
     LishiAsked,
     LishiClosed,
+    LishiCounted,
     Noted,
     SandboxCredited,
     Send,
@@ -218,7 +219,7 @@ class Auditor:
                     self._send(stream, event.to_wallet, event.number, event.amount_fen, who, life)
             case PhraseMissed():
                 self.packets[event.packet_id].misses(event.users, event.at_ms, self.seq, self._tries)
-            case Committed() | LishiAsked() | LishiClosed() | Noted():
+            case Committed() | LishiCounted() | LishiAsked() | LishiClosed() | Noted():
                 self.favours.take(stream, event, self.seq)
             case RunsReceived():
                 for run in event.runs:

@@ -13,6 +13,7 @@ from actors.wallet.messages import (
     Lishi,
     LishiAsked,
     LishiClosed,
+    LishiCounted,
     LishiList,
     LishiTold,
     Noted,
@@ -81,6 +82,8 @@ class Favours:
         self.used: dict[str, tuple[int, int]] = {}
         """packet id of a commitment -> when it was used: event, stamp"""
         self.lishi: dict[str, Moments[Lishi]] = {}
+        self._counted: dict[tuple[str, str], list[LishiCounted]] = {}
+        """(tenant, asker) -> all that he was about to ask, in order"""
         self._of_pair: dict[tuple[str, str, str], list[str]] = {}
         """(tenant, asker, asked) -> ids, the newest last"""
         self.waiting: dict[tuple[str, str], Moments[tuple[str, ...]]] = {}
@@ -102,6 +105,8 @@ class Favours:
         match event:
             case Committed():
                 self._commit(event)
+            case LishiCounted():
+                self._count(event)
             case LishiAsked():
                 self._ask(stream, event, seq)
             case LishiClosed():
@@ -193,6 +198,8 @@ class Favours:
         else:
             prior.become(lishi, seq)
         pair.append(event.lishi_id)
+        counted = [one for one in self._counted.get((event.tenant, event.asker), ()) if one.asked == event.asked]
+        assert len(pair) <= len(counted), "who asks is counted before"
         waiting = self._waiting(event.tenant, event.asked)
         waiting.become((*waiting.now, event.lishi_id), seq)
         assert len(waiting.now) <= self._limits.lishi_open_max, "so many wait for one person"
@@ -231,13 +238,25 @@ class Favours:
     def _waiting(self, tenant: str, asked: str) -> Moments[tuple[str, ...]]:
         return self.waiting.setdefault((tenant, asked), Moments(()))
 
-    def explain_ask(self, ask: AskLishi, answer: Any, seq: int, stamp_ms: int) -> None:
-        """Check the answer to a request."""
+    def _count(self, event: LishiCounted) -> None:
+        mine = self._counted.setdefault((event.tenant, event.asker), [])
+        again = [one for one in mine if one.key == event.key and event.at_ms < one.at_ms + self._bounds.idempotency_ms]
+        assert not again, "an ask is counted once"
+        mine.append(event)
+        assert self._asks(event.tenant, event.asker, event.at_ms) <= self._limits.lishi_asks_max, "so often one asks"
+
+    def _asks(self, tenant: str, asker: str, at_ms: int) -> int:
+        """Count how often somebody has asked, as one knows at that instant."""
+        counted = self._counted.get((tenant, asker), ())
+        return sum(at_ms < one.at_ms + self._bounds.idempotency_ms for one in counted)
+
+    def explain_ask(self, ask: AskLishi, answer: Any, seq: int, own_ms: int, stamp_ms: int) -> None:
+        """Check the answer to a request; `own_ms`, `stamp_ms`: the stamps of the asker's stream, and the other's."""
         if isinstance(answer, LishiTold):
             self._explain_told(answer, seq)
             told, wanted = answer.lishi, (ask.tenant, ask.user, ask.asked, ask.greeting)
             assert (told.tenant, told.asker, told.asked, told.greeting) == wanted
-        elif answer == "rate_limited":
+        elif answer == "rate_limited" and self._asks(ask.tenant, ask.user, own_ms) < self._limits.lishi_asks_max:
             waiting = self._waiting(ask.tenant, ask.asked).since(seq)
             if max(map(len, waiting)) < self._limits.lishi_open_max:
                 pair = self._of_pair.get((ask.tenant, ask.user, ask.asked), [])
@@ -248,11 +267,10 @@ class Favours:
                     if lishi.state != "accepted"
                 ]
                 assert max(ends, default=0) > stamp_ms, "nothing bars this request"
-        else:
+        elif answer != "rate_limited":
             assert answer == "idempotency_key_reused", answer
-            assert any(
-                (lishi.now.tenant, lishi.now.asker) == (ask.tenant, ask.user) for lishi in self.lishi.values()
-            ), "nobody used that key"
+            used = [one for one in self._counted.get((ask.tenant, ask.user), ()) if one.key == ask.key]
+            assert used, "nobody used that key"
 
     def _explain_told(self, answer: LishiTold, seq: int) -> None:
         moments = self.lishi.get(answer.lishi.lishi_id)

@@ -10,6 +10,7 @@ from actors.packet.machine import PacketMachine
 from actors.packet.messages import Opened
 from actors.packet.rules import PacketRules
 from actors.packet.shard import one_by_one
+from actors.wallet.asks import AskRules
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletMachine, WalletRules
@@ -50,6 +51,7 @@ WALLET_RULES = WalletRules(
     settle_batch_max=100,
     commitments=CommitmentRules(unused_max=2, stream_max=3, lifetime_ms=60_000),
     lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS),
+    asks=AskRules(asks_max=3, period_ms=DAY_MS, total_max=5),
     notes=NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS),
 )
 

@@ -130,6 +130,7 @@ def test_every_event_that_moves_money_posts_lines() -> None:
         "LeverSet",
         "PhraseMissed",
         "Committed",
+        "LishiCounted",
         "LishiAsked",
         "LishiClosed",
         "Noted",

@@ -8,11 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
+from actors.ids import User, lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
+from actors.wallet.asks import KEY_REUSED, Ask, AskBook
 from actors.wallet.lishi import LishiBook, LishiRules, decide_accept, decide_decline
 from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import AcceptLishi, AskLishi, Funded, Lishi, LishiAsked, LishiClosed, ListLishi
+from actors.wallet.messages import (
+    AcceptLishi,
+    AskLishi,
+    CountLishi,
+    Funded,
+    Lishi,
+    LishiAsked,
+    LishiClosed,
+    LishiCounted,
+    ListLishi,
+)
 from cluster.journal.lines import lines_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
@@ -276,6 +287,19 @@ async def test_a_key_is_for_one_request() -> None:
 
 
 @simulated
+async def test_a_key_is_for_the_person_who_was_asked_with_it_whatever_stream_another_is_in() -> None:
+    http = await Http.start()
+    await asked(http)
+    people = [f"person{number}" for number in range(8)]
+    streams = {wallet_index_of(TENANT, user, http.system.settings.layout.wallet_streams) for user in people}
+    assert len(streams) > 1
+    for person in people:
+        assert is_refused(await ask(http, asked=person), 422, "idempotency_key_reused")
+        assert await waiting(http, person) == []
+    assert (await ask(http)).headers["idempotent-replayed"] == "true"
+
+
+@simulated
 async def test_a_contrary_answer_to_a_closed_one_is_refused() -> None:
     http = await Http.start()
     accepted, declined = await asked(http), await asked(http, asker="alice")
@@ -357,7 +381,77 @@ async def test_so_many_wait_for_one_person_and_so_many_are_remembered() -> None:
     assert len(await waiting(http)) == 1
 
 
+@simulated
+async def test_one_asker_asks_so_many_a_day_and_a_repeat_is_answered_still() -> None:
+    http = await Http.start(limits={"lishi_asks_max": 3})
+    first = await asked(http, asked="a", key="1")
+    http.system.clock.ms += 1
+    await asked(http, asked="b", key="2")
+    assert is_refused(await ask(http, asked="a", key="3"), 429, "rate_limited")  # an attempt, and it counts
+    for host in list(http.system.members):
+        http.system.replace(host)
+    fourth = await ask(http, asked="c", key="4")
+    assert is_refused(fourth, 429, "rate_limited")
+    assert "in a day" in fourth.json()["detail"]
+    assert await waiting(http, "c") == []
+    assert await asked(http, asked="a", key="1") == first
+    await asked(http, asker="dora", asked="c", key="4")
+    http.system.clock.ms += DAY_MS - 2
+    assert is_refused(await ask(http, asked="c", key="4"), 429, "rate_limited")
+    http.system.clock.ms += 1  # the first is past its time
+    await asked(http, asked="c", key="4")
+    assert is_refused(await ask(http, asked="d", key="5"), 429, "rate_limited")
+
+
+@simulated
+async def test_who_was_counted_and_not_yet_asked_is_asked_by_the_repeat_and_counted_once() -> None:
+    http = await Http.start(limits={"lishi_asks_max": 1})
+    own = http.system.service.wallet_stream_of(User(TENANT, "carol"))
+    await http.system.service.ask_wallet(own, CountLishi(TENANT, "carol", "bob", "k"))  # and the gateway dies
+    assert await waiting(http) == []
+    await asked(http)
+    await asked(http)
+    assert len(await waiting(http)) == 1
+
+
 # The machine.
+
+
+ASK_RULES = WALLET_RULES.asks
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.sampled_from("123456"), st.integers(0, DAY_MS // 2)),
+        max_size=60,
+    )
+)
+def test_asks_are_counted_within_their_limits_and_each_key_once_in_its_time(
+    steps: list[tuple[str, str, str, int]],
+) -> None:
+    book, now_ms, journal = AskBook(), NOW_MS, list[LishiCounted]()
+    for user, person, key, later_ms in steps:
+        now_ms += later_ms
+        fresh = [one for one in journal if now_ms < one.at_ms + ASK_RULES.period_ms]
+        mine = [one for one in fresh if one.asker == user]
+        prior = [one for one in mine if one.key == key]
+        decided = book.decide(CountLishi(TENANT, user, person, key), ASK_RULES, now_ms)
+        if prior:
+            assert decided == (Ask(person, prior[0].at_ms) if prior[0].asked == person else KEY_REUSED)
+        elif len(mine) == ASK_RULES.asks_max:
+            assert decided == Refused(Refusal.RATE_LIMITED)
+        elif len(fresh) == ASK_RULES.total_max:
+            assert decided == Refused(Refusal.OVERLOADED)
+        else:
+            assert decided == LishiCounted(TENANT, user, person, key, now_ms)
+            journal.append(decided)
+            book.apply(decided, ASK_RULES)
+            assert len(book.all) == len(fresh) + 1, "what is past its time is forgotten"
+        assert sorted(key for keys in book.of_asker.values() for key in keys) == sorted(key for *_, key in book.all)
+    again = AskBook()
+    for event in journal:
+        again.apply(event, ASK_RULES)
+    assert again == book
 
 
 def a_lishi(lishi_id: str = "l1", asker: str = "asker", asked: str = "sender", at_ms: int = NOW_MS) -> LishiAsked:

@@ -5,21 +5,20 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from actors.ids import User, is_user, parse_lishi_id, wallet_stream
+from actors.ids import is_user, parse_lishi_id, wallet_stream
 from actors.ledger.transfer import Refusal
 from actors.packet.split import can_split
 from actors.wallet.messages import AcceptLishi, AskLishi, DeclineLishi, LishiTold, ListLishi, ReadLishi
 from cluster.gateway import answers
 from cluster.gateway.bodies import NAME
 from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
-from cluster.gateway.problems import Problem, refused, told
+from cluster.gateway.problems import Problem, refused
 from cluster.gateway.schemas import AcceptBody, AskBody, LishiBody, LishiListBody, SentPacket
 from cluster.gateway.sends import check_greeting
 
 router = APIRouter(tags=["lishi"])
 
 _KEYED = {"parameters": [KEY_PARAMETER]}
-_TOO_OFTEN = "Such a request is open, was not granted lately, or too many wait for that person; ask again later."
 
 
 @router.post(
@@ -39,9 +38,7 @@ async def ask(request: Request, body: AskBody) -> Response:
     if fields:
         raise Problem("invalid", "Correct the named fields.", fields)
     command = AskLishi(asker.tenant, asker.user, body.asked, key, body.greeting)
-    stream = gateway.service.wallet_stream_of(User(asker.tenant, body.asked))
-    with told(Refusal.RATE_LIMITED, _TOO_OFTEN):
-        reply = await gateway.service.ask_wallet(stream, command)
+    reply = await gateway.service.ask_lishi(command)
     # A repeat is told what the first was, whatever became of it since.
     asked = answers.lishi(reply.lishi) | {"state": "asked"}
     asked.pop("packet_id", None)
