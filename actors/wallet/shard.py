@@ -221,8 +221,10 @@ class WalletShard(Host[WalletMachine]):
         return Funded(shell.stream, funded[0], False, funded[1:])
 
     def _commit(self, shell: Shell[WalletMachine], commit: Commit, now_ms: int) -> Committed | Refused:
+        key, layout = self._keys.key(self._keys.first), self._send_rules.layout
         who = User(commit.tenant, commit.user)
-        packet_id = self._packet_id(who, commit.token, COMMITMENT, commit.star_count, commit.bursts)
+        packet_id = self._crowd_id(who, commit.token, COMMITMENT, commit.star_count, commit.bursts)
+        packet_id = packet_id or packet_id_of(key, *who, commit.token, layout.packet, layout.wallet, COMMITMENT)
         key_id, places = self._places(packet_id, commit.bursts, commit.algorithm)
         committed = shell.machine.decide_commit(commit, places, key_id, now_ms)
         if isinstance(committed, Committed) and not shell.machine.is_committed(packet_id):
@@ -305,9 +307,8 @@ class WalletShard(Host[WalletMachine]):
         by_key = packet_id or packet_id_of(key, *who, send.key, layout.packet, layout.wallet, domain)
         algorithm = send.algorithm or ALGORITHM_OF_KIND[send.kind]
         assert algorithm in ALGORITHMS, "nobody pays for a packet that cannot be divided"
-        first_id = packet_id or send.commitment_id
-        first_id = first_id or self._packet_id(who, send.key, domain, send.star_count, len(send.bursts))
-        key_id, places = self._places(first_id, len(send.bursts), algorithm)
+        first_id = send.commitment_id or self._crowd_id(who, send.key, domain, send.star_count, len(send.bursts))
+        key_id, places = self._places(first_id or by_key, len(send.bursts), algorithm)
         return Terms(
             places=places,
             named_by_key=by_key,
@@ -319,14 +320,13 @@ class WalletShard(Host[WalletMachine]):
             key_id=key_id,
         )
 
-    def _packet_id(self, who: User, key: str, domain: bytes, star_count: int, bursts: int) -> str:
-        """Derive the packet id of what a user's key stands for: a crowd's is hot, and may be in lanes."""
+    def _crowd_id(self, who: User, key: str, domain: bytes, star_count: int, bursts: int) -> str:
+        """Derive the packet id of a user's key that stands for a crowd's packet: in lanes, or bursts. Empty: none."""
         rules, layout = self._send_rules, self._send_rules.layout
-        platform_key = self._keys.key(self._keys.first)
         if not bursts and star_count < rules.crowd_count_min:
-            return packet_id_of(platform_key, *who, key, layout.packet, layout.wallet, domain)
+            return ""
         lanes = 1 if bursts else min(-(-star_count // rules.lane_count_max), layout.lanes_max)
-        return crowd_id_of(platform_key, who, f"{domain.decode()} {key}", layout, lanes)
+        return crowd_id_of(self._keys.key(self._keys.first), who, f"{domain.decode()} {key}", layout, lanes)
 
     def _places(self, packet_id: str, bursts: int, algorithm: str) -> tuple[str, list[Place]]:
         """Return a packet's lanes, or a rain's bursts, committed to under the current key, and that key's id."""
