@@ -18,6 +18,9 @@ from actors.ledger.transfer import Refusal
 RETRY_AFTER_MS = 1_000
 """What a refused caller is asked to wait where nothing better is known."""
 
+RATE_LIMITED_AFTER_MS = 60_000
+"""Who tried too often waits for minutes, or a day: he has no reason to ask every second."""
+
 MEDIA_TYPE = "application/problem+json"
 
 FRAMES_MAX = 256
@@ -147,8 +150,9 @@ def _frame(code: str, detail: str) -> tuple[int, list[tuple[bytes, bytes]], byte
     headers = [(b"content-type", MEDIA_TYPE.encode())]
     tail = b"}"
     if status in (429, 503):
-        headers.append((b"retry-after", b"%d" % -(-RETRY_AFTER_MS // 1000)))
-        tail = b',"retry_after_ms":%d}' % RETRY_AFTER_MS
+        after_ms = RATE_LIMITED_AFTER_MS if code == Refusal.RATE_LIMITED else RETRY_AFTER_MS
+        headers.append((b"retry-after", b"%d" % -(-after_ms // 1000)))
+        tail = b',"retry_after_ms":%d}' % after_ms
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return status, headers, _ENCODE(body)[:-1] + b',"request_id":', tail

@@ -58,6 +58,9 @@ def test_every_code_of_the_contract_has_its_status_and_shape(code: str) -> None:
     retry = CONTRACT[code] in (429, 503)
     assert body["retryable"] is (retry or code == "already_in_progress")
     assert ("retry_after_ms" in body) is retry is ("retry-after" in response.headers)
+    if retry:
+        wait_s = 60 if code == "rate_limited" else 1
+        assert (response.headers["retry-after"], body["retry_after_ms"]) == (str(wait_s), wait_s * 1_000)
 
 
 def test_the_table_promises_nothing_retryable_that_it_does_not_hold() -> None:
