@@ -19,13 +19,16 @@ def fairness(
     users: Annotated[int, typer.Option(min=10, max=500, help="Equal clients; half of them win.")] = 200,
     packets: Annotated[int, typer.Option(min=PACKETS_MIN, max=200, help="Rounds, of one crowd packet each.")] = 100,
     seed: Annotated[int, typer.Option(help="Names the order of the start and whose answers are lost.")] = 2_016,
+    spread_ms: Annotated[
+        int, typer.Option(min=0, max=10_000, help="Send a round's requests over so long, not at one instant.")
+    ] = 0,
     plot: Annotated[Path | None, typer.Option(help="Write a picture (.png) there; needs matplotlib.")] = None,
     url: Annotated[str | None, typer.Option(help="A running system instead of one of its own; with --token.")] = None,
     token: Annotated[str | None, typer.Option(help="With --url: an operator's token.")] = None,
     data: Annotated[Path | None, typer.Option(help="The running system of this data folder, instead of --url.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let equal clients fire at one instant through all gateway replicas; exit code 1 if one replica is favoured.
+    """Let equal clients fire through all gateway replicas, at one instant unless told; exit code 1 if one is favoured.
 
     Or if a promise is broken: somebody grabbed twice, a rank is there twice, a repeat lost its place.
     """
@@ -39,7 +42,7 @@ def fairness(
         raise Failure("--url goes with --token, an operator's (hongbao token --scope operator), and without --data")
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise Failure("--plot needs matplotlib: pip install 'hongbao[bench]'")
-    options = Options(users=users, packets=packets, seed=seed)
+    options = Options(users=users, packets=packets, seed=seed, spread_ms=spread_ms)
     try:
         with contextlib.ExitStack() as ended_with_us:
             if data is not None:

@@ -71,11 +71,15 @@ class Client:
             self._writer.close()
         self._reader = self._writer = None
 
-    async def fire(self, packet_id: str, start: asyncio.Event, loss: str = "") -> Fired:
-        """Wait for the start, then grab; `loss`: lose the answer in that way. Raises OSError if none can be had."""
+    async def fire(self, packet_id: str, start: asyncio.Event, loss: str = "", after_s: float = 0.0) -> Fired:
+        """Wait for the start, and then a while, and grab. Raises OSError if no answer can be had.
+
+        `loss`: lose the answer in that way.
+        """
         request = self._request(packet_id)
         assert self._writer is not None, "connected before the start"
         await start.wait()
+        await asyncio.sleep(after_s)
         sent_s = time.perf_counter()
         if loss == CUT:
             self._writer.write(request)

@@ -49,7 +49,7 @@ def draw(rounds: Sequence[Round], path: Path) -> None:
     handles, labels = right.get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncols=max(1, len(labels)), frameon=False, fontsize=9)
     clients = len(rounds[0].fired)
-    figure.suptitle(f"{len(rounds)} packets, {clients} equal clients at one instant, {rounds[0].shares} shares each")
+    figure.suptitle(f"{len(rounds)} packets, {clients} equal clients and {rounds[0].shares} shares each")
     figure.tight_layout(rect=(0, 0.06, 1, 1))
     figure.savefig(path, dpi=110)
     pyplot.close(figure)

@@ -83,6 +83,7 @@ class Report(msgspec.Struct, frozen=True):
     """The result as `--json` prints it."""
 
     seed: int
+    spread_ms: int
     users: int
     packets: int
     grabs: int
@@ -117,6 +118,7 @@ def report_of(rounds: Sequence[Round], options: Options) -> Report:
     chances = chances_of(rounds)
     return Report(
         seed=options.seed,
+        spread_ms=options.spread_ms,
         users=options.users,
         packets=len(rounds),
         grabs=sum(len(found.fired) for found in rounds),

@@ -1,8 +1,9 @@
-"""Run: rounds of one crowd packet each, at which all clients fire at one instant, half of them for nothing.
+"""Run: rounds of one crowd packet each, at which all clients fire, half of them for nothing.
 
-The order of the start is shuffled, and who loses his answer is drawn, anew for every round from the recorded seed.
-Who lost his answer repeats once everybody else has his: by then the packet is drained, so that whatever the repeat
-is given, the first request had won. Before and after the repeats the packet's own list is read.
+They fire at one instant, or one after another at even distances. The order of the start is shuffled, and who loses his
+answer is drawn, anew for every round from the recorded seed. Who lost his answer repeats once everybody else has his:
+by then the packet is drained, so that whatever the repeat is given, the first request had won. Before and after the
+repeats the packet's own list is read.
 """
 
 import asyncio
@@ -30,11 +31,15 @@ class FairnessFailed(Exception):
 
 
 class Options(NamedTuple):
-    """What a run is asked to be. `packets`: rounds, with one packet each, of `users` / 2 shares."""
+    """What a run is asked to be. `packets`: rounds, with one packet each, of `users` / 2 shares.
+
+    `spread_ms`: over so long the requests of a round are sent, at even distances; 0: at one instant.
+    """
 
     users: int
     packets: int
     seed: int
+    spread_ms: int = 0
 
 
 class Round(NamedTuple):
@@ -113,8 +118,10 @@ class Rounds:
         for client in self._clients:
             await client.connect()
         start = asyncio.Event()
+        step_s = self._options.spread_ms / 1_000 / len(order)
         shots = [
-            asyncio.create_task(client.fire(packet.packet_id, start, loss_of.get(client.user, ""))) for client in order
+            asyncio.create_task(client.fire(packet.packet_id, start, loss_of.get(client.user, ""), place * step_s))
+            for place, client in enumerate(order)
         ]
         await asyncio.sleep(0)  # all of them reach the start
         start.set()

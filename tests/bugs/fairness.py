@@ -102,6 +102,13 @@ FAIRNESS = [
         (MEASURED,),
     ),
     Mutant(
+        "fairness spreads the start if asked",
+        RUN,
+        'loss_of.get(client.user, ""), place * step_s)',
+        'loss_of.get(client.user, ""))',
+        (MEASURED,),
+    ),
+    Mutant(
         "fairness shuffles the start from its seed",
         RUN,
         "order = self._random.sample(self._clients, len(self._clients))",

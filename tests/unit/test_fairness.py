@@ -185,10 +185,10 @@ def test_what_a_packet_lists_wrongly_is_found() -> None:
 # Runs
 
 
-async def measured(*faults: str) -> tuple[list[Round], Report]:
+async def measured(*faults: str, options: Options = SMALL) -> tuple[list[Round], Report]:
     async with serving(FakeGateway(*faults)) as url:
-        rounds = await Rounds(url, OPERATOR_TOKEN, SMALL, lambda words: None).run()
-    return rounds, report_of(rounds, SMALL)
+        rounds = await Rounds(url, OPERATOR_TOKEN, options, lambda words: None).run()
+    return rounds, report_of(rounds, options)
 
 
 @pytest.mark.parametrize("fault", [(), ("overloaded", "answer_lost")])
@@ -222,6 +222,12 @@ async def test_the_order_of_the_start_is_the_seeds() -> None:
     suffixes = [[[shot.user.rpartition("-")[2] for shot in found.fired] for found in rounds] for rounds in (one, other)]
     assert suffixes[0] == suffixes[1]
     assert suffixes[0][0] != suffixes[0][1]
+
+
+async def test_clients_fire_one_after_another_at_even_distances_if_asked() -> None:
+    _, report = await measured(options=SMALL._replace(spread_ms=100))
+    assert (report.spread_ms, report.fair) == (100, True)
+    assert report.order.span_ms_p50 >= 50, "of the 95 ms between the first and the last; a late loop may take some"
 
 
 async def test_a_platform_that_names_one_replica_only_cannot_be_judged() -> None:
