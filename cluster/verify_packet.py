@@ -2,7 +2,7 @@
 
 The proof is the JSON of `GET /v1/packets/{id}/proof`; of a packet in lanes a list of all, `?lane=0` first. Nothing is
 imported from the platform: who does not trust it reads this and runs `python3 -I verify_packet.py proof.json`. Page
-one decides, page two reads and tells. Amounts are fen, instants Unix milliseconds, ranks count from 1.
+one recomputes, page two reads and compares. Amounts are fen, instants Unix milliseconds, ranks count from 1.
 """
 
 import argparse
@@ -133,7 +133,7 @@ def verify_lanes(proofs: list[Proof]) -> Iterator[str]:
             users.add(grab["user"])
 
 
-# The second page: what a proof is made of, how it is read, and what is told of it.
+# The second page: what a proof is made of, how it is read and held against what somebody noted.
 
 MATCHES, DIFFERS, NO_PROOF, NOT_ENDED = 0, 1, 2, 3
 CODES = "exit codes: 0 everything matches, 1 something does not, 2 no proof that can be checked, 3 not ended yet"
