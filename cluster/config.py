@@ -122,7 +122,7 @@ class Bounds(_Section):
     crowd_count_min: PositiveInt
     lane_count_max: PositiveInt
     lishi_max: PositiveInt
-    lishi_asks_max: PositiveInt
+    lishi_counted_max: PositiveInt
     notes_max: PositiveInt
     notes_ms: PositiveInt
     seal_elements_max: PositiveInt

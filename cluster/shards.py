@@ -111,7 +111,7 @@ def wallet_rules(settings: Settings) -> WalletRules:
             total_max=bounds.lishi_max,
             keep_ms=max(limits.lishi_cooldown_ms, bounds.idempotency_ms),
         ),
-        asks=AskRules(limits.lishi_asks_max, bounds.idempotency_ms, bounds.lishi_asks_max),
+        asks=AskRules(limits.lishi_asks_max, bounds.idempotency_ms, bounds.lishi_counted_max),
         notes=NoteRules(
             changes_max=limits.note_changes_max,
             per_packet_max=limits.notes_per_packet_max,

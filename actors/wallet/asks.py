@@ -9,12 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.ledger.transfer import Refusal, Refused
+from actors.ledger.transfer import Refused
+from actors.wallet.lishi import KEY_REUSED, OVERLOADED, RATE_LIMITED
 from actors.wallet.messages import CountLishi, LishiCounted
-
-KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
-RATE_LIMITED = Refused(Refusal.RATE_LIMITED)
-OVERLOADED = Refused(Refusal.OVERLOADED)
 
 
 class AskRules(msgspec.Struct, frozen=True):

@@ -285,9 +285,9 @@ class Service:
 
     async def ask_lishi(self, ask: AskLishi) -> LishiTold:
         """Count an ask in the asker's stream, then ask. Raises Problem."""
-        counted = CountLishi(ask.tenant, ask.user, ask.asked, ask.key)
+        count = CountLishi(ask.tenant, ask.user, ask.asked, ask.key)
         with told(Refusal.RATE_LIMITED, "You have asked as often as one may in a day; ask again later."):
-            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), counted)
+            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), count)
         with told(Refusal.RATE_LIMITED, _ASKED_TOO_OFTEN):
             return _expect(await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.asked)), ask), LishiTold)
 

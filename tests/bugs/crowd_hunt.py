@@ -147,7 +147,7 @@ HUNTED_CROWDS = [
     bug(
         "who asks for a lishi is counted before",
         "cluster/gateway/service.py",
-        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), counted)\n",
+        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), count)\n",
         "            pass\n",
     ),
     bug(

@@ -103,7 +103,7 @@ LISHI = [
     Mutant(
         "asks: who asks is counted",
         "cluster/gateway/service.py",
-        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), counted)\n",
+        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), count)\n",
         "            pass\n",
         LISHI_TESTS,
     ),

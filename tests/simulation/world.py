@@ -85,7 +85,7 @@ SMALL: dict[str, Any] = {
         "commitments_max": 5,
         "crowd_count_min": 4,
         "lane_count_max": 3,
-        "lishi_asks_max": 16,
+        "lishi_counted_max": 16,
         "lishi_max": 8,
         "notes_max": 8,
         "notes_ms": 6_000,

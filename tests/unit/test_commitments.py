@@ -19,6 +19,7 @@ from cluster import verify_packet as page
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.unit.samples import NOW_MS, TENANT, funding, grab, packets
+from tests.unit.test_crowds import LANED, STAR
 
 LUCKY = {"kind": "lucky", "total_fen": 1_000, "count": 5}
 
@@ -187,11 +188,7 @@ def test_a_crowds_commitments_take_the_room_of_as_many() -> None:
 
 # Crowds.
 
-CROWDS: dict[str, Any] = {
-    "bounds": {"crowd_count_min": 10, "lane_count_max": 10, "proof_lines_max": 7},
-    "layout": {"hot_streams": 4},
-}
-STAR = {"kind": "star", "total_fen": 4_000, "count": 40}
+CROWDS: dict[str, Any] = LANED | {"bounds": LANED["bounds"] | {"proof_lines_max": 7}}
 
 
 def bursts_from(at_ms: int, number: int = 2) -> list[dict[str, int]]:

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from actors.ids import User, lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
-from actors.wallet.asks import KEY_REUSED, Ask, AskBook
-from actors.wallet.lishi import LishiBook, LishiRules, decide_accept, decide_decline
+from actors.wallet.asks import Ask, AskBook
+from actors.wallet.lishi import KEY_REUSED, LishiBook, LishiRules, decide_accept, decide_decline
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import (
     AcceptLishi,
