@@ -3,6 +3,7 @@
 - a file is one decision: at most LINES_MAX lines; a function at most FUNCTION_LINES_MAX;
 - every module, public class and public function of the product has a docstring;
 - names avoid the words that say nothing (style.md);
+- a table of a Markdown page is whole: its second line rules it, and every row has as many cells;
 - the lock file holds names and versions, no addresses.
 """
 
@@ -19,6 +20,9 @@ FUNCTION_LINES_MAX = 60
 PRODUCT = ("actors/", "cluster/", "loadtest/")
 EMPTY_WORDS = re.compile(r"(?i)(manager|helper|utils?)(?=$|_|[A-Z])")
 LOCKED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.]+")
+_RULE = re.compile(r"\|( *:?-+:? *\|)+")
+_CELL_EDGE = re.compile(r"(?<!\\)\|")
+_CODE = re.compile(r"`[^`]*`")
 
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -75,6 +79,22 @@ def _is_override(scope: ast.Module | ast.ClassDef) -> bool:
     return isinstance(scope, ast.ClassDef) and scope.name.startswith("_")
 
 
+def check_tables(text: str, name: str) -> Iterator[str]:
+    """Yield every table of a Markdown page that is not shown as one: a blank line cuts it, a row has other cells."""
+    fenced, table = False, list[str]()
+    for number, line in enumerate([*text.splitlines(), ""], 1):
+        fenced ^= line.startswith("```")
+        if line.startswith("|") and not fenced:
+            table.append(line)
+            continue
+        if table:
+            start, widths = number - len(table), [len(_CELL_EDGE.findall(_CODE.sub("", row))) for row in table]
+            if len(table) < 2 or _RULE.fullmatch(table[1]) is None:
+                yield f"{name}:{start}: these rows have no heading; a blank line cuts them from their table"
+            yield from (f"{name}:{start + i}: a row of other cells" for i, n in enumerate(widths) if n != widths[0])
+        table = []
+
+
 def check_lock(path: Path) -> Iterator[str]:
     """Yield lines of the lock file that are no plain `name==version`."""
     for number, line in enumerate(path.read_text().splitlines(), 1):
@@ -89,6 +109,8 @@ def main() -> int:
     for path in tracked(root):
         if path.suffix == ".py":
             findings += check_python(path, str(path.relative_to(root)))
+        elif path.suffix == ".md":
+            findings += check_tables(path.read_text(), str(path.relative_to(root)))
     for finding in findings:
         print(finding)
     return 1 if findings else 0
