@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from cluster.config import config_path, data_folder, keys_at, load
+from cluster.config import DEFAULT_CONFIG, config_path, data_folder, keys_at, load, sandbox_of
 from cluster.ports import is_free
 from cluster.store import check_store, shown, store_binary, store_refusal
 from cluster.system import (
@@ -74,14 +74,16 @@ def up(
     data: Path,
     *,
     port: int = 0,
-    config: str = "local",
+    config: str | None = None,
     store_url: str | None = None,
+    sandbox: bool | None = None,
     report: Callable[[str], None],
 ) -> SystemRecord:
     """Start the system of a data folder, or find it running, and return once money can be served.
 
-    `port` 0 takes any free one; `store_url` None takes the configuration's store, or else our own. A system that
-    already runs stays as it is. `report` hears what is being done. Interrupted, it leaves nothing running.
+    `port` 0 takes any free one; `config` None takes "local"; `store_url` None takes the configuration's store, or else
+    our own; `sandbox` None is decided by `cluster.config.sandbox_of`. A system that already runs stays as it is,
+    and is refused if it is not what is asked for. `report` hears what is being done. Interrupted, it leaves nothing.
     Raises UpFailed, cluster.store.StoreUnusable: one line each; correct what it names and call again.
     """
     deadline = time.monotonic() + UP_SECONDS_MAX
@@ -92,11 +94,12 @@ def up(
         with FileLock(data / "up.lock", timeout=UP_SECONDS_MAX, mode=0o600):
             running = read_record(data)
             if running is not None and running.watchdog.alive() and running.state != "stopping":
+                _check_same(running, port, config, store_url, sandbox)
                 report("already running")
                 return _wait(data, None, deadline, report)
             if running is not None:
                 _clear(running, report)
-            plan = _plan(port, config, store_url, report)
+            plan = _plan(port, config or DEFAULT_CONFIG, store_url, sandbox, report)
             keys_at(data / "keys.json")
             ray_token_file(data)
             return _start(data, plan, deadline, report)
@@ -104,24 +107,51 @@ def up(
         raise UpFailed(f"another start of {data} is still at work; wait for it or end it") from None
 
 
-def _plan(port: int, config: str, store_url: str | None, report: Callable[[str], None]) -> Plan:
+def _check_same(
+    running: SystemRecord, port: int, config: str | None, store_url: str | None, sandbox: bool | None
+) -> None:
+    """Raise UpFailed if the running system is another than what is asked for; None and port 0 ask for nothing."""
+    own_store = "" if running.embedded_store else running.store_url
+    compared = (
+        ("port", port or None, running.http_port),
+        ("configuration", None if config is None else _stored(config), running.config),
+        ("store", None if store_url is None else shown(store_url), shown(own_store) if own_store else "its own"),
+        ("sandbox", None if sandbox is None else _yes(sandbox), _yes(running.sandbox)),
+    )
+    if others := [f"{name} {now}, not {asked}" for name, asked, now in compared if asked not in (None, now)]:
+        raise UpFailed(
+            f"a system already runs on {running.data} with {'; '.join(others)}: `hongbao down` first, or leave that out"
+        )
+
+
+def _yes(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def _stored(config: str) -> str:
+    """Return a configuration as the record names it: a name, or an absolute path."""
+    path = config_path(config)
+    return config if path.name == f"{config}.toml" else str(path.absolute())
+
+
+def _plan(port: int, config: str, store_url: str | None, sandbox: bool | None, report: Callable[[str], None]) -> Plan:
     """Check everything that can be checked before anything is started."""
     if not __debug__:
         raise UpFailed("refuses to run without assertions; start it without python -O and PYTHONOPTIMIZE")
     try:
         settings = load(config)
-    except (FileNotFoundError, ValidationError) as failure:
+        chosen = store_url or settings.store_url
+        sandbox = sandbox_of(settings, sandbox, own_store=not chosen)
+    except (FileNotFoundError, ValueError) as failure:  # pydantic's ValidationError is a ValueError
         raise UpFailed(" ".join(str(failure).split())) from None
     if port and not is_free(port):
         raise UpFailed(f"port {port} is in use; give another --port, or 0 for any free one")
-    chosen = store_url or settings.store_url
     if chosen:
         report("checking the store")
         check_store(chosen, report)
     else:
         store_binary()
-    path = config_path(config)
-    return Plan(port=port, config=config if path.name == f"{config}.toml" else str(path.absolute()), store_url=chosen)
+    return Plan(port=port, config=_stored(config), store_url=chosen, sandbox=sandbox)
 
 
 def _start(data: Path, plan: Plan, deadline: float, report: Callable[[str], None]) -> SystemRecord:

@@ -1,19 +1,21 @@
 """Configuration: every bound, limit and secret, read once and passed on as an argument.
 
 `Settings` come from a TOML file in configs/ (default `local`), overridden by `HONGBAO_*` variables (nested with `__`).
+A file may say `extends = "local"`: then it holds only what differs from that one.
 `Keys` come from a file of mode 0600. Nothing else in the project reads the environment.
 """
 
 import json
 import os
 import secrets
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import platformdirs
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from actors.ids import Layout as StreamNumbers
 from actors.ids import packet_stream, wallet_stream
@@ -206,7 +208,8 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="HONGBAO_", env_nested_delimiter="__")
 
-    sandbox: bool
+    sandbox: bool = False
+    """Money out of nothing and a clock that is moved, for operators. `sandbox_of` says what starts with it."""
     host: str
     store_url: str = ""
     store_prefix: str = "hongbao"
@@ -243,12 +246,15 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments first, then the environment; the TOML file is passed in as the weakest source by `load`."""
-        toml = TomlConfigSettingsSource(settings_cls, toml_file=_toml_file)
-        return init_settings, env_settings, toml
+        """Arguments first, then the environment, then the files that `load` has read, the most special one first."""
+        return init_settings, env_settings, *(InitSettingsSource(settings_cls, layer) for layer in _layers)
 
 
-_toml_file: Path | None = None
+DEFAULT_CONFIG = "local"
+EXTENDS_MAX = 4
+"""Files that one configuration may be made of."""
+
+_layers: list[dict[str, Any]] = []
 
 
 def config_path(name: str) -> Path:
@@ -258,20 +264,55 @@ def config_path(name: str) -> Path:
     return Path(str(files("configs"))) / f"{name}.toml"
 
 
-def load(config: str = "local", **override: Any) -> Settings:
+def load(config: str = DEFAULT_CONFIG, **override: Any) -> Settings:
     """Read a configuration by name or path.
 
-    Raises FileNotFoundError, pydantic.ValidationError: the message names the field; correct the file.
+    Raises FileNotFoundError, ValueError (pydantic's ValidationError is one): the message names file or field.
     """
-    global _toml_file
-    path = config_path(config)
-    if not path.is_file():
-        raise FileNotFoundError(f"no configuration {config!r}: {path} does not exist")
-    _toml_file = path
+    global _layers
+    _layers = read_layers(config)
     try:
         return Settings(**override)
     finally:
-        _toml_file = None
+        _layers = []
+
+
+def read_layers(config: str) -> list[dict[str, Any]]:
+    """Return what a configuration's file says, then what each file says that it extends. Raises as `load` does."""
+    layers: list[dict[str, Any]] = []
+    name, beside = config, Path()
+    while name:
+        path = beside / config_path(name)
+        if not path.is_file():
+            raise FileNotFoundError(f"no configuration {name!r}: {path} does not exist")
+        try:
+            layer = tomllib.loads(path.read_text(encoding="utf-8"))
+        except ValueError as failure:
+            raise ValueError(f"configuration {path} is not TOML: {failure}") from failure
+        layers.append(layer)
+        name, beside = layer.pop("extends", ""), path.parent
+        if not isinstance(name, str) or (len(layers) == EXTENDS_MAX and name):
+            raise ValueError(
+                f"configuration {path}: extends names one other file, and at most {EXTENDS_MAX} are joined"
+            )
+    return layers
+
+
+def sandbox_of(settings: Settings, asked: bool | None, *, own_store: bool) -> bool:
+    """Decide whether a system starts as a sandbox: as `asked`, else as configured, else only on a store of its own.
+
+    Raises ValueError if a configuration alone would make one of a store that others may use.
+    """
+    if asked is not None:
+        return asked
+    if own_store:
+        return settings.sandbox or "sandbox" not in settings.model_fields_set
+    if settings.sandbox:
+        raise ValueError(
+            "the configuration says sandbox = true, with which operators make money and move the clock, and the store "
+            "is not this system's own: ask for it by name (--sandbox; `sandbox: true` among the application's args)"
+        )
+    return False
 
 
 class TokenKey(_Section):

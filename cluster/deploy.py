@@ -52,6 +52,7 @@ def deploy(record: SystemRecord) -> None:
         arguments = AppArgs(
             store_url=record.store_url,
             config=record.config,
+            sandbox=record.sandbox,
             keys_file=str(record.data / "keys.json"),
             archive_url=settings.archive_url or str(record.data / "archive"),
             photos_url=settings.photos_url or str(record.data / "photos"),

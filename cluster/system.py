@@ -80,6 +80,7 @@ class SystemRecord(BaseModel):
     ray_address: str
     store_url: str = Field(repr=False)
     embedded_store: bool
+    sandbox: bool = False
     config: str
     data: Path
     run_folder: Path

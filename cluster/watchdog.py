@@ -73,6 +73,7 @@ class Plan(BaseModel):
     port: int
     config: str
     store_url: str
+    sandbox: bool = False
 
 
 class Part:
@@ -161,6 +162,7 @@ class Watchdog:
             ray_address=f"127.0.0.1:{ports['gcs']}",
             store_url=plan.store_url or store_url_of(run_folder / "store.sock"),
             embedded_store=not plan.store_url,
+            sandbox=plan.sandbox,
             config=plan.config,
             data=data,
             drain_ms=settings.timing.drain_ms,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands.terminal import Config, Failure
+from cluster.commands.terminal import Config, Failure, Sandbox
 from cluster.commands.tokens import KEYS_FILE
 
 
@@ -15,23 +15,25 @@ def serve_config(
     store_url: Annotated[
         str | None, typer.Option(help="Redis or Valkey of the cluster; default: the config's.")
     ] = None,
-    config: Config = "local",
+    config: Config = "cluster",
+    sandbox: Sandbox = None,
     keys_file: Annotated[Path | None, typer.Option(help="Keys file, at the same path on every node.")] = None,
     port: Annotated[int, typer.Option(min=1, max=65_535, help="HTTP port on every node.")] = 8_000,
 ) -> None:
     """Print the YAML for `serve deploy` on a Ray cluster that already runs."""
-    from cluster.config import SERVE_ENVIRONMENT, config_path, data_folder, load
+    from cluster.config import SERVE_ENVIRONMENT, config_path, data_folder, load, sandbox_of
 
     settings = load(config)
     store_url = store_url or settings.store_url
     if not store_url:
         raise Failure(f"configuration {config!r} names no store; give --store-url redis://host:port/0")
+    sandbox = sandbox_of(settings, sandbox, own_store=False)
     keys_path = (keys_file or data_folder() / KEYS_FILE).absolute()
     environment = " ".join(f"{name}={value}" for name, value in SERVE_ENVIRONMENT.items())
     named = str(config_path(config).absolute()) if config.endswith(".toml") else config
     sys.stdout.write(f"""\
 # hongbao on a running Ray cluster: hongbao serve-config … > hongbao.yaml && serve deploy hongbao.yaml
-# Set these three variables on every node BEFORE Ray starts there, or the application refuses to start:
+# Set these {len(SERVE_ENVIRONMENT)} variables on every node BEFORE Ray starts there, or nothing starts:
 #   {environment}
 # The keys file must be at the same path on every node, mode 0600.
 proxy_location: EveryNode
@@ -48,5 +50,6 @@ applications:
     args:
       store_url: {json.dumps(store_url)}
       config: {json.dumps(named, ensure_ascii=False)}
+      sandbox: {json.dumps(sandbox)}
       keys_file: {json.dumps(str(keys_path), ensure_ascii=False)}
 """)

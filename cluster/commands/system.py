@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 
 from cluster.commands.levers import paused_now
-from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Config, Data, err, out, print_json, progress
+from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Data, Sandbox, err, out, print_json, progress
 from cluster.commands.tokens import RUN_TOKEN_S, SANDBOX_TENANT, tokens_of
 
 UP_TOKEN_S = 30 * 24 * 3_600
@@ -19,8 +19,9 @@ Port = Annotated[int, typer.Option(min=0, max=65_535, help="HTTP port; 0 takes a
 def up(
     data: Data = None,
     port: Port = 0,
-    config: Config = "local",
+    config: Annotated[str | None, typer.Option(help="Configuration, a name or a .toml file; default: local.")] = None,
     store_url: Annotated[str | None, typer.Option(help="Redis or Valkey; without it our own is started.")] = None,
+    sandbox: Sandbox = None,
     as_json: AsJson = False,
 ) -> None:
     """Start a system, or resume the one in the data folder, and leave it running."""
@@ -29,7 +30,7 @@ def up(
 
     folder = data_folder(data)
     with progress("Starting") as report:
-        record = bootstrap.up(folder, port=port, config=config, store_url=store_url, report=report)
+        record = bootstrap.up(folder, port=port, config=config, store_url=store_url, sandbox=sandbox, report=report)
     operator_token, gateway_token = tokens_of(folder, UP_TOKEN_S)
     if as_json:
         print_json(

@@ -24,6 +24,13 @@ PLAIN_WIDTH = 120
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder; without it your own default one.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object in the last line.")]
 Config = Annotated[str, typer.Option(help="Configuration: a name in configs/, or the path of a .toml file.")]
+Sandbox = Annotated[
+    bool | None,
+    typer.Option(
+        "--sandbox/--no-sandbox",
+        help="Operators make money and move the clock. Default: the config's; else only `up` with its own store.",
+    ),
+]
 
 out = Console(width=None if sys.stdout.isatty() else PLAIN_WIDTH)
 err = Console(stderr=True, width=None if sys.stderr.isatty() else PLAIN_WIDTH)

@@ -16,7 +16,7 @@ from ray import serve
 
 from actors.errors import JournalUnavailable, OperatingFailure
 from actors.ledger.transfer import Refusal
-from cluster.config import SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load
+from cluster.config import SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load, sandbox_of
 from cluster.directory import Directory, ShardUnavailable
 from cluster.gateway import problems
 from cluster.gateway.auth import Auth
@@ -43,7 +43,8 @@ class AppArgs(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     store_url: str = Field(description="Redis 7+ or Valkey, e.g. rediss://:password@store:6379/0")
-    config: str = Field(default="local", description="a name from configs/, or the path of a TOML file")
+    config: str = Field(default="cluster", description="a name from configs/, or the path of a TOML file")
+    sandbox: bool | None = Field(default=None, description="true: operators make money and move the clock")
     keys_file: str = Field(default="", description="JSON, mode 0600; default: keys.json in the user's data folder")
     archive_url: str = Field(default="", description="for sealed journals, a folder or s3://…; default: the config's")
     photos_url: str = Field(default="", description="for photo packets, a folder or s3://…; default: the config's")
@@ -135,6 +136,8 @@ def app(args: AppArgs) -> serve.Application:
     try:
         places = {"archive_url": args.archive_url, "photos_url": args.photos_url}
         settings = load(args.config, store_url=args.store_url, **{name: url for name, url in places.items() if url})
+        sandbox = sandbox_of(settings, args.sandbox, own_store=False)
+        settings = settings.model_copy(update={"sandbox": sandbox})
         keys = keys_at(Path(args.keys_file) if args.keys_file else data_folder() / "keys.json")
         check_store(args.store_url)
         asyncio.run(_create_system(settings))

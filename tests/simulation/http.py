@@ -63,7 +63,7 @@ class Http:
     @classmethod
     async def start(cls, **override: Any) -> "Http":
         """Start a small system with three users, every stream active."""
-        system = await System.start(**override)
+        system = await System.start(**{"sandbox": True} | override)
         for user in ("alice", "bob", "carol"):
             await system.service.wallet(CreditSandbox(TENANT, user, BALANCE_FEN))
         await system.tick()

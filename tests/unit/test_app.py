@@ -40,6 +40,17 @@ def test_a_store_that_is_down_at_start_is_one_line_with_its_address(
     assert "\n" not in line
 
 
+def test_a_configuration_alone_makes_no_sandbox_of_a_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in SERVE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    own = tmp_path / "own.toml"
+    own.write_text('extends = "cluster"\nsandbox = true\n')
+    line = refusal(store_url="unix:///nowhere", config=str(own), keys_file=str(tmp_path / "keys.json"))
+    assert "`sandbox: true` among the application's args" in line
+    assert "\n" not in line
+    assert not (tmp_path / "keys.json").exists()
+
+
 def test_an_unknown_configuration_is_one_line_with_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name, value in SERVE_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cluster.config import keys_at
+from cluster.config import SERVE_ENVIRONMENT, keys_at
 from cluster.tokens import Verifier
 from tests.unit.fake_gateway import GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
 
@@ -29,7 +29,7 @@ from cluster.config import keys_at
 bootstrap = types.ModuleType("cluster.bootstrap")
 life, url = Path(sys.argv.pop(1)), sys.argv.pop(1)
 
-def up(data, *, port=0, config="local", store_url=None, report):
+def up(data, *, report, **asked):
     report("store")
     keys_at(data / "keys.json")
     (life / "up").write_text(str(data))
@@ -139,16 +139,22 @@ async def test_the_serve_configuration_is_yaml_that_names_the_typed_builder(tmp_
     )
     configuration = yaml.safe_load(stdout)
     assert code == 0
-    assert configuration["http_options"] == {"host": "127.0.0.1", "port": 8100}
+    assert configuration["http_options"] == {"host": "0.0.0.0", "port": 8100}
     assert configuration["applications"] == [
         {
             "name": "hongbao",
             "route_prefix": "/",
             "import_path": "cluster.gateway.app:app",
-            "args": {"store_url": "redis://10.0.0.1:6379/0", "config": "local", "keys_file": str(keys_file)},
+            "args": {
+                "store_url": "redis://10.0.0.1:6379/0",
+                "config": "cluster",
+                "sandbox": False,
+                "keys_file": str(keys_file),
+            },
         }
     ]
-    assert "RAY_SERVE_THROUGHPUT_OPTIMIZED=1" in stdout
+    assert f"Set these {len(SERVE_ENVIRONMENT)} variables on every node" in stdout
+    assert [name for name, value in SERVE_ENVIRONMENT.items() if f"{name}={value}" not in stdout] == []
 
 
 @pytest.mark.parametrize(("fault", "code"), [((), 0), (("books_differ",), 1)])
