@@ -9,13 +9,22 @@ Hashes here are CRC-32 (placement only) and HMAC-SHA256 (packet ids), never Pyth
 import base64
 import hmac
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
 USER_CHARS_MAX = 64
-_USER = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}")
+USER_RULE = "1 to 64 characters in Unicode's composed form (NFC), none of them blank, control, format or invisible"
+_REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
+"""Categories of Unicode that no user id holds: controls, formats (zero width, bidi, soft hyphen, BOM), blanks."""
+_INVISIBLE = re.compile(
+    "[ \u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u2800\u3164"
+    "\ufe00-\ufe0f\uffa0\ufff0-\ufff8\U000e0000-\U000e0fff]"
+)
+"""Characters of other categories that nobody sees: fillers, variation selectors, the empty Braille pattern."""
+_ONCE_USER = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\ud800-\udfff]{1,64}")
 _TENANT = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _ID = re.compile(r"[a-z2-7]{32}")
 _BASE32 = {letter: value for value, letter in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
@@ -33,10 +42,18 @@ class User(NamedTuple):
 
 
 def is_user(text: str) -> bool:
-    """Tell whether `text` can name a user: 1 to 64 characters, none of them blank or a control."""
+    """Tell whether `text` can name a user, by `USER_RULE`: two ids that look the same are the same person."""
     if text.isascii() and text.isprintable() and " " not in text:  # the same for most, in a third of the time
         return 0 < len(text) <= USER_CHARS_MAX
-    return _USER.fullmatch(text) is not None
+    if not 0 < len(text) <= USER_CHARS_MAX or not unicodedata.is_normalized("NFC", text) or _INVISIBLE.search(text):
+        return False
+    # What is printable has none of these categories, but so has what a later Unicode assigns, which may be a name.
+    return text.isprintable() or all(unicodedata.category(letter) not in _REFUSED for letter in text)
+
+
+def may_have_lines(text: str) -> bool:
+    """Tell whether a journal may hold money of a user named so: `USER_RULE` was once no more than "no blanks"."""
+    return _ONCE_USER.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:

@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from actors.ids import is_tenant, is_user
+from actors.ids import USER_RULE, is_tenant, is_user
 from cluster.config import PLATFORM_KID, Keys, TokenKey
 
 USER_SCOPE = "user"
@@ -55,7 +55,7 @@ def mint(keys: Keys, *, user: str, tenant: str, scope: str, now_s: int, ttl_s: i
     Raises ValueError naming the argument that cannot stand in a token.
     """
     if not is_user(user):
-        raise ValueError(f"{user!r} is no user id: 1 to 64 characters, no blanks")
+        raise ValueError(f"{user!r} is no user id: {USER_RULE}")
     if not is_tenant(tenant):
         raise ValueError(f"{tenant!r} is no tenant: lower-case letters, digits and hyphens, at most 32")
     if scope not in SCOPES:

@@ -156,9 +156,9 @@ def statement(
     """Show every line of a user since his account began, newest first, from sealed files and the journal."""
     import msgspec
 
-    from actors.ids import is_tenant, is_user
+    from actors.ids import is_tenant, may_have_lines
 
-    if not is_user(user) or not is_tenant(tenant):
+    if not may_have_lines(user) or not is_tenant(tenant):
         raise Failure(f"{tenant}/{user} names no user: no blanks, at most 64 characters, the tenant in lower case")
     with opened("Reading the statement", data, config, store_url, archive_url) as (ledger, _):
         found = asyncio.run(_statement(ledger, tenant, user, limit))

@@ -4,8 +4,9 @@ import time
 
 from starlette.requests import Request
 
-from actors.ids import User, is_user
+from actors.ids import User
 from cluster.config import Keys
+from cluster.gateway.heads import read_acting_user, read_token
 from cluster.gateway.problems import Problem
 from cluster.gateway.wire import Headers, headers_of
 from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, Claims, Unauthenticated, Verifier
@@ -19,12 +20,11 @@ class Auth:
 
     def claims(self, headers: Headers) -> Claims:
         """Return what the caller's token proves. Raises Problem."""
-        header = headers.get(b"authorization", b"")
-        scheme, token = header[:7], header[7:].decode("latin-1")
-        if (scheme != b"Bearer " and scheme.lower() != b"bearer ") or not token:
+        token = read_token(headers.get(b"authorization", b""))
+        if token is None:
             raise Problem("unauthenticated", "Send an Authorization header: Bearer and a token.")
         try:
-            return self._verifier.verify(token.strip(), int(time.time()))
+            return self._verifier.verify(token, int(time.time()))
         except Unauthenticated as failure:
             raise Problem("unauthenticated", f"Get a fresh token: {failure.reason}.") from failure
 
@@ -42,10 +42,7 @@ class Auth:
             return User(claims.tenant, claims.user)
         if claims.scope != GATEWAY_SCOPE:
             raise Problem("forbidden", "Only a gateway's token may name the acting user.")
-        user = named.decode("latin-1")
-        if not is_user(user):
-            raise Problem("invalid", "X-Acting-User is no user id.", {"X-Acting-User": "1 to 64 characters, no blanks"})
-        return User(claims.tenant, user)
+        return User(claims.tenant, read_acting_user(named))
 
     def acting_user(self, request: Request) -> User:
         """Return the user on whose behalf a user route acts. Raises Problem."""

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from actors.ids import is_user
+from actors.ids import USER_RULE, is_user
 from actors.phrase import PHRASE_CHARS_MAX, spoken
 from cluster.gateway.problems import Problem
 
 PASSPHRASE_CHARS_MAX = PHRASE_CHARS_MAX
-NAME = "1 to 64 characters, no blanks"
 
 
 class GrabBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -67,7 +66,7 @@ def read_grab(body: bytes) -> GrabBody:
     if wanted.passphrase is not None and len(wanted.passphrase) > PASSPHRASE_CHARS_MAX:
         fields["passphrase"] = f"at most {PASSPHRASE_CHARS_MAX} characters"
     if wanted.group is not None and not is_user(wanted.group):
-        fields["group"] = NAME
+        fields["group"] = USER_RULE
     if fields:
         raise Problem("invalid", "Correct the named fields.", fields)
     return wanted

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 
 from cluster.gateway.entrance import STREAM_PATH
 from cluster.gateway.gate import Gate
+from cluster.gateway.heads import check_single
 from cluster.gateway.problems import Problem, answer
 from cluster.gateway.wire import Headers, headers_of, write
 
@@ -41,6 +42,12 @@ class Edge:
         scope["hongbao.request_id"] = request_id
         if self._stamps:
             send = _stamping(send, request_id)
+        if len(headers) < len(scope["headers"]):
+            try:
+                check_single(scope["headers"])
+            except Problem as problem:
+                await write(send, answer(problem, request_id))
+                return
         if scope["path"] == STREAM_PATH:  # one long request: streams have bounds of their own
             await self._app(scope, receive, send)
             return

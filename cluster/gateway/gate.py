@@ -14,6 +14,7 @@ from starlette.requests import Request
 from actors.ids import user_hash
 from cluster.gateway.admission import EXEMPT, MANY, Admission, kind_of
 from cluster.gateway.auth import Auth
+from cluster.gateway.heads import read_acting_user, read_token
 from cluster.gateway.problems import Problem, respond
 from cluster.gateway.pulse import Pulse
 from cluster.gateway.wire import Headers, write
@@ -61,8 +62,8 @@ class Gate:
 
         A token that nobody has verified yet is read as it is: whoever lies in it is let in to be told that he lied.
         """
-        authorization, acting = headers.get(b"authorization", b""), headers.get(b"x-acting-user", b"")
-        token = authorization[7:].strip().decode("latin-1")
+        authorization, acting = headers.get(b"authorization", b""), headers.get(b"x-acting-user")
+        token = read_token(authorization) or ""
         claims = self._auth.known(token)
         try:
             if claims is None:
@@ -70,8 +71,8 @@ class Gate:
                 user, tenant = claimed.sub, claimed.tenant
             else:
                 user, tenant = claims.user, claims.tenant
-            return user_hash(tenant, acting.decode("latin-1") or user)
-        except (msgspec.DecodeError, ValueError, IndexError):
+            return user_hash(tenant, user if acting is None else read_acting_user(acting))
+        except (msgspec.DecodeError, ValueError, IndexError, RecursionError, Problem):
             return crc32(authorization)
 
     async def refuse(self, request_id: str, send: Any) -> None:

@@ -16,7 +16,8 @@ from actors.packet.messages import Shares, Takings, Won
 from cluster.gateway import answers
 from cluster.gateway.bodies import Asked, asked, is_sound, read_grab, read_items, said
 from cluster.gateway.divided import Crowd
-from cluster.gateway.keyed import KEY_PARAMETER, check_key
+from cluster.gateway.heads import read_key
+from cluster.gateway.keyed import KEY_PARAMETER
 from cluster.gateway.problems import Answer, Problem, answer, internal, refused
 from cluster.gateway.schemas import BatchBody, SentPacket, ShareBody
 from cluster.gateway.sends import read_send, schemas
@@ -117,7 +118,7 @@ class HotRoutes:
     async def _send(self, headers: Headers, body: bytes) -> Answer:
         """Send a packet. 201 means open: a grab right after it succeeds."""
         sender = self._gateway.auth.acting(headers)
-        key = check_key(headers.get(b"idempotency-key", b""))
+        key = read_key(headers.get(b"idempotency-key", b""))
         wanted = read_send(body, self._gateway.settings, sender.user)
         funded = await self._gateway.service.send(wanted.send(sender, key, self._platform_key))
         content = _ENCODE(answers.sent_packet(funded.funding, funded.others))

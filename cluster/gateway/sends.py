@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from actors.ids import LANES_MAX, User, is_user, parse_packet_id
+from actors.ids import LANES_MAX, USER_RULE, User, is_user, parse_packet_id
 from actors.ledger.transfer import Refusal, Special
 from actors.packet.split import can_split
 from actors.phrase import normal, spoken
 from actors.wallet.messages import Send
 from cluster.config import Limits, Settings
-from cluster.gateway.bodies import NAME, PASSPHRASE_CHARS_MAX, GrabBody, GrabItem
+from cluster.gateway.bodies import PASSPHRASE_CHARS_MAX, GrabBody, GrabItem
 from cluster.gateway.problems import Problem, refused
 
 GREETING_CHARS_HARD_MAX = 10_000
@@ -198,7 +198,7 @@ def _misfits(wanted: SendBody, sender: str) -> dict[str, str]:
         fields[required] = f"required for a {wanted.kind} packet"
     for name in ("addressee", "group"):
         if name not in fields and name in given and not is_user(getattr(wanted, name)):
-            fields[name] = NAME
+            fields[name] = USER_RULE
     if wanted.kind == "direct" and wanted.addressee == sender:
         fields["addressee"] = "somebody else than the sender"
     if wanted.kind == "direct" and wanted.count != 1:

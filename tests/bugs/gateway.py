@@ -4,6 +4,7 @@ from tests.bugs import SERVICE, Mutant
 
 ENDED, HOT, WIRE, SENDS = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "wire", "sends"))
 ENDED_TESTS, HOT_TESTS = "tests/unit/test_ended.py", "tests/unit/test_hot.py"
+HEADS, HEADS_TESTS, IDS_TESTS = "cluster/gateway/heads.py", "tests/unit/test_heads.py", "tests/unit/test_ids.py"
 REFUSALS = "tests/unit/test_http_refusals.py"
 GATEWAY = [
     Mutant(
@@ -70,7 +71,7 @@ GATEWAY = [
         (REFUSALS,),
     ),
     Mutant(
-        "of a header sent twice the first counts",
+        "of a header that may be sent twice the first counts",
         WIRE,
         "dict(reversed(scope[",
         "dict(iter(scope[",
@@ -82,5 +83,26 @@ GATEWAY = [
         'if not told.isdigit() or b"transfer-encoding" in headers:',
         "if not told.isdigit():",
         (HOT_TESTS,),
+    ),
+    Mutant(
+        "a header's bytes name whom a token's text names",
+        HEADS,
+        "user = _unescaped(value).decode()",
+        'user = _unescaped(value).decode("latin-1")',
+        (HEADS_TESTS,),
+    ),
+    Mutant(
+        "who acts is said once",
+        HEADS,
+        "if names.count(name) > 1:",
+        "if names.count(name) > 2:",
+        (HEADS_TESTS,),
+    ),
+    Mutant(
+        "users who look the same are the same",
+        "actors/ids.py",
+        ' or not unicodedata.is_normalized("NFC", text)',
+        "",
+        (IDS_TESTS,),
     ),
 ]

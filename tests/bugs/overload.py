@@ -53,7 +53,7 @@ OVERLOAD = [
     Mutant(
         "overload: the acting user's priority counts, not his gateway's",
         GATE,
-        'user_hash(tenant, acting.decode("latin-1") or user)',
+        "user_hash(tenant, user if acting is None else read_acting_user(acting))",
         "user_hash(tenant, user)",
         (GATE_TESTS,),
     ),

@@ -5,12 +5,11 @@ from typing import Any, Literal
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from actors.ids import is_user, parse_lishi_id, wallet_stream
+from actors.ids import USER_RULE, is_user, parse_lishi_id, wallet_stream
 from actors.ledger.transfer import Refusal
 from actors.packet.split import can_split
 from actors.wallet.messages import AcceptLishi, AskLishi, DeclineLishi, LishiTold, ListLishi, ReadLishi
 from cluster.gateway import answers
-from cluster.gateway.bodies import NAME
 from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.schemas import AcceptBody, AskBody, LishiBody, LishiListBody, SentPacket
@@ -32,7 +31,7 @@ async def ask(request: Request, body: AskBody) -> Response:
     fields: dict[str, str] = {}
     check_greeting(fields, body.greeting, gateway.settings.limits)
     if not is_user(body.asked):
-        fields["asked"] = NAME
+        fields["asked"] = USER_RULE
     elif body.asked == asker.user:
         fields["asked"] = "somebody else than the asker"
     if fields:

@@ -5,7 +5,7 @@ import time
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from actors.ids import is_tenant, is_user
+from actors.ids import USER_RULE, is_tenant, is_user
 from actors.wallet.messages import CreditSandbox
 from cluster.gateway import answers
 from cluster.gateway.problems import Problem
@@ -53,7 +53,7 @@ async def create_user(request: Request, body: UserBody) -> Response:
     gateway.auth.require_operator(request)
     fields = {}
     if not is_user(body.user):
-        fields["user"] = "1 to 64 characters, no blanks"
+        fields["user"] = USER_RULE
     if not is_tenant(body.tenant):
         fields["tenant"] = "lower-case letters, digits and hyphens, at most 32"
     if body.balance_fen > gateway.settings.limits.sandbox_balance_fen_max:
