@@ -76,6 +76,7 @@ class Limits(_Section):
     greeting_chars_max: PositiveInt
     packet_lifetime_ms: PositiveInt
     sandbox_balance_fen_max: PositiveInt
+    sandbox_clock_ms_max: int = Field(ge=1, le=100 * 366 * 86_400_000)
     phrase_tries_max: PositiveInt
     phrase_tries_ms: PositiveInt
     crowd_count_max: PositiveInt

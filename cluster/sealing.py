@@ -19,13 +19,13 @@ from typing import NamedTuple, Protocol
 
 from actors.errors import JournalCorrupt
 from actors.ports import Position
+from cluster.instants import day_of
 from cluster.journal.archive import (
     Archive,
     Row,
     SealedElements,
     SealedPart,
     Stand,
-    day_of,
     end_of,
     first_of,
     manifest_of,

@@ -34,6 +34,7 @@ class PacketRecord:
         "count",
         "kind",
         "missed",
+        "open",
         "packet_id",
         "rank_owner",
         "sender",
@@ -53,6 +54,8 @@ class PacketRecord:
         self.wins: dict[str, Win] = {}
         self.rank_owner: dict[int, str] = {}
         self.told_fen = 0
+        self.open = False
+        """It has not ended when it is compared: what nobody took is still in it."""
         self.missed: dict[str, str] = {}
         """The refusal that each user was told."""
         self.unsure: set[str] = set()
@@ -137,8 +140,9 @@ class Record:
         self.unknown_taps += 1
         packet.unsure.add(user)
 
-    def compare(self, packet: PacketRecord, ended: Packet) -> None:
-        """Hold the packet's own list, read after its end by its sender, against everything that was told."""
+    def compare(self, packet: PacketRecord, ended: Packet, *, may_be_open: bool = False) -> None:
+        """Hold the packet's own list, read by its sender, against everything that was told; after its end, or not."""
+        packet.open = may_be_open and ended.state == "open"
         listed = {share.user: Win(share.rank, share.amount_fen) for share in ended.grabs or ()}
         name = f"packet {packet.packet_id}"
         for user, win in packet.wins.items():
@@ -172,9 +176,9 @@ class Record:
             self.contradict(f"{name} changed its size")
         if (ended.grabbed_count, ended.grabbed_fen) != (len(listed), paid_fen):
             self.contradict(f"{name} counts other grabs than it lists")
-        if ended.grabbed_fen + ended.refunded_fen != packet.total_fen:
+        if not packet.open and ended.grabbed_fen + ended.refunded_fen != packet.total_fen:
             self.contradict(f"{name} ended with {ended.grabbed_fen} paid and {ended.refunded_fen} refunded")
-        if ended.state != ("drained" if len(listed) == packet.count else "expired"):
+        if ended.state != ("drained" if len(listed) == packet.count else "open" if packet.open else "expired"):
             self.contradict(f"{name} is {ended.state} with {len(listed)} of {packet.count} shares taken")
         if packet.kind == "equal" and any(win.amount_fen * packet.count != packet.total_fen for win in listed.values()):
             self.contradict(f"{name} is equal and paid unequal shares")
@@ -189,7 +193,8 @@ class Record:
             for user, win in packet.wins.items():
                 change[user] += win.amount_fen
                 paid_fen += win.amount_fen
-            change[packet.sender] -= paid_fen  # the rest of the total came back to the sender
+            # The rest of an ended packet's total came back to the sender.
+            change[packet.sender] -= packet.total_fen if packet.open else paid_fen
         return dict(change)
 
     def contradict(self, sentence: str) -> None:

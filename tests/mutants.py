@@ -24,6 +24,7 @@ from typing import NamedTuple
 
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
+from tests.bugs.commands import COMMANDS
 from tests.bugs.crowd_hunt import HUNTED_CROWDS
 from tests.bugs.crowds import CROWDS
 from tests.bugs.fairness import FAIRNESS
@@ -73,6 +74,7 @@ MUTANTS = [
     *OVERLOAD,
     *PROOFS,
     *FAIRNESS,
+    *COMMANDS,
 ]
 
 

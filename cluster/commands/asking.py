@@ -111,6 +111,13 @@ def demo(
     operator_token: Annotated[str | None, typer.Option(help="With --url.")] = None,
     gateway_token: Annotated[str | None, typer.Option(help="With --url; of tenant wechat.")] = None,
     data: Annotated[Path | None, typer.Option(help="With --url: mint both tokens from this folder's keys.")] = None,
+    advance_clock: Annotated[
+        bool,
+        typer.Option(
+            "--advance-clock-of-running-system",
+            help="With --url: let a day pass there. Packets of everybody who uses that system expire.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Replay the minute 00:05 of 2016-01-01 and account for every fen; exit code 0 only if all of it is clean."""
@@ -119,12 +126,14 @@ def demo(
     from loadtest.demo import DemoFailed, Options, Target, replay
     from loadtest.display import show
 
-    options = Options(seconds=seconds, users=users, seed=seed, connections_max=connections)
+    options = Options(seconds=seconds, users=users, seed=seed, connections_max=connections, advance_clock=advance_clock)
     try:
         with contextlib.ExitStack() as ended_with_us:
             if url is None:
-                if operator_token or gateway_token or data:
-                    raise Failure("--operator-token, --gateway-token and --data go with --url")
+                if operator_token or gateway_token or data or advance_clock:
+                    raise Failure(
+                        "--operator-token, --gateway-token, --data and --advance-clock-of-running-system go with --url"
+                    )
                 target = ended_with_us.enter_context(own_system("demo"))
             else:
                 if data is not None:

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ from rich.table import Table
 
 from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Config, Data, Failure, out, print_json, progress
 from cluster.commands.tokens import SANDBOX_TENANT
+from cluster.instants import second_of
 
 if TYPE_CHECKING:
     from cluster.offline.audit import OfflineAudit
@@ -186,7 +186,6 @@ def _show_statement(found: "WholeStatement") -> None:
     for name in ("when (UTC)", "kind", "amount", "balance", "reference"):
         table.add_column(name, justify="right" if name in ("amount", "balance") else "left")
     for line in found.entries:
-        when = datetime.fromtimestamp(line.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-        table.add_row(when, line.kind, f"{line.amount_fen:,}", f"{line.balance_fen:,}", line.reference)
+        table.add_row(second_of(line.at_ms), line.kind, f"{line.amount_fen:,}", f"{line.balance_fen:,}", line.reference)
     out.print(table)
     out.print(f"available {found.available_fen:,} fen · held {found.held_fen:,} fen", highlight=False)

@@ -1,13 +1,13 @@
 """Levers: commands that pause what a running system does and let it go on, over HTTP as an operator."""
 
 import asyncio
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cluster.commands.terminal import AsJson, Data, Failure, out, print_json, progress
 from cluster.commands.tokens import operator_of
+from cluster.instants import second_of
 
 if TYPE_CHECKING:
     from loadtest.client import PausedLever, Problem
@@ -96,7 +96,7 @@ def sentence(levers: "list[PausedLever]") -> str:
     """Say what is paused, since when, by whom."""
     words = []
     for lever in levers:
-        since = datetime.fromtimestamp(lever.since_ms // 1_000).astimezone().isoformat(sep=" ")
+        since = second_of(lever.since_ms) + " UTC"
         what = lever.lever if lever.packet_id is None else f"packet {lever.packet_id}"
         but = f", but not in {', '.join(lever.missing)}" if lever.missing else ""
         words.append(f"{what} since {since} by {lever.by}{but}")

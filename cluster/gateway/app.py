@@ -93,10 +93,13 @@ class Gateway:
 
     async def advance_clock(self, advance_ms: int) -> int:
         """Move the durable offset, then tell every host. Raises Problem."""
+        offset_ms_max = self.settings.limits.sandbox_clock_ms_max
         try:
-            offset_ms = await self.journals.advance_clock(advance_ms)
+            offset_ms = await self.journals.advance_clock(advance_ms, offset_ms_max=offset_ms_max)
         except JournalUnavailable as failure:
             raise problems.refused(Refusal.JOURNAL_UNAVAILABLE) from failure
+        if offset_ms is None:
+            raise operator.too_far(offset_ms_max)
         await self.service.advance_clock(offset_ms)
         return offset_ms
 

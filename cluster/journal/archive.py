@@ -31,7 +31,6 @@ import io
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -42,6 +41,7 @@ import pyarrow.parquet as pq
 
 from actors.errors import JournalCorrupt, JournalUnavailable
 from actors.ports import Event, Position
+from cluster.instants import day_of
 from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt, position_of
 from cluster.journal.lines import Line, lines_of_all
 from cluster.journal.snapshot import Elements, Verified
@@ -299,11 +299,6 @@ def last_of(path: str) -> Position | None:
         return position_of(path.rpartition("/")[2].partition("_")[2].partition(".")[0])
     except ValueError:
         return None
-
-
-def day_of(stamp_ms: int) -> str:
-    """Return the day of a stamp, UTC."""
-    return datetime.fromtimestamp(stamp_ms / 1000, UTC).strftime("%Y-%m-%d")
 
 
 class Row(NamedTuple):

@@ -115,10 +115,15 @@ class MemoryJournals(Shelf):
         async with self.operation("clock", ""):
             return self._clock_offset_ms
 
-    async def advance_clock(self, ms: int) -> int:
-        """Move the sandbox clock forward and return its offset. Raises JournalUnavailable."""
+    async def advance_clock(self, ms: int, *, offset_ms_max: int) -> int | None:
+        """Move the sandbox clock forward and return its offset; None: not moved, it would be beyond the bound.
+
+        Raises JournalUnavailable.
+        """
         assert ms >= 0, "the clock never goes back"
         async with self.operation("clock", ""):
+            if self._clock_offset_ms + ms > offset_ms_max:
+                return None
             self._clock_offset_ms += ms
             return self._clock_offset_ms
 

@@ -88,6 +88,12 @@ end
 return redis.call('HMGET', KEYS[1], 'id', 'packet_streams', 'wallet_streams')
 """
 
+# KEYS clock; ARGV ms, the most that the offset may be. Returns -1 if it would be beyond.
+_ADVANCE = """
+if tonumber(redis.call('GET', KEYS[1]) or '0') + tonumber(ARGV[1]) > tonumber(ARGV[2]) then return -1 end
+return redis.call('INCRBY', KEYS[1], ARGV[1])
+"""
+
 # KEYS book; ARGV field, whether an old value is expected, that value, new value.
 _SWAP = """
 local present = redis.call('HGET', KEYS[1], ARGV[1])
@@ -177,10 +183,14 @@ class RedisJournals(Shelf):
         """Return the durable offset of the sandbox clock. Raises JournalUnavailable."""
         return int(await self._ask(self._client.get(self._key("clock"))) or 0)
 
-    async def advance_clock(self, ms: int) -> int:
-        """Move the sandbox clock forward and return its offset. Raises JournalUnavailable."""
+    async def advance_clock(self, ms: int, *, offset_ms_max: int) -> int | None:
+        """Move the sandbox clock forward and return its offset; None: not moved, it would be beyond the bound.
+
+        Raises JournalUnavailable.
+        """
         assert ms >= 0, "the clock never goes back"
-        return int(await self._ask(self._client.incrby(self._key("clock"), ms)))
+        offset_ms = int(await self._ask(self._client.eval(_ADVANCE, 1, self._key("clock"), ms, offset_ms_max)))
+        return offset_ms if offset_ms >= 0 else None
 
     async def create_system(
         self, packet_streams: int, wallet_streams: int, streams: dict[str, str], system_id: str | None = None

@@ -302,7 +302,7 @@ async def restore(places: Places, saved: Backup, report: Report) -> None:
         report("writing photos")
         _put_photos_back(places, saved.photos)
     if saved.clock_offset_ms:
-        await store.advance_clock(saved.clock_offset_ms)
+        await store.advance_clock(saved.clock_offset_ms, offset_ms_max=saved.clock_offset_ms)
     await store.create_system(saved.packet_streams, saved.wallet_streams, saved.kinds, saved.system)
 
 

@@ -1,6 +1,7 @@
 """Journal: the promises that both adapters keep, each against a real store (the memory adapter is its own)."""
 
 import asyncio
+import functools
 import itertools
 import tempfile
 from pathlib import Path
@@ -403,12 +404,14 @@ async def test_a_system_is_created_once_and_its_layout_is_fixed(store: Store) ->
         await store.journals.create_system(3, 1, STREAMS)
 
 
-async def test_the_sandbox_clock_only_goes_forward(store: Store) -> None:
+async def test_the_sandbox_clock_only_goes_forward_and_only_so_far(store: Store) -> None:
     assert await store.journals.clock_offset_ms() == 0
-    assert await store.journals.advance_clock(1_000) == 1_000
-    assert await store.journals.advance_clock(0) == 1_000
+    advance = functools.partial(store.journals.advance_clock, offset_ms_max=1_500)
+    assert await advance(1_000) == 1_000
+    assert await advance(0) == 1_000
+    assert await advance(501) is None
     with pytest.raises(AssertionError):
-        await store.journals.advance_clock(-1)
+        await advance(-1)
     assert await store.journals.clock_offset_ms() == 1_000
 
 

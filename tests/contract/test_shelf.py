@@ -82,7 +82,7 @@ async def test_a_cut_says_where_everything_stands_and_holds_trims_and_drops_off(
     await adopted(store, older)
     await adopted(store, newer)
     assert await store.journals.add_sealed_parts(STREAM, 0, [b"part"])
-    await store.journals.advance_clock(7)
+    await store.journals.advance_clock(7, offset_ms_max=7)
     cut = await store.journals.cut(60_000)
     assert cut.streams[STREAM] == StreamCut(Position(1, 2), newer.position, 1)
     assert cut.clock_offset_ms == 7

@@ -11,6 +11,7 @@ from cluster.gateway.app import build_api
 from cluster.gateway.auth import Auth
 from cluster.gateway.levers import LeverFlow
 from cluster.gateway.photos import photos_of
+from cluster.gateway.routes import operator
 from cluster.tokens import mint
 from tests.simulation.system import KEYS as PLATFORM
 from tests.simulation.system import TENANT, System
@@ -40,7 +41,10 @@ class Gateway:
 
     async def advance_clock(self, advance_ms: int) -> int:
         """Move the durable offset and tell every host."""
-        offset_ms = await self._system.journals.advance_clock(advance_ms)
+        offset_ms_max = self.settings.limits.sandbox_clock_ms_max
+        offset_ms = await self._system.journals.advance_clock(advance_ms, offset_ms_max=offset_ms_max)
+        if offset_ms is None:
+            raise operator.too_far(offset_ms_max)
         await self.service.advance_clock(offset_ms)
         return offset_ms
 

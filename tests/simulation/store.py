@@ -295,9 +295,10 @@ class Connection(_Steps):
         """Return the offset of the sandbox clock."""
         return int(await self.ask(self._store.clock_offset_ms))
 
-    async def advance_clock(self, ms: int) -> int:
+    async def advance_clock(self, ms: int, *, offset_ms_max: int) -> int | None:
         """Move the sandbox clock forward."""
-        return int(await self.ask(lambda: self._store.advance_clock(ms)))
+        offset_ms: int | None = await self.ask(lambda: self._store.advance_clock(ms, offset_ms_max=offset_ms_max))
+        return offset_ms
 
 
 class RemoteJournal(OwnedJournal):

@@ -337,7 +337,10 @@ class World:
     async def advance_clock(self, gateway: Gateway, advance_ms: int) -> None:
         """Move the sandbox clock, as the gateway's route does, in the gateway's process."""
         try:
-            self.offset_ms = await Connection(self.store, gateway.process).advance_clock(advance_ms)
+            store, offset_ms_max = Connection(self.store, gateway.process), self.settings.limits.sandbox_clock_ms_max
+            offset_ms = await store.advance_clock(advance_ms, offset_ms_max=offset_ms_max)
+            assert offset_ms is not None, "no run takes ten years"
+            self.offset_ms = offset_ms
             await gateway.service.advance_clock(self.offset_ms)
         except Problem:
             return  # not every host has heard of it yet; the next activation does

@@ -17,7 +17,7 @@ from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Pa
 from actors.ports import Position
 from actors.wallet.messages import CreditSandbox, Held, HoldPosted, HoldVoided, ReadWallet, SandboxCredited, Send
 from cluster.config import load
-from cluster.journal.archive import Archive, day_of, first_of, manifest_of, struct_of
+from cluster.journal.archive import Archive, first_of, manifest_of, struct_of
 from cluster.journal.lines import lines_of, lines_of_all
 from cluster.offline.reading import Sources
 from cluster.offline.verify import verify
@@ -65,10 +65,6 @@ def test_a_returned_opening_keeps_the_numbers_of_both_its_transfers() -> None:
 def test_versions_count_the_events_of_an_entry() -> None:
     assert [line.version for line in lines_of_all([EVENTS[6], EVENTS[10], EVENTS[7]], 4)] == [4, 4, 6, 6]
     assert len(struct_of([])) == 0
-
-
-def test_the_day_of_a_stamp_is_that_of_utc() -> None:
-    assert day_of(NOW_MS) == "2015-12-31", "16:05 in Greenwich, five past midnight in China"
 
 
 @pytest.mark.parametrize(

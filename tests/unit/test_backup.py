@@ -40,8 +40,9 @@ class Bench:
         self.packets: list[str] = []
 
     @classmethod
-    async def start(cls, folder: Path) -> "Bench":
+    async def start(cls, folder: Path, at_ms: int | None = None) -> "Bench":
         system = await System.start(layout=LAYOUT, timing={"passivate_after_ms": 0})
+        system.clock.ms = at_ms or system.clock.ms
         bench = cls(system, folder)
         await system.service.wallet(CreditSandbox(TENANT, "alice", 100_000))
         for turn in range(3):
@@ -53,7 +54,7 @@ class Bench:
             if turn < 2:
                 for stream in system.settings.layout.streams():
                     await bench.tend(stream)
-        await system.journals.advance_clock(7)
+        await system.journals.advance_clock(7, offset_ms_max=7)
         return bench
 
     async def send(self, key: str, count: int) -> None:
@@ -123,6 +124,15 @@ async def test_a_restored_system_answers_everything_as_the_first_did(tmp_path: P
     assert report.funded_fen == (await bench.system.audit()).funded_fen
     assert await again.journals.system_id() == await bench.system.journals.system_id()
     assert await again.journals.clock_offset_ms() == 7
+
+
+@simulated
+async def test_a_system_whose_clock_is_past_the_year_9999_is_backed_up_and_restored_as_any(tmp_path: Path) -> None:
+    bench = await Bench.start(tmp_path, 300_000_000_000_000)
+    await bench.make()
+    before = await bench.answers(bench.system)
+    assert await bench.answers(await bench.restored(tmp_path)) == before
+    assert (tmp_path / "backup" / "journal" / "day=11476-08-15").is_dir()
 
 
 @simulated

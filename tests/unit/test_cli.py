@@ -102,6 +102,7 @@ async def test_a_minted_token_is_one_the_gateway_accepts(scope: str, tmp_path: P
         (("token",), "--user and --tenant"),
         (("audit", "--url", "http://127.0.0.1:9"), "--token"),
         (("demo", "--data", "x"), "go with --url"),
+        (("demo", "--advance-clock-of-running-system"), "go with --url"),
         (("pause", "packet"), "named by its id"),
         (("pause", "sends", "a" * 32), "no id"),
         (("resume", "packet", "p1"), "'p1' is no packet id"),

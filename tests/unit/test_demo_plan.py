@@ -13,7 +13,7 @@ from loadtest.demo import Options, Replay, Target
 from loadtest.display import show
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND, SEED, SHARE_FEN_MAX, plans
 from loadtest.result import Outcome
-from tests.unit.fake_gateway import FAULTS, GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
+from tests.unit.fake_gateway import FAULTS, GATEWAY_TOKEN, OPERATOR_TOKEN, START_MS, FakeGateway, serving
 
 HARMLESS = ("answer_lost", "overloaded", "proxy_error")
 FIGURES = [
@@ -60,10 +60,12 @@ def test_the_same_seed_gives_the_same_minute() -> None:
 # The run
 
 
-async def run_against(gateway: FakeGateway, seconds: float = 0.3) -> Outcome:
-    options = Options(seconds=seconds, users=60, seed=11, connections_max=16, deadline_s=5.0)
+async def run_against(
+    gateway: FakeGateway, seconds: float = 0.3, *, fresh: bool = True, advance: bool = False
+) -> Outcome:
+    options = Options(seconds=seconds, users=60, seed=11, connections_max=16, deadline_s=5.0, advance_clock=advance)
     async with serving(gateway) as url:
-        target = Target(url, OPERATOR_TOKEN, GATEWAY_TOKEN, fresh=True)
+        target = Target(url, OPERATOR_TOKEN, GATEWAY_TOKEN, fresh=fresh)
         return await Replay(target, options, Console(file=io.StringIO())).run()
 
 
@@ -84,6 +86,31 @@ async def test_an_honest_platform_is_found_clean_even_when_answers_are_lost(faul
     assert figures.funded_fen == figures.paid_fen + figures.refunded_fen
     assert figures.refunded_fen > 0
     assert list(msgspec.to_builtins(figures)) == FIGURES
+
+
+async def test_a_running_systems_clock_stands_and_what_is_left_stays_open_and_is_told() -> None:
+    gateway = FakeGateway()
+    outcome = await run_against(gateway, fresh=False)
+    assert gateway.now_ms == START_MS
+    assert not broken(outcome), outcome.record.sentences
+    left = sum(packet.view()["state"] == "open" for packet in gateway.packets.values())
+    assert left > 0
+    assert dict(outcome.facts)["packets left open, for a day at most"] == str(left)
+    assert outcome.figures.refunded_fen == 0
+
+
+async def test_a_running_systems_clock_moves_if_that_is_asked_for_by_name() -> None:
+    gateway = FakeGateway()
+    outcome = await run_against(gateway, fresh=False, advance=True)
+    assert gateway.now_ms > START_MS + 24 * 3_600_000
+    assert not broken(outcome), outcome.record.sentences
+    assert outcome.figures.refunded_fen > 0
+
+
+@pytest.mark.parametrize(("fault", "sentence"), [("credit_lost", "wallets"), ("win_forgotten", "contradict")])
+async def test_a_lie_is_found_also_where_no_day_passes(fault: str, sentence: str) -> None:
+    outcome = await run_against(FakeGateway(fault), seconds=1.0, fresh=False)
+    assert sentence in broken(outcome)
 
 
 @pytest.mark.parametrize(

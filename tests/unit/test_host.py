@@ -320,7 +320,8 @@ async def test_settlement_is_given_only_what_is_durable() -> None:
 async def test_the_clock_of_the_sandbox_reaches_hosts_that_start_later() -> None:
     bench = await Bench.start()
     packet = await bench.open()
-    offset_ms = await bench.journals.advance_clock(packet.expires_at_ms - packet.at_ms)
+    advance_ms = packet.expires_at_ms - packet.at_ms
+    offset_ms = await bench.journals.advance_clock(advance_ms, offset_ms_max=advance_ms)
     assert offset_ms == packet.expires_at_ms - packet.at_ms
     bench.system.replace("packet-shard-0")
     assert await bench.grab(packet, "u1") == Refused(Refusal.EXPIRED)

@@ -72,6 +72,14 @@ async def create_user(request: Request, body: UserBody) -> Response:
     return answers.json_response({"user": body.user, "tenant": body.tenant, "token": token}, 201)
 
 
+def too_far(offset_ms_max: int) -> Problem:
+    """Return the answer to who would move the clock beyond its bound; nothing was moved."""
+    bound = f"the clock is moved at most {offset_ms_max} ms in all"
+    return Problem(
+        "invalid", "The clock would be further ahead than it may be; it was not moved.", {"advance_ms": bound}
+    )
+
+
 @sandbox.post("/clock", response_model=ClockState)
 async def advance_clock(request: Request, body: ClockBody) -> Response:
     """Move the platform's clock forward; answers once every host has it durably."""
