@@ -53,6 +53,9 @@ class Said(NamedTuple):
 Asked = str | Said
 """A packet's id, where its takers say nothing; else what they do."""
 
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON, or nested deeper than anything that is asked here."""
+
 _GRAB = msgspec.json.Decoder(GrabBody | None)
 _ITEMS = msgspec.json.Decoder(GrabItems)
 _RAW_ITEMS = msgspec.json.Decoder(RawItems)
@@ -95,22 +98,24 @@ def read_items(body: bytes) -> list[GrabItem | None]:
     """Read a batch; None stands for an item that is none. Raises Problem."""
     try:
         return _ITEMS.decode(body).grabs  # type: ignore[return-value]  # a list of items is one of items or None
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except NOT_JSON:
         return [_item(item) for item in decode(_RAW_ITEMS, body).grabs]
 
 
 def _item(item: msgspec.Raw) -> GrabItem | None:
     try:
-        return _ITEM.decode(item)
-    except msgspec.ValidationError:
+        return decode(_ITEM, item)  # type: ignore[no-any-return]  # a decoder's own type
+    except Problem as problem:
+        if problem.code == "malformed":  # nobody can tell where the next item would begin
+            raise
         return None
 
 
-def decode(decoder: Any, body: bytes) -> Any:
+def decode(decoder: Any, body: bytes | msgspec.Raw) -> Any:
     """Read a body. Raises Problem."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as failure:
         raise Problem("invalid", "Correct the body.", {"body": str(failure)}) from failure
-    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+    except NOT_JSON as failure:
         raise Problem("malformed", f"The body is not valid JSON: {failure}.") from failure

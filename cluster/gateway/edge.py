@@ -3,22 +3,18 @@
 A plain ASGI wrapper, because every request pays for it.
 """
 
-import re
-import uuid
 from typing import Any
 
 from starlette.exceptions import HTTPException
 
 from cluster.gateway.entrance import STREAM_PATH
 from cluster.gateway.gate import Gate
-from cluster.gateway.heads import check_single
+from cluster.gateway.heads import check_single, request_id_of
 from cluster.gateway.problems import Problem, answer
-from cluster.gateway.wire import Headers, headers_of, write
+from cluster.gateway.wire import headers_of, write
 
 PHOTOS_PATH = "/v1/photos"
 """Whose bodies are pictures, and larger than others."""
-
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")
 
 
 class Edge:
@@ -38,7 +34,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         headers = headers_of(scope)
-        request_id = _request_id(headers)
+        request_id = request_id_of(scope["headers"])
         scope["hongbao.request_id"] = request_id
         if self._stamps:
             send = _stamping(send, request_id)
@@ -86,12 +82,6 @@ def _counting(receive: Any, bytes_max: int) -> Any:
 
 def _too_large(bytes_max: int) -> Problem:
     return Problem("too_large", f"A body may have at most {bytes_max} bytes.")
-
-
-def _request_id(headers: Headers) -> str:
-    """Return the caller's id of the request if it is a sound one, else a fresh one."""
-    request_id = headers.get(b"x-request-id", b"").decode("latin-1")
-    return request_id if _REQUEST_ID.fullmatch(request_id) else uuid.uuid4().hex
 
 
 def _stamping(send: Any, request_id: str) -> Any:

@@ -7,6 +7,7 @@ request would otherwise choose differently.
 """
 
 import re
+import uuid
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
@@ -18,7 +19,14 @@ SINGLE = frozenset({b"authorization", b"x-acting-user", b"idempotency-key", b"co
 
 ACTING_USER = "X-Acting-User"
 IDEMPOTENCY_KEY_BYTES_MAX = 255
+_REQUEST_ID = re.compile(rb"[!-~]{1,128}")
 _ESCAPED = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
+
+
+def request_id_of(headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Return the client's own id of the request, the first if there are several, if it is sound, else a fresh one."""
+    told = next((value for name, value in headers if name == b"x-request-id"), b"")
+    return told.decode("ascii") if _REQUEST_ID.fullmatch(told) else uuid.uuid4().hex
 
 
 def check_single(headers: Sequence[tuple[bytes, bytes]]) -> None:

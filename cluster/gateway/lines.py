@@ -12,7 +12,7 @@ import msgspec
 
 from actors.ledger.transfer import Refused
 from actors.packet.messages import Shares, Takings, Won
-from cluster.gateway.bodies import Asked, is_sound
+from cluster.gateway.bodies import NOT_JSON, Asked, is_sound
 
 Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
 """The caller's own name of a line."""
@@ -58,7 +58,6 @@ class _Named(msgspec.Struct):
 _GRAB = msgspec.json.Decoder(StreamGrab)
 _NAMED = msgspec.json.Decoder(_Named)
 _ENCODER = msgspec.json.Encoder()
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class Cutter:
@@ -89,12 +88,12 @@ def read_grabs(lines: list[bytes]) -> tuple[list[StreamGrab], list[StreamCode]]:
     bad: list[StreamCode] = []
     try:
         found = list(map(_GRAB.decode, lines))
-    except _NOT_JSON:  # one of them is bad: look at each alone
+    except NOT_JSON:  # one of them is bad: look at each alone
         found = []
         for line in lines:
             try:
                 found.append(_GRAB.decode(line))
-            except _NOT_JSON:
+            except NOT_JSON:
                 bad.append(StreamCode(_id_of(line), "invalid"))
     good = list(filter(is_sound, found))
     if len(good) < len(found):
@@ -107,7 +106,7 @@ def is_object(line: bytes) -> bool:
     """Tell whether a line is a JSON object, whatever it says."""
     try:
         msgspec.json.decode(line, type=dict[str, msgspec.Raw])
-    except _NOT_JSON:
+    except NOT_JSON:
         return False
     return True
 
@@ -115,7 +114,7 @@ def is_object(line: bytes) -> bool:
 def _id_of(line: bytes) -> Id | None:
     try:
         return _NAMED.decode(line).id
-    except _NOT_JSON:
+    except NOT_JSON:
         return None
 
 

@@ -62,6 +62,13 @@ class Photo(msgspec.Struct, frozen=True):
         return f"{self.tenant}/{self.photo_id}/{name}-{self.sha256[:_NAME_HEX]}.jpg"
 
 
+class Sending(NamedTuple):
+    """A picture to send: of how many bytes, and they, in chunks."""
+
+    bytes_count: int
+    chunks: AsyncIterator[bytes]
+
+
 _RECORD = msgspec.json.Decoder(Photo)
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -134,15 +141,15 @@ class Photos:
         funded = await self._service.send(Send(*payer, key, "photo", due_fen, 1, "", "equal/1", special))
         return funded.funding, funded.replayed
 
-    async def blurred(self, photo: Photo) -> AsyncIterator[bytes]:
-        """Return the blurred picture, in chunks. Raises Problem."""
-        return await self._chunks(photo.path("blurred"))
+    async def blurred(self, photo: Photo) -> Sending:
+        """Return the blurred picture. Raises Problem."""
+        return await self._sending(photo.path("blurred"))
 
-    async def clear(self, photo: Photo, reader: User) -> AsyncIterator[bytes]:
-        """Return the clear picture, in chunks, if the reader may have it. Raises Problem."""
+    async def clear(self, photo: Photo, reader: User) -> Sending:
+        """Return the clear picture, if the reader may have it. Raises Problem."""
         if reader.user != photo.owner and await self.payment(photo, reader) is None:
             raise Problem("payment_required", f"Pay first: POST /v1/photos/{photo.photo_id}/payments.")
-        return await self._chunks(photo.path("clear"))
+        return await self._sending(photo.path("clear"))
 
     async def _body(self, receive: Any) -> bytes:
         try:
@@ -186,11 +193,11 @@ class Photos:
             record = await asyncio.to_thread(self._place.read, _record(tenant, photo_id))
         return None if record is None else _RECORD.decode(record)
 
-    async def _chunks(self, path: str) -> AsyncIterator[bytes]:
+    async def _sending(self, path: str) -> Sending:
         with _answering():
             file = await asyncio.to_thread(self._place.opened, path)
-        assert file is not None, "a photo's pictures are there before it is"
-        return _read(file)
+            assert file is not None, "a photo's pictures are there before it is"
+            return Sending(await asyncio.to_thread(file.size), _read(file))
 
 
 async def _read(file: Any) -> AsyncIterator[bytes]:

@@ -15,7 +15,7 @@ from actors.packet.split import can_split
 from actors.phrase import normal, spoken
 from actors.wallet.messages import Send
 from cluster.config import Limits, Settings
-from cluster.gateway.bodies import PASSPHRASE_CHARS_MAX, GrabBody, GrabItem
+from cluster.gateway.bodies import NOT_JSON, PASSPHRASE_CHARS_MAX, GrabBody, GrabItem
 from cluster.gateway.problems import Problem, refused
 
 GREETING_CHARS_HARD_MAX = 10_000
@@ -114,7 +114,7 @@ def read_send(body: bytes, settings: Settings, sender: str) -> SendBody:
     """Read a packet to send and check it before any money moves. Raises Problem naming every bad field."""
     try:
         wanted = _SEND.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as failure:
+    except NOT_JSON as failure:
         raise _bad_send(body) from failure
     limits = settings.limits
     fields = _misfits(wanted, sender)

@@ -282,6 +282,8 @@ class Streams:
             return
         try:
             claims = self._gateway.auth.gateway(headers_of(scope))
+            if scope.get("http_version") == "1.0":
+                raise Problem("malformed", "A stream needs HTTP/1.1: nothing else sends lines as they come.")
             await self._admit()
         except Problem as problem:
             await write(send, answer(problem, scope["hongbao.request_id"]))

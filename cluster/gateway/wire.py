@@ -16,13 +16,10 @@ _JSON = (b"content-type", b"application/json")
 
 
 def headers_of(scope: Any) -> Headers:
-    """Return a request's headers; of one that is there twice the first counts, as with Serve and Starlette.
-
-    Those that say who acts and what is repeated are there once: the edge sees to it.
-    """
+    """Return a request's headers: what is read of them is there once, the edge and the server see to it."""
     headers: Headers | None = scope.get("hongbao.headers")
     if headers is None:
-        headers = scope["hongbao.headers"] = dict(reversed(scope["headers"]))
+        headers = scope["hongbao.headers"] = dict(scope["headers"])
     return headers
 
 

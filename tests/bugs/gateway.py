@@ -2,9 +2,10 @@
 
 from tests.bugs import SERVICE, Mutant
 
-ENDED, HOT, WIRE, SENDS = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "wire", "sends"))
+ENDED, HOT, SENDS = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "sends"))
 ENDED_TESTS, HOT_TESTS = "tests/unit/test_ended.py", "tests/unit/test_hot.py"
 HEADS, HEADS_TESTS, IDS_TESTS = "cluster/gateway/heads.py", "tests/unit/test_heads.py", "tests/unit/test_ids.py"
+ENTRANCE, ENTRANCE_TESTS = "cluster/gateway/entrance.py", "tests/unit/test_entrance.py"
 REFUSALS = "tests/unit/test_http_refusals.py"
 GATEWAY = [
     Mutant(
@@ -71,13 +72,6 @@ GATEWAY = [
         (REFUSALS,),
     ),
     Mutant(
-        "of a header that may be sent twice the first counts",
-        WIRE,
-        "dict(reversed(scope[",
-        "dict(iter(scope[",
-        (HOT_TESTS,),
-    ),
-    Mutant(
         "a length beside chunks proves nothing",
         "cluster/gateway/edge.py",
         'if not told.isdigit() or b"transfer-encoding" in headers:',
@@ -104,5 +98,26 @@ GATEWAY = [
         ' or not unicodedata.is_normalized("NFC", text)',
         "",
         (IDS_TESTS,),
+    ),
+    Mutant(
+        "Serve obeys no header of a client",
+        ENTRANCE,
+        "if header[0] not in READ_BY_SERVE]",
+        "if header]",
+        (ENTRANCE_TESTS,),
+    ),
+    Mutant(
+        "what Serve says by itself is a problem with a request id",
+        ENTRANCE,
+        'message["status"] >= 400 and',
+        'message["status"] >= 600 and',
+        (ENTRANCE_TESTS,),
+    ),
+    Mutant(
+        "nothing is written into an answer that has begun",
+        "cluster/gateway/protocol.py",
+        "if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:",
+        "if self.cycle:",
+        (ENTRANCE_TESTS,),
     ),
 ]

@@ -107,6 +107,9 @@ MALFORMED = {
     "text": b"hello",
     "no utf-8": b'{"kind": "\xff"}',
     "too deep": b"[" * 100_000,
+    "too deep within a batch": b'{"grabs": ' + b"[" * 100_000,
+    "too deep within an item": b'{"grabs": [{"packet_id": "x", "user": ' + b'{"a":' * 50_000,
+    "an item that is no utf-8": b'{"grabs": [{"packet_id": "x", "user": "\xff"}]}',
     "a number of 5,000 digits": b'{"kind": "lucky", "total_fen": ' + b"9" * 5_000 + b', "count": 5}',
 }
 

@@ -535,6 +535,8 @@ async def test_serve_reads_nothing_ahead_where_money_moves_and_is_asked_by_strea
         scope = {"type": "http", "method": method, "path": path, "headers": [(b"a", b"b")]}
         await asyncio.create_task(entrance(scope, None, None))
     *others, batch, stream = heard
+    for one in heard:
+        assert len(one.headers.pop(b"x-request-id")) == 32
     assert all(other.headers == {b"a": b"b"} for other in others)
     assert batch.headers == stream.headers == {b"a": b"b", b"x-request-disconnect-disabled": b"?1"}
     assert [one.ask for one in (*others, batch)] == [None] * 3

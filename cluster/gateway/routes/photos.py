@@ -3,7 +3,6 @@
 Pictures are sent whole, whatever range or condition is asked: a cache between us and the reader may keep none of them.
 """
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
@@ -12,7 +11,7 @@ from starlette.responses import Response, StreamingResponse
 from cluster.gateway import answers
 from cluster.gateway.edge import PHOTOS_PATH
 from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
-from cluster.gateway.photos import Band, Photo
+from cluster.gateway.photos import Band, Photo, Sending
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import PaymentBody, PaymentState, PhotoBody, PhotoState
 
@@ -109,8 +108,10 @@ async def unknown(path: str) -> Response:
     raise Problem("photo_not_found")
 
 
-def _picture(chunks: AsyncIterator[bytes]) -> Response:
-    return StreamingResponse(chunks, media_type=JPEG, headers=_HEADERS)
+def _picture(sending: Sending) -> Response:
+    # Its length is told: a client of HTTP/1.0 knows no chunks, and would take their frames for the picture's bytes.
+    headers = _HEADERS | {"content-length": str(sending.bytes_count)}
+    return StreamingResponse(sending.chunks, media_type=JPEG, headers=headers)
 
 
 def _told(photo: Photo) -> dict[str, Any]:
