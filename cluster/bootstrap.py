@@ -19,25 +19,31 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from cluster.config import DEFAULT_CONFIG, config_path, data_folder, keys_at, load, sandbox_of
+from cluster.lifeline import KEEP, OWN, Plan, disown, own
 from cluster.ports import is_free
+from cluster.run_folder import remove_run_folder
 from cluster.store import check_store, shown, store_binary, store_refusal
 from cluster.system import (
+    RECORD_CHECK_S,
+    RecordUnreadable,
     SystemRecord,
     end_processes,
+    has_watchdog,
     is_ready,
     log_file,
     ray_token_file,
     read_record,
     record_file,
-    remove_run_folder,
+    run_folders_of,
     system_environment,
     tail_of,
 )
-from cluster.watchdog import KEEP, Plan
 
 __all__ = ["SystemRecord", "SystemStatus", "UpFailed", "down", "status", "system_environment", "up"]
 
 UP_SECONDS_MAX = 150.0
+RUNNING_SECONDS_MAX = 20.0
+"""A system that its watchdog takes for ready is asked so long: it may be busy with what `status` then tells."""
 DEPLOY_FAILURES_MAX = 3
 WATCHDOG_END_SECONDS_MAX = 6.0
 """Beside the time that requests under way are given."""
@@ -77,6 +83,7 @@ def up(
     config: str | None = None,
     store_url: str | None = None,
     sandbox: bool | None = None,
+    owned: bool = False,
     report: Callable[[str], None],
 ) -> SystemRecord:
     """Start the system of a data folder, or find it running, and return once money can be served.
@@ -84,6 +91,7 @@ def up(
     `port` 0 takes any free one; `config` None takes "local"; `store_url` None takes the configuration's store, or else
     our own; `sandbox` None is decided by `cluster.config.sandbox_of`. A system that already runs stays as it is,
     and is refused if it is not what is asked for. `report` hears what is being done. Interrupted, it leaves nothing.
+    What is started stays for good, or, if it is `owned`, until this process ends, in whatever way, or calls `down`.
     Raises UpFailed, cluster.store.StoreUnusable: one line each; correct what it names and call again.
     """
     deadline = time.monotonic() + UP_SECONDS_MAX
@@ -92,7 +100,7 @@ def up(
     (data / "logs").mkdir(exist_ok=True, mode=0o700)
     try:
         with FileLock(data / "up.lock", timeout=UP_SECONDS_MAX, mode=0o600):
-            running = read_record(data)
+            running = _found(data, report)
             if running is not None and running.watchdog.alive() and running.state != "stopping":
                 _check_same(running, port, config, store_url, sandbox)
                 report("already running")
@@ -102,7 +110,7 @@ def up(
             plan = _plan(port, config or DEFAULT_CONFIG, store_url, sandbox, report)
             keys_at(data / "keys.json")
             ray_token_file(data)
-            return _start(data, plan, deadline, report)
+            return _start(data, plan, deadline, owned, report)
     except Timeout:
         raise UpFailed(f"another start of {data} is still at work; wait for it or end it") from None
 
@@ -134,6 +142,45 @@ def _stored(config: str) -> str:
     return config if path.name == f"{config}.toml" else str(path.absolute())
 
 
+def _found(data: Path, report: Callable[[str], None]) -> SystemRecord | None:
+    """Return the record of a data folder; one that cannot be read is removed if nobody runs there any more.
+
+    Without a record, what an earlier life has left running on the folder's store is ended: no store meets a second one.
+    Raises RecordUnreadable.
+    """
+    deadline = time.monotonic() + RECORD_CHECK_S + POLL_S
+    while True:
+        try:
+            record = read_record(data)
+            break
+        except RecordUnreadable as failure:
+            if not has_watchdog(data):
+                report(f"{record_file(data)} is damaged and nobody runs there: it is removed")
+                record_file(data).unlink(missing_ok=True)
+            elif time.monotonic() > deadline:
+                raise
+            else:
+                report(f"{failure}; waiting")
+                time.sleep(POLL_S * 10)
+    if record is None and not has_watchdog(data):
+        for folder in run_folders_of(data):
+            report(f"ending what an earlier life has left in {folder}")
+            _end_all(folder, report)
+    return record
+
+
+def _readable(data: Path) -> SystemRecord | None:
+    with contextlib.suppress(RecordUnreadable):
+        return read_record(data)
+    return None
+
+
+def _end_all(run_folder: Path, report: Callable[[str], None]) -> None:
+    if not end_processes(run_folder):
+        report(f"warning: some processes in {run_folder} cannot be killed")
+    remove_run_folder(run_folder)
+
+
 def _plan(port: int, config: str, store_url: str | None, sandbox: bool | None, report: Callable[[str], None]) -> Plan:
     """Check everything that can be checked before anything is started."""
     if not __debug__:
@@ -154,7 +201,7 @@ def _plan(port: int, config: str, store_url: str | None, sandbox: bool | None, r
     return Plan(port=port, config=_stored(config), store_url=chosen, sandbox=sandbox)
 
 
-def _start(data: Path, plan: Plan, deadline: float, report: Callable[[str], None]) -> SystemRecord:
+def _start(data: Path, plan: Plan, deadline: float, owned: bool, report: Callable[[str], None]) -> SystemRecord:
     with log_file(data, "watchdog-output").open("wb") as output:
         watchdog = subprocess.Popen(
             [sys.executable, "-m", "cluster.watchdog", "--data", str(data)],
@@ -170,28 +217,31 @@ def _start(data: Path, plan: Plan, deadline: float, report: Callable[[str], None
         lifeline.write(plan.model_dump_json().encode() + b"\n")
         lifeline.flush()
         record = _wait(data, watchdog, deadline, report)
-        lifeline.write(KEEP)
+        lifeline.write(OWN if owned else KEEP)
         lifeline.flush()
-        return record
     except BaseException:
         with contextlib.suppress(OSError):
             watchdog.terminate()
         _finish(data, watchdog)
-        raise
-    finally:
         with contextlib.suppress(OSError):
             lifeline.close()
+        raise
+    if owned:
+        own(data, lifeline)
+    else:
+        lifeline.close()
+    return record
 
 
 def _finish(data: Path, watchdog: "subprocess.Popen[bytes]") -> None:
     """Wait for the end of a watchdog that was told to end, and make sure of it, also if interrupted again."""
-    record = read_record(data)
+    record = _readable(data)
     try:
         watchdog.wait(WATCHDOG_END_SECONDS_MAX + (record.drain_ms / 1000 if record is not None else 0))
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
         watchdog.kill()
         watchdog.wait()
-    record = read_record(data)
+    record = _readable(data)
     if record is not None and record.watchdog.pid == watchdog.pid:
         _clear(record, _unheard)
 
@@ -200,15 +250,21 @@ def _wait(
     data: Path, watchdog: "subprocess.Popen[bytes] | None", deadline: float, report: Callable[[str], None]
 ) -> SystemRecord:
     """Wait until the watchdog says ready. Raises UpFailed."""
-    told = ""
+    told, began = "", time.monotonic()
     while True:
         record = read_record(data)
         if record is not None and (watchdog is None or record.watchdog.pid == watchdog.pid):
-            if record.phase != told:
-                told = record.phase
-                report(told)
             if record.state == "ready" and is_ready(record.url):
                 return record
+            if watchdog is None and record.state == "ready":
+                words = _trouble(record, _alive(record))
+                if time.monotonic() > began + RUNNING_SECONDS_MAX:
+                    raise UpFailed(f"it runs and is not ready: {words}")
+            else:
+                words = f"{record.phase}; {record.trouble}" if record.trouble else record.phase
+            if words != told:
+                told = words
+                report(told)
             if watchdog is not None and record.deploy_failures >= DEPLOY_FAILURES_MAX:
                 raise _failure(data, record, "the gateway cannot be deployed", "deploy", report)
         gone = record is None or not record.watchdog.alive() if watchdog is None else watchdog.poll() is not None
@@ -236,7 +292,8 @@ def down(data: Path, report: Callable[[str], None]) -> None:
     Requests under way are answered first, as far as that is possible within `timing.drain_ms`.
     """
     data = data_folder(data)
-    record = read_record(data)
+    record = _found(data, report)
+    disown(data)
     if record is None:
         report("not running")
         return
@@ -257,10 +314,8 @@ def _clear(record: SystemRecord, report: Callable[[str], None]) -> None:
     if record.watchdog.alive():
         with contextlib.suppress(ProcessLookupError):
             os.kill(record.watchdog.pid, signal.SIGKILL)
-    if not end_processes(record.run_folder):
-        report(f"warning: some processes in {record.run_folder} cannot be killed")
-    remove_run_folder(record.run_folder)
-    found = read_record(record.data)
+    _end_all(record.run_folder, report)
+    found = _readable(record.data)
     if found is not None and found.run_folder == record.run_folder:
         record_file(record.data).unlink(missing_ok=True)
 
@@ -272,25 +327,33 @@ def _unheard(words: str) -> None:
 def status(data: Path) -> SystemStatus:
     """Describe the system of a data folder."""
     data = data_folder(data)
-    record = read_record(data)
+    nothing = SystemStatus(
+        state="stopped", ready=False, phase="", trouble="", url="", data=data, pids={}, restarts={}, ports={}
+    )
+    try:
+        record = read_record(data)
+    except RecordUnreadable as failure:
+        return nothing.model_copy(update={"state": "broken", "trouble": str(failure)})
     if record is None:
-        return SystemStatus(
-            state="stopped", ready=False, phase="", trouble="", url="", data=data, pids={}, restarts={}, ports={}
-        )
-    marks = {"watchdog": record.watchdog, **record.pids}
-    pids = {name: mark.pid for name, mark in marks.items() if mark.alive()}
+        return nothing
+    pids = _alive(record)
     ready = is_ready(record.url)
     return SystemStatus(
         state=record.state if "watchdog" in pids else "broken",
         ready=ready,
         phase=record.phase,
-        trouble="" if ready and "watchdog" in pids else _trouble(record, pids),
+        trouble=record.trouble if ready and "watchdog" in pids else _trouble(record, pids),
         url=record.url,
         data=data,
         pids=pids,
         restarts=record.restarts,
         ports={"http": record.http_port} | {k: v for k, v in record.ports.items() if k != "http"},
     )
+
+
+def _alive(record: SystemRecord) -> dict[str, int]:
+    marks = {"watchdog": record.watchdog, **record.pids}
+    return {name: mark.pid for name, mark in marks.items() if mark.alive()}
 
 
 def _trouble(record: SystemRecord, pids: dict[str, int]) -> str:

@@ -10,18 +10,19 @@ import http.client
 import os
 import re
 import secrets
-import shutil
 import signal
-import stat
 import time
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
 import psutil
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from actors.errors import OperatingFailure
 from cluster.config import SERVE_ENVIRONMENT
+from cluster.processes import Mark, command_line, is_named, runs
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
 END_SECONDS_MAX = 2.5
@@ -33,31 +34,15 @@ METRICS_REPORT_MS = 30_000
 At 5 s the agent took an eighth of a core of two that answered 4,600 requests a second. `hongbao top` asks elsewhere.
 """
 
-_CLOCK_STEP_S = 2.0
+RECORD_CHECK_S = 10.0
+"""How often the watchdog makes sure that its record is on disk as it wrote it."""
+
+WATCHDOG_LOCK = "watchdog.lock"
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class Mark(BaseModel):
-    """A process that was started: its number may be given again, its number and birth may not."""
-
-    model_config = ConfigDict(frozen=True)
-
-    pid: int
-    born_s: float
-
-    @classmethod
-    def of(cls, pid: int) -> "Mark":
-        """Mark a process that was just started and not yet waited for."""
-        return cls(pid=pid, born_s=psutil.Process(pid).create_time())
-
-    def alive(self) -> bool:
-        """Tell whether this very process still runs."""
-        try:
-            process = psutil.Process(self.pid)
-            same = abs(process.create_time() - self.born_s) < _CLOCK_STEP_S
-            return bool(same and process.status() != psutil.STATUS_ZOMBIE)
-        except psutil.Error:
-            return False
+class RecordUnreadable(OperatingFailure):
+    """The record of a system is there and says nothing. The message says what becomes of it."""
 
 
 class SystemRecord(BaseModel):
@@ -96,11 +81,30 @@ def record_file(data: Path) -> Path:
 
 
 def read_record(data: Path) -> SystemRecord | None:
-    """Return the record of a data folder; None if there is none that can be read."""
+    """Return the record of a data folder; None if there is none. Raises RecordUnreadable."""
+    path = record_file(data)
     try:
-        return SystemRecord.model_validate_json(record_file(data).read_text())
-    except (FileNotFoundError, NotADirectoryError, ValidationError):
+        return SystemRecord.model_validate_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except ValidationError:
+        raise RecordUnreadable(
+            f"{path} cannot be read: it is damaged, or of another version; a watchdog that runs writes it anew within "
+            f"{RECORD_CHECK_S:.0f} s, and where none runs `hongbao up` does"
+        ) from None
+
+
+def has_watchdog(data: Path) -> bool:
+    """Tell whether the lock of a data folder is taken: by a watchdog, or by a command that reads its journals."""
+    if not (data / WATCHDOG_LOCK).exists():
+        return False
+    lock = FileLock(data / WATCHDOG_LOCK, timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except Timeout:
+        return True
+    lock.release()
+    return False
 
 
 def write_record(record: SystemRecord) -> None:
@@ -115,28 +119,6 @@ def write_record(record: SystemRecord) -> None:
 
 
 # Folders
-
-
-def run_root() -> Path:
-    """Return this user's folder of sockets and locks: short, because a socket's path has at most 107 bytes.
-
-    Raises PermissionError if somebody else has made it.
-    """
-    root = Path("/tmp") / f"hb-{os.getuid()}"
-    root.mkdir(mode=0o700, exist_ok=True)
-    found = root.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise PermissionError(f"{root} must be a folder of this user with mode 0700; remove it")
-    return root
-
-
-def new_run_folder() -> Path:
-    """Make the run folder of a new start: work (where its processes stand), r (Ray's own), h (HAProxy's)."""
-    folder = run_root() / secrets.token_hex(3)
-    folder.mkdir(mode=0o700)
-    for name in ("work", "r", "h"):
-        (folder / name).mkdir(mode=0o700)
-    return folder
 
 
 def ray_token_file(data: Path) -> Path:
@@ -227,17 +209,34 @@ def processes_of(run_folder: Path) -> list[psutil.Process]:
             continue
         with contextlib.suppress(psutil.Error, OSError):
             # The store changes into its data folder, but names its socket on its command line.
-            ours = process.cwd().removesuffix(" (deleted)") == work or store_socket in " ".join(process.cmdline())
-            if ours and process.status() != psutil.STATUS_ZOMBIE:
+            ours = process.cwd().removesuffix(" (deleted)") == work or store_socket in command_line(process)
+            if ours and runs(process):
                 found.append(process)
     return found
+
+
+def run_folders_of(data: Path) -> set[Path]:
+    """Return the run folders of all stores that serve a data folder, also where no record tells of them."""
+    found = set()
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            words = process.cmdline()
+            if str(data / "store") in words and "--unixsocket" in words and runs(process):
+                found.add(Path(words[words.index("--unixsocket") + 1]).parent)
+    return found
+
+
+def processes_titled(run_folder: Path, title: str) -> list[psutil.Process]:
+    """Return the processes of a system whose title begins so ("ray::ShardActor"), or whose name is this ("haproxy")."""
+    found = [(process, command_line(process)) for process in processes_of(run_folder)]
+    return [process for process, told in found if told.startswith(title) or is_named(process, title)]
 
 
 def end_processes(run_folder: Path, *, but_store: bool = False) -> bool:
     """Kill what runs in a run folder, until nothing does. What is durable needs no farewell. False if some stay."""
     deadline = time.monotonic() + END_SECONDS_MAX
     while time.monotonic() < deadline:
-        left = [each for each in processes_of(run_folder) if not (but_store and _is_named(each, "valkey-server"))]
+        left = [each for each in processes_of(run_folder) if not (but_store and is_named(each, "valkey-server"))]
         if not left:
             return True
         for process in left:
@@ -259,34 +258,16 @@ def drain(run_folder: Path, seconds_max: float) -> bool:
     """
     with contextlib.suppress(OSError):
         _drain_file(run_folder).touch()
-    proxies = [process for process in processes_of(run_folder) if _is_named(process, "haproxy")]
+    proxies = [process for process in processes_of(run_folder) if is_named(process, "haproxy")]
     for process in proxies:
         with contextlib.suppress(psutil.Error):
             process.send_signal(signal.SIGUSR1)
     deadline = time.monotonic() + seconds_max
-    while any(_runs(process) for process in proxies):
+    while any(runs(process) for process in proxies):
         if time.monotonic() > deadline:
             return False
         time.sleep(DRAIN_POLL_S)
     return True
-
-
-def _runs(process: psutil.Process) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    return False
-
-
-def _is_named(process: psutil.Process, name: str) -> bool:
-    with contextlib.suppress(psutil.Error):
-        return name in process.name()
-    return False
-
-
-def remove_run_folder(folder: Path) -> None:
-    """Remove a run folder with its sockets; never anything outside this user's root."""
-    if folder.parent == run_root():
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_ready(url: str, timeout_s: float = 2.0) -> bool:

@@ -1,17 +1,15 @@
 """Watchdog: keeps one system's store and Ray alive on the same data, and ends them.
 
-`up` starts it in a session of its own and hands it a `Plan` on its standard input; the pipe is a lifeline: until `up`
-writes `keep`, its end (Ctrl-C, a crash) ends the system too. Three children: the store, `ray start --block`, and the
-deployer that puts the gateway on Ray. A store that died is started again on its folder and socket; when Ray's processes
-die, what is left of them is killed and Ray starts again on the same ports. It never gives up, also not when its own
-disk is full; the pauses grow to `PAUSE_SECONDS_MAX`. SIGTERM drains and ends everything.
+`up` starts it in a session of its own and hands it a `Plan` on its standard input, a lifeline. Three children: the
+store, `ray start --block`, and the deployer that puts the gateway on Ray. A store that died is started again on its
+folder and socket; when Ray's processes die, what is left of them is killed and Ray starts again on the same ports. It
+never gives up, also not when its own disk is full; only the pauses grow. SIGTERM drains and ends everything.
 """
 
 import argparse
 import contextlib
 import logging
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -23,119 +21,48 @@ from types import FrameType
 from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict
 
 from cluster.config import load
+from cluster.lifeline import Lifeline, Plan
+from cluster.parts import Part, bound_log
 from cluster.ports import PortBlock, claim_block
+from cluster.processes import Mark
+from cluster.run_folder import Upkeep, make_folders, new_run_folder, remove_run_folder, run_root
 from cluster.store import shown, store_answers, store_command, store_ended, store_url_of
 from cluster.system import (
     LOG_BYTES_MAX,
-    Mark,
+    RECORD_CHECK_S,
+    WATCHDOG_LOCK,
+    RecordUnreadable,
     SystemRecord,
     child_environment,
     drain,
     end_processes,
     is_ready,
     log_file,
-    new_run_folder,
+    read_record,
     record_file,
-    remove_run_folder,
-    run_root,
     tail_of,
     write_record,
 )
 
 TICK_S = 0.1
 ROUND_PAUSE_S = 1.0
-PAUSE_SECONDS_MAX = 10.0
-STEADY_S = 60.0
 DEPLOY_SECONDS_MAX = 120.0
 FAILURES_OF_DAMAGE = 3
 """A damaged journal does not mend itself: it counts so much that `up` gives up at once."""
 STORE_END_SECONDS_MAX = 2.0
-LOG_CHECK_S = 10.0
+LOCK_SECONDS_MAX = 2.0
+"""Who only looks whether the lock is taken holds it for an instant."""
+
+UPKEEP_S = 1.0
 LOG_LINES = 20
 TROUBLE_CHARS_MAX = 500
 LOGICAL_CPUS = 8
 OBJECT_STORE_BYTES = 200_000_000
-PLAN_BYTES_MAX = 16_384
 ARCHIVED_LOG_BYTES_MAX = 1_000_000
-KEEP = b"keep\n"
 
 log = logging.getLogger("hongbao.watchdog")
-
-
-class Plan(BaseModel):
-    """What `up` asks for. An empty `store_url` means our own store; port 0 means any."""
-
-    model_config = ConfigDict(frozen=True)
-
-    port: int
-    config: str
-    store_url: str
-    sandbox: bool = False
-
-
-class Part:
-    """A child: started, watched, started again after a pause that doubles with every early death."""
-
-    def __init__(self, name: str, log_path: Path) -> None:
-        self.name = name
-        self.log_path = log_path
-        self.process: subprocess.Popen[bytes] | None = None
-        self.mark: Mark | None = None
-        self.starts = 0
-        self.deaths_in_a_row = 0
-        self.started_s = 0.0
-        self.due_s = 0.0
-
-    def is_due(self) -> bool:
-        """Tell whether it does not run and its pause is over."""
-        return self.process is None and time.monotonic() >= self.due_s
-
-    def start(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        """Start it in its run folder, which marks it and its descendants as ours."""
-        bound_log(self.log_path)
-        with self.log_path.open("ab") as output:
-            self.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=folder,
-                env=environment,
-                start_new_session=True,
-            )
-        self.mark = Mark.of(self.process.pid)
-        self.starts += 1
-        self.started_s = time.monotonic()
-        log.info("%s: started, pid %d", self.name, self.process.pid)
-
-    def ended(self) -> int | None:
-        """Return the exit code of a process that has just ended, once; None otherwise."""
-        if self.process is None:
-            return None
-        code = self.process.poll()
-        if code is None:
-            return None
-        self.process = self.mark = None
-        return code
-
-    def runs_s(self) -> float:
-        """Return how long it has been running, in seconds; 0 if it does not."""
-        return 0.0 if self.process is None else time.monotonic() - self.started_s
-
-    def pause(self) -> None:
-        """Put the next start off."""
-        self.deaths_in_a_row = 0 if time.monotonic() - self.started_s > STEADY_S else self.deaths_in_a_row + 1
-        self.due_s = time.monotonic() + min(PAUSE_SECONDS_MAX, 0.1 * 2**self.deaths_in_a_row)
-
-    def kill(self) -> None:
-        """End it now and reap it."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = self.mark = None
 
 
 class Watchdog:
@@ -152,7 +79,7 @@ class Watchdog:
         self.store = Part("store", log_file(data, "store"))
         self.ray = Part("ray", log_file(data, "ray"))
         self.deploy = Part("deploy", log_file(data, "deploy"))
-        self.logs_checked_s = time.monotonic()
+        self.checked_s = time.monotonic()
         self.record = SystemRecord(
             state="starting",
             phase="starting",
@@ -175,6 +102,11 @@ class Watchdog:
         self.work = run_folder / "work"
         self.unwritten = False
         """The record on disk is not the present one: the disk was full."""
+        self.upkeep = Upkeep(run_folder)
+        self.upkeep_s = time.monotonic()
+        self.missing_told = ""
+        self.reasons: dict[str, str] = {}
+        """Why a part was ended by this watchdog, by the part's name."""
 
     def tick(self) -> None:
         """Look at every part once, start what is due, and write down what changed."""
@@ -186,12 +118,44 @@ class Watchdog:
             if is_ready(self.record.url):
                 self._note(state="ready", phase="ready", trouble="", deploy_failures=0)
                 log.info("ready at %s", self.record.url)
+                self.upkeep.note()
+        if time.monotonic() - self.upkeep_s > UPKEEP_S:
+            self.upkeep_s = time.monotonic()
+            self._keep_run_folder()
         if self.unwritten:
             self._note()
-        if time.monotonic() - self.logs_checked_s > LOG_CHECK_S:
-            self.logs_checked_s = time.monotonic()
-            for part in (self.store, self.ray, self.deploy):
-                bound_log(part.log_path)
+        if time.monotonic() - self.checked_s > RECORD_CHECK_S:
+            self.checked_s = time.monotonic()
+            self._keep_files()
+
+    def _keep_files(self) -> None:
+        """Bound the logs, and see to it that the record is on disk as it is here."""
+        self.unwritten = self.unwritten or not is_written(self.record)
+        for part in (self.store, self.ray, self.deploy):
+            bound_log(part.log_path)
+
+    def _keep_run_folder(self) -> None:
+        """Touch the run folder; name what is missing of it, and build it again by starting what stands in it anew."""
+        self.upkeep.touch()
+        missing, long_missing = self.upkeep.missing()
+        trouble = missing_words(self.record.run_folder, missing)
+        if trouble != self.missing_told:
+            if trouble or self.record.trouble == self.missing_told:
+                self._note(trouble=trouble)
+            log.error("run folder: %s", trouble or "what was missing is there again")
+            self.missing_told = trouble
+        if not long_missing:
+            return
+        make_folders(self.record.run_folder)
+        store_socket = self.record.run_folder / "store.sock"
+        if store_socket in long_missing and self.store.process is not None:
+            self.reasons["store"] = trouble
+            self.store.process.terminate()
+        if set(long_missing) - {store_socket} and self.ray.process is not None:
+            self.reasons["ray"] = trouble
+            self.ray.process.kill()
+        self.upkeep.forget()
+        self.missing_told = ""
 
     def _watch_store(self) -> None:
         if not self.record.embedded_store:
@@ -218,6 +182,7 @@ class Watchdog:
             self.deploy.kill()
             self._failed(self.ray, code)
             self._clear_ray()
+            self.upkeep.forget()
         if self.ray.is_due():
             self.ray.start(ray_command(self.record), self.work, self.environment)
             self._note(phase="starting Ray")
@@ -252,6 +217,7 @@ class Watchdog:
             state = "starting"
             last = (tail_of(part.log_path, 1) or ["it said nothing"])[0]
             trouble = f"{part.name} ended with code {code}: {last.strip()}"
+        trouble = self.reasons.pop(part.name, trouble)
         log.error("%s; next start in %.1f s", trouble, part.due_s - time.monotonic())
         self._note(state=state, phase=f"starting {part.name} again", trouble=trouble[:TROUBLE_CHARS_MAX])
 
@@ -261,9 +227,8 @@ class Watchdog:
             log.error("ray: some of its processes cannot be killed")
         keep_ray_logs(self.record)
         for name in ("r", "h"):
-            folder = self.record.run_folder / name
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(mode=0o700, exist_ok=True)
+            shutil.rmtree(self.record.run_folder / name, ignore_errors=True)
+        make_folders(self.record.run_folder)
 
     def _note(
         self,
@@ -315,6 +280,22 @@ class Watchdog:
         log.info("stopped")
 
 
+def missing_words(run_folder: Path, missing: list[Path]) -> str:
+    """Say what somebody has removed from a run folder, and what is done; empty if nothing."""
+    if not missing:
+        return ""
+    names = ", ".join(sorted(str(path.relative_to(run_folder)) for path in missing))
+    return f"somebody has removed {names} from {run_folder}: what stood there is started anew"[:TROUBLE_CHARS_MAX]
+
+
+def is_written(record: SystemRecord) -> bool:
+    """Tell whether the record on disk is this one; a disk may lose or damage it."""
+    try:
+        return read_record(record.data) == record
+    except (RecordUnreadable, OSError):
+        return False
+
+
 def ray_command(record: SystemRecord) -> list[str]:
     """Return the command that runs Ray on the system's own ports and folder, without dashboard and autoscaler."""
     ports = record.ports
@@ -356,44 +337,6 @@ def keep_ray_logs(record: SystemRecord) -> None:
                 shutil.copyfile(path, target)
 
 
-def bound_log(path: Path) -> None:
-    """Move a log that has grown too long aside. Its writer appends, so it goes on in the emptied file."""
-    if path.exists() and path.stat().st_size > LOG_BYTES_MAX:
-        with contextlib.suppress(OSError):  # a full disk keeps what it can; the log is emptied anyway
-            shutil.copyfile(path, path.with_suffix(".log.1"))
-        os.truncate(path, 0)
-
-
-class Lifeline:
-    """The pipe from `up`: the plan on its first line, later `keep`; its end before that ends the system."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-        self.kept = False
-
-    def plan(self) -> Plan:
-        """Read the plan. Raises pydantic.ValidationError if `up` has gone before it had written it."""
-        line = b""
-        while not line.endswith(b"\n") and len(line) < PLAN_BYTES_MAX:
-            byte = os.read(self.descriptor, 1)
-            if not byte:
-                break
-            line += byte
-        return Plan.model_validate_json(line)
-
-    def torn(self, wait_s: float) -> bool:
-        """Wait a moment; tell whether `up` has gone without saying `keep`."""
-        if self.kept:
-            time.sleep(wait_s)
-            return False
-        readable, _, _ = select.select([self.descriptor], [], [], wait_s)
-        if not readable:
-            return False
-        heard = os.read(self.descriptor, PLAN_BYTES_MAX)
-        self.kept = KEEP in heard
-        return not self.kept
-
-
 def watch(data: Path, lifeline: Lifeline) -> None:
     """Run one system until SIGTERM."""
     wanted = {"end": False}
@@ -412,7 +355,7 @@ def watch(data: Path, lifeline: Lifeline) -> None:
             try:
                 watchdog.tick()
             except OSError:
-                if not lifeline.kept:  # while `up` still waits, it is the one to hear
+                if not lifeline.started:  # while `up` still waits, it is the one to hear
                     raise
                 log.exception("a round failed; the next one follows")
                 time.sleep(ROUND_PAUSE_S)
@@ -430,7 +373,7 @@ def main() -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     try:
-        with FileLock(data / "watchdog.lock", timeout=0, mode=0o600):
+        with FileLock(data / WATCHDOG_LOCK, timeout=LOCK_SECONDS_MAX, mode=0o600):
             watch(data, Lifeline(sys.stdin.fileno()))
     except Timeout:
         sys.exit("hongbao: this data folder is in use: by another watchdog, or by a command that reads its journals")

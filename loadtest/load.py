@@ -37,6 +37,7 @@ import aiohttp
 import msgspec
 from rich.console import Console
 
+from cluster.processes import end_with_parent
 from loadtest.client import Api, Problem
 from loadtest.display import Line, Rates
 from loadtest.gather import gather
@@ -202,6 +203,7 @@ async def _started(arguments: list[str], log: Path) -> AsyncIterator[asyncio.sub
             stdout=file,
             stderr=file,
             start_new_session=True,
+            preexec_fn=end_with_parent,
         )
     try:
         yield process
@@ -261,7 +263,7 @@ def _own_system(console: Console) -> Iterator[Target]:
 
     folder = Path(tempfile.mkdtemp(prefix="hongbao-load-"))
     try:
-        record = bootstrap.up(folder, report=say)
+        record = bootstrap.up(folder, owned=True, report=say)
         yield Target(record.url, *tokens_of(folder, TOKEN_S), fresh=True)
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # a half-ended system would stay for ever; `down` is bounded

@@ -22,6 +22,7 @@ from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
 
+from cluster.processes import end_with_parent
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
 from tests.bugs.commands import COMMANDS
@@ -113,6 +114,7 @@ class Forks:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
+            preexec_fn=end_with_parent,
         )
 
     def run(self, tree: Path, tests: Sequence[str], runs: int = 0, limit_s: int = LIMIT_S) -> tuple[int, str]:

@@ -162,7 +162,7 @@ def own_system(whose: str) -> Iterator["Target"]:
     folder = Path(tempfile.mkdtemp(prefix=f"hongbao-{whose}-"))
     try:
         with progress(f"Starting a system for the {whose}") as report:
-            record = bootstrap.up(folder, report=report)
+            record = bootstrap.up(folder, owned=True, report=report)
         operator_token, gateway_token = tokens_of(folder, RUN_TOKEN_S)
         yield Target(record.url, operator_token, gateway_token, fresh=True)
     finally:

@@ -6,10 +6,7 @@ command, also if that is killed. As at every start, the store itself may drop a 
 """
 
 import contextlib
-import ctypes
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
@@ -21,13 +18,14 @@ from actors.errors import OperatingFailure
 from cluster.config import Settings, load
 from cluster.journal.archive import Archive
 from cluster.offline.reading import Sources
+from cluster.processes import end_with_parent
+from cluster.run_folder import new_run_folder, remove_run_folder
 from cluster.store import check_store, store_answers, store_command, store_url_of
-from cluster.system import SystemRecord, new_run_folder, read_record, remove_run_folder, tail_of
+from cluster.system import WATCHDOG_LOCK, SystemRecord, read_record, tail_of
 
 STORE_START_SECONDS_MAX = 600.0
 STORE_END_SECONDS_MAX = 5.0
 POLL_S = 0.05
-_PR_SET_PDEATHSIG = 1
 
 
 class LedgerUnavailable(OperatingFailure):
@@ -57,7 +55,7 @@ def ledger_of(
         yield Ledger(load(config, store_url=store_url, **named), None)
         return
     record = read_record(data)
-    if record is not None and record.watchdog.alive() and store_answers(record.store_url):
+    if record is not None and store_answers(record.store_url):  # also if its watchdog was killed: no second server here
         yield Ledger(_settings(data, record.config, record.store_url, named), record)
         return
     settings = _settings(data, config, "", named)
@@ -82,7 +80,7 @@ def _embedded_store(data: Path, report: Callable[[str], None]) -> Iterator[str]:
     if not folder.is_dir():
         raise LedgerUnavailable(f"{data} holds no system; `hongbao up` makes one, --data names another folder")
     try:
-        lock = FileLock(data / "watchdog.lock", timeout=0, mode=0o600).acquire()
+        lock = FileLock(data / WATCHDOG_LOCK, timeout=0, mode=0o600).acquire()
     except Timeout:
         why = "the system is just starting or ending, or another command reads it"
         raise LedgerUnavailable(f"{data} is in use: {why}; try again in a minute") from None
@@ -97,7 +95,7 @@ def _embedded_store(data: Path, report: Callable[[str], None]) -> Iterator[str]:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=run_folder / "work",
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                preexec_fn=end_with_parent,  # no second server ever meets this one on the same files
             )
         try:
             report("starting the store of a stopped system")
@@ -113,11 +111,6 @@ def _embedded_store(data: Path, report: Callable[[str], None]) -> Iterator[str]:
     finally:
         remove_run_folder(run_folder)
         lock.lock.release()
-
-
-def _end_with_parent() -> None:
-    """Between fork and exec: die with the command, so that no second server ever meets this one on the same files."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

@@ -5,7 +5,8 @@ import os
 from collections.abc import Iterator
 
 from cluster.offline.ledger import Ledger
-from cluster.system import new_run_folder, remove_run_folder, system_environment
+from cluster.run_folder import new_run_folder, remove_run_folder
+from cluster.system import system_environment
 
 OBJECT_STORE_BYTES = 200_000_000
 LOCAL = {

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
+from cluster.processes import Mark
 from cluster.system import SystemRecord, processes_of
 
 SERVERS = ("haproxy", "gateway", "packet shard", "wallet shard", "settlement", "store", "ray")
@@ -38,10 +39,10 @@ class Hops:
         """Read all processes."""
         cpu_s: dict[str, dict[Birth, float]] = {hop: {} for hop in SERVERS}
         for process in processes_of(self._folder):
-            with contextlib.suppress(psutil.Error):
+            with contextlib.suppress(psutil.Error, ProcessLookupError):
                 hop = self._pids.get(process.pid) or hop_of(process.name(), " ".join(process.cmdline()))
                 times = process.cpu_times()
-                cpu_s[hop][process.pid, process.create_time()] = times.user + times.system
+                cpu_s[hop][process.pid, Mark.of(process.pid).started] = times.user + times.system
         return Reading(time.monotonic(), cpu_s)
 
     def rest(self, before: Reading) -> None:

@@ -15,7 +15,7 @@ def own_system(say: Callable[[str], None]) -> Iterator[SystemRecord]:
     """Run a system in a temporary folder and end it."""
     folder = Path(tempfile.mkdtemp(prefix="hongbao-bench-"))
     try:
-        yield bootstrap.up(folder, report=say)
+        yield bootstrap.up(folder, owned=True, report=say)
     finally:
         bootstrap.down(folder, say)
         shutil.rmtree(folder, ignore_errors=True)

@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import psutil
 from redis.asyncio import Redis
 
+from cluster.processes import runs
 from loadtest.chaos.clients import Clients
 from loadtest.chaos.crowd import Crowd
 from loadtest.chaos.history import FaultLine
@@ -382,6 +383,6 @@ class Faults:
 
 def _gone(process: psutil.Process) -> Callable[[], Awaitable[bool]]:
     async def gone() -> bool:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+        return not runs(process)
 
     return gone

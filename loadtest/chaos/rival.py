@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from cluster.processes import end_with_parent
 from cluster.system import system_environment
 from loadtest.chaos.clients import Clients, Order
 from loadtest.chaos.history import Grab, Outcome, Send
@@ -68,6 +69,7 @@ class Driver:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            preexec_fn=end_with_parent,
         )
         self._process = process  # from here `close` ends it
         await _exchange(process, None)

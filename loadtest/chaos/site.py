@@ -14,7 +14,8 @@ import psutil
 
 from cluster import bootstrap
 from cluster.config import Keys, Settings, keys_at, load
-from cluster.system import Mark, SystemRecord, processes_of, read_record
+from cluster.processes import Mark
+from cluster.system import SystemRecord, processes_titled, read_record
 
 LIFETIME_MS = 60_000
 ENVIRONMENT = {
@@ -42,9 +43,9 @@ class Site:
         self._report = report
 
     def up(self, port: int = 0) -> None:
-        """Start it, or start it again on the same data and port. Raises cluster.bootstrap.UpFailed."""
+        """Start it, or start it again on the same data and port; it ends with us. Raises cluster.bootstrap.UpFailed."""
         os.environ.update(ENVIRONMENT)
-        bootstrap.up(self.folder, port=port, report=self._report)
+        bootstrap.up(self.folder, port=port, owned=True, report=self._report)
 
     def down(self) -> None:
         """End everything of it. Does nothing if nothing runs."""
@@ -69,12 +70,7 @@ class Site:
 
     def find(self, title: str) -> list[psutil.Process]:
         """Return its processes whose title or name begins so."""
-        found = []
-        for process in processes_of(self.record.run_folder):
-            with contextlib.suppress(psutil.Error):
-                if process.name() == title or " ".join(process.cmdline()).startswith(title):
-                    found.append(process)
-        return found
+        return processes_titled(self.record.run_folder, title)
 
     def part(self, name: str) -> psutil.Process:
         """Return the process of a part that the watchdog started ("store", "ray"), or the watchdog itself."""

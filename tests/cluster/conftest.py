@@ -31,7 +31,7 @@ def system() -> Iterator[SystemRecord]:
     """The shared system. Tests may load it, and must leave it running and ready."""
     data = Path(tempfile.mkdtemp(prefix="hongbao-test-"))
     try:
-        yield up(data, report=print)
+        yield up(data, owned=True, report=print)
     finally:
         down(data, print)
         shutil.rmtree(data, ignore_errors=True)

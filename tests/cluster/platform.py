@@ -18,7 +18,7 @@ from cluster.config import Keys, load
 from cluster.offline.audit import audit_of, sum_stream
 from cluster.offline.ledger import sources_of
 from cluster.shards import open_journals
-from cluster.system import SystemRecord, processes_of
+from cluster.system import SystemRecord, processes_titled
 from cluster.tokens import mint
 
 TENANT = "wechat"
@@ -109,7 +109,7 @@ class Platform:
 
     def pids(self, title: str) -> list[int]:
         """Return the processes of this system whose title starts so, e.g. "ray::ShardActor"."""
-        return [p.pid for p in processes_of(self.record.run_folder) if " ".join(p.cmdline()).startswith(title)]
+        return [process.pid for process in processes_titled(self.record.run_folder, title)]
 
 
 def _is_final(answer: bytes, headers: dict[str, str], final: str) -> bool:

@@ -22,6 +22,7 @@ from cluster.offline.ledger import ledger_of, sources_of
 from cluster.system import SystemRecord
 from tests.cluster.platform import TENANT, Platform
 from tests.contract.stores import flipped
+from tests.processes import as_child
 
 SMALL = {
     "HONGBAO_TIMING__SNAPSHOT_EVENTS": "40",
@@ -58,7 +59,7 @@ async def command(*arguments: str) -> tuple[int, Any, str]:
     """Run `hongbao`; return its exit code, what it printed last as JSON, and what it said."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "cluster.cli", *arguments, "--json", stdout=pipe, stderr=pipe
+        sys.executable, "-m", "cluster.cli", *arguments, "--json", stdout=pipe, stderr=pipe, preexec_fn=as_child
     )
     try:
         async with asyncio.timeout(COMMAND_S_MAX):
@@ -122,7 +123,7 @@ async def elements_of(data: Path, stream: str) -> list[Any]:
 async def test_a_system_seals_while_it_serves_and_its_files_answer_for_every_fen_running_or_stopped(
     data: Path,
 ) -> None:
-    record = await asyncio.to_thread(up, data, report=print)
+    record = await asyncio.to_thread(up, data, owned=True, report=print)
     folder = ("--data", str(data))
     stream = wallet_stream(wallet_index_of(TENANT, "boss", load(record.config).layout.wallet_streams))
     async with serving(record) as platform:
@@ -151,7 +152,7 @@ async def test_a_system_seals_while_it_serves_and_its_files_answer_for_every_fen
 async def test_a_start_on_a_damaged_tail_stops_in_one_line_and_leaves_everything_as_it_was(data: Path) -> None:
     last, elements = await change_last(data, "packet-000")
     with pytest.raises(UpFailed, match=f"journal packet-000: (entry|fence) {last} is damaged"):
-        await asyncio.to_thread(up, data, report=print)
+        await asyncio.to_thread(up, data, owned=True, report=print)
     assert await elements_of(data, "packet-000") == elements, "no fence, nothing"
     code, verified, _ = await command("verify", "--data", str(data), "--stream", "packet-000")
     assert (code, verified["streams"][0]["bad"]["entry"]) == (1, last)
@@ -164,6 +165,7 @@ async def test_a_folder_without_a_system_is_said_in_one_line(tmp_path: Path) -> 
             *("-m", "cluster.cli", *arguments, "--data", str(tmp_path)),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            preexec_fn=as_child,
         )
         stdout, stderr = await process.communicate()
         assert (process.returncode, stdout) == (2, b"")

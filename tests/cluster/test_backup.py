@@ -71,7 +71,7 @@ async def test_who_has_paid_for_a_photo_sees_it_on_the_system_that_was_made_of_a
     restored = hongbao("restore", str(folder / "backup"), "--data", str(folder / "data"))
     assert made["photo_files"] == restored["photo_files"] >= 3
     try:
-        record = up(folder / "data", report=print)
+        record = up(folder / "data", owned=True, report=print)
         async with aiohttp.ClientSession() as session:
             gallery.platform = Platform(record, keys, session)
             again = [await gallery.clear(path, reader) for reader in ("owner", "bob", "carol")]

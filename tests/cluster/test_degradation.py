@@ -28,6 +28,7 @@ from cluster.bootstrap import down, status, up
 from cluster.config import keys_at
 from cluster.system import SystemRecord, child_environment, read_record
 from tests.cluster.platform import Platform, kill
+from tests.processes import as_child
 
 BALANCE_FEN = 1_000_000
 PACKET_FEN = 300
@@ -144,7 +145,7 @@ def own() -> Iterator[SystemRecord]:
     """A system of this module's own: its disk is filled, then it is ended under load."""
     data = Path(tempfile.mkdtemp(prefix="hongbao-degrade-"))
     try:
-        yield up(data, report=print)
+        yield up(data, owned=True, report=print)
     finally:
         down(data, print)
         shutil.rmtree(data, ignore_errors=True)
@@ -265,6 +266,7 @@ async def test_a_rolling_redeploy_under_load_refuses_nobody_for_good_and_loses_n
         env=child_environment(platform.record),
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
+        preexec_fn=as_child,
     )
     assert await deploying.wait() == 0
     deadline = time.monotonic() + WAIT_S

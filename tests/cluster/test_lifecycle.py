@@ -24,9 +24,12 @@ import redis
 
 from cluster.bootstrap import UpFailed, down, status, up
 from cluster.config import keys_at
+from cluster.processes import runs
+from cluster.run_folder import run_root
 from cluster.store import StoreUnusable, check_store, store_command, store_url_of
-from cluster.system import SystemRecord, end_processes, is_ready, processes_of, read_record, run_root
+from cluster.system import SystemRecord, end_processes, is_ready, processes_of, read_record
 from cluster.tokens import mint
+from tests.processes import as_child
 
 BACK_SECONDS_MAX = 180.0
 DOWN_SECONDS_MAX = 10.0
@@ -45,7 +48,8 @@ def running_store(folder: Path, *settings: str) -> Iterator[str]:
     """Run a store by hand, as an earlier life or another operator would have."""
     folder.mkdir(parents=True, exist_ok=True)
     sockets = Path(tempfile.mkdtemp(prefix="hb-test-"))
-    process = subprocess.Popen([*store_command(folder, sockets / "s"), *settings], stdout=subprocess.DEVNULL)
+    command = [*store_command(folder, sockets / "s"), *settings]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=as_child)
     try:
         url = store_url_of(sockets / "s")
         until((sockets / "s").exists, 10, "the store's socket")
@@ -56,19 +60,62 @@ def running_store(folder: Path, *settings: str) -> Iterator[str]:
         shutil.rmtree(sockets)
 
 
+STARTER = """
+import sys
+from pathlib import Path
+from cluster.bootstrap import up
+up(Path(sys.argv[1]), owned="owned" in sys.argv, report=print)
+print("served", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def starter(data: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a process that starts a system and stays, as its owner with the word "owned"; end both, whatever happens."""
+    command, pipe = [sys.executable, "-c", STARTER, str(data), *words], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, preexec_fn=as_child)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        down(data, print)
+
+
+def serves(process: "subprocess.Popen[str]") -> bool:
+    """Wait until a starter says that its system is served."""
+    assert process.stdout is not None
+    return any(line == "served\n" for line in process.stdout)
+
+
+def ends_by_itself(record: SystemRecord) -> None:
+    """Wait until nobody of a system is left, and nothing in its run folder."""
+    until(lambda: status(record.data).state == "stopped", DOWN_SECONDS_MAX, "the end")
+    until(lambda: not record.watchdog.alive(), DOWN_SECONDS_MAX, "the watchdog's end")
+    assert processes_of(record.run_folder) == []
+    assert not record.run_folder.exists()
+
+
 @pytest.fixture(scope="module")
 def other() -> Iterator[SystemRecord]:
-    """A second system in its second life: in the first a user sent a packet and another opened it."""
+    """A second system in its second life. In the first a user sent a packet and another opened it; it ended as its
+    owner was killed with -9."""
     data = Path(tempfile.mkdtemp(prefix="hongbao-other-"))
     try:
-        first = up(data, report=print)
-        create = {"user": "boss", "tenant": "wechat", "balance_fen": 10_000}
-        ask(first, "/sandbox/users", "boss", scope="operator", body=create)
-        send = {"kind": "equal", "total_fen": 1_000, "count": 2}
-        packet = ask(first, "/v1/packets", "boss", body=send, key="first life")
-        ask(first, f"/v1/packets/{packet['packet_id']}/grabs", "mei", body={})
-        down(data, print)
-        yield up(data, report=print)
+        with starter(data, "owned") as owner:
+            assert serves(owner)
+            first = read_record(data)
+            assert first is not None
+            create = {"user": "boss", "tenant": "wechat", "balance_fen": 10_000}
+            ask(first, "/sandbox/users", "boss", scope="operator", body=create)
+            send = {"kind": "equal", "total_fen": 1_000, "count": 2}
+            packet = ask(first, "/v1/packets", "boss", body=send, key="first life")
+            ask(first, f"/v1/packets/{packet['packet_id']}/grabs", "mei", body={})
+            assert len(processes_of(first.run_folder)) > 10
+            owner.kill()
+            ends_by_itself(first)
+        yield up(data, owned=True, report=print)
     finally:
         down(data, print)
         shutil.rmtree(data, ignore_errors=True)
@@ -150,20 +197,15 @@ def test_the_record_is_for_its_owner_only(system: SystemRecord) -> None:
     assert system.run_folder.stat().st_mode & 0o077 == 0
 
 
-def test_an_interrupted_up_leaves_nothing_running(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from cluster.bootstrap import up; up(Path(sys.argv[1]), report=print)"
-    for ending in (signal.SIGINT, signal.SIGKILL):
-        data = tmp_path / ending.name
-        starting = subprocess.Popen([sys.executable, "-c", code, str(data)], stdout=subprocess.DEVNULL)
-        until(lambda data=data: "ray" in status(data).pids, 30, "the start of Ray")  # type: ignore[misc]
-        record = read_record(data)
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_up_leaves_nothing_running(ending: signal.Signals, tmp_path: Path) -> None:
+    with starter(tmp_path) as starting:
+        until(lambda: "ray" in status(tmp_path).pids, 30, "the start of Ray")
+        record = read_record(tmp_path)
         assert record is not None
         starting.send_signal(ending)
         starting.wait(DOWN_SECONDS_MAX)
-        until(lambda data=data: status(data).state == "stopped", DOWN_SECONDS_MAX, "the end")  # type: ignore[misc]
-        until(lambda record=record: not record.watchdog.alive(), DOWN_SECONDS_MAX, "its end")  # type: ignore[misc]
-        assert processes_of(record.run_folder) == []
-        assert not record.run_folder.exists()
+        ends_by_itself(record)
 
 
 def test_up_with_an_unreachable_store_says_one_clear_line(tmp_path: Path) -> None:
@@ -201,7 +243,7 @@ def test_up_says_which_port_is_taken(system: SystemRecord, tmp_path: Path) -> No
 
 def test_stale_records_are_no_danger(system: SystemRecord, tmp_path: Path) -> None:
     """A record whose pids now belong to others ends none of them."""
-    stranger = system.watchdog.model_copy(update={"born_s": system.watchdog.born_s - 3600})
+    stranger = system.watchdog.model_copy(update={"started": system.watchdog.started - 360_000})
     stale = system.model_copy(
         update={"data": tmp_path, "watchdog": stranger, "run_folder": run_root() / "gone", "pids": {"ray": stranger}}
     )
@@ -258,7 +300,7 @@ def test_a_killed_gcs_server_comes_back_with_everything_on_it(other: SystemRecor
     until(lambda: is_back(other, "ray", killed), BACK_SECONDS_MAX, "Ray")
     assert system_id_at(other.url) == before
     until(lambda: balances_are_there(other), 30, "the balances before Ray was killed")
-    assert not [process for process in left_behind if process.is_running() and process.status() != "zombie"]
+    assert not [process for process in left_behind if runs(process)]
 
 
 def test_down_leaves_no_process_and_no_socket(system: SystemRecord, other: SystemRecord) -> None:
@@ -270,7 +312,7 @@ def test_down_leaves_no_process_and_no_socket(system: SystemRecord, other: Syste
     began = time.monotonic()
     down(other.data, print)
     assert time.monotonic() - began < DOWN_SECONDS_MAX
-    assert not [process for process in ours if process.is_running() and process.status() != "zombie"]
+    assert not [process for process in ours if runs(process)]
     assert not [each for each in psutil.net_connections("tcp") if each.laddr.port in block and each.status == "LISTEN"]
     assert not other.run_folder.exists()
     assert status(other.data).state == "stopped"
@@ -281,17 +323,14 @@ def test_down_leaves_no_process_and_no_socket(system: SystemRecord, other: Syste
 
 def test_a_system_whose_watchdog_was_killed_can_still_be_ended(tmp_path: Path) -> None:
     """Without its watchdog nobody waits for `up`: the processes are found by their folder."""
-    code = "import sys; from pathlib import Path; from cluster.bootstrap import up; up(Path(sys.argv[1]), report=print)"
-    starting = subprocess.Popen(
-        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    until(lambda: "ray" in status(tmp_path).pids, 30, "the start of Ray")
-    record = read_record(tmp_path)
-    assert record is not None
-    starting.kill()
-    starting.wait()
-    os.kill(record.watchdog.pid, signal.SIGKILL)
-    until(lambda: not record.watchdog.alive(), 5, "the watchdog's end")
+    with starter(tmp_path) as starting:
+        until(lambda: "ray" in status(tmp_path).pids, 30, "the start of Ray")
+        record = read_record(tmp_path)
+        assert record is not None
+        starting.kill()
+        starting.wait()
+        os.kill(record.watchdog.pid, signal.SIGKILL)
+        until(lambda: not record.watchdog.alive(), 5, "the watchdog's end")
     down(tmp_path, print)
     assert end_processes(record.run_folder)
     assert processes_of(record.run_folder) == []

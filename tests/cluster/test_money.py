@@ -16,6 +16,7 @@ from actors.ids import wallet_index_of, wallet_stream
 from cluster.config import Keys, load
 from cluster.system import SystemRecord, system_environment
 from tests.cluster.platform import TENANT, Platform, journaled_since, kill, last_positions, replayed, until
+from tests.processes import as_child
 
 _serial = itertools.count()
 DAY_MS = 86_400_000
@@ -224,6 +225,7 @@ async def half_send(platform: Platform, sender: str) -> str:
         *(record.config, record.store_url, record.ray_address, sender, fresh("key")),
         env=os.environ | system_environment(record),
         stdout=asyncio.subprocess.PIPE,
+        preexec_fn=as_child,
     )
     printed, _ = await process.communicate()
     assert process.returncode == 0

@@ -14,6 +14,7 @@ from cluster.config import load
 from cluster.system import child_environment, processes_of
 from loadtest.stream import PATH, Answer, Dechunker, StreamClient
 from tests.cluster.platform import Platform, kill, until
+from tests.processes import as_child
 
 LONG_S = 60.0
 SHARES = 100
@@ -213,6 +214,7 @@ async def test_a_redeploy_ends_streams_with_a_word_and_loses_no_line(platform: P
             env=child_environment(platform.record),
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            preexec_fn=as_child,
         )
         users = itertools.count()
         while deploying.returncode is None or before & set(platform.pids("ray::ServeReplica")):

@@ -19,6 +19,7 @@ from actors.ports import Journal, Position, Sealed
 from cluster.journal.codec import Codec
 from cluster.journal.memory import Fault, MemoryJournals
 from cluster.journal.redis import RedisJournal, RedisJournals
+from cluster.processes import end_with_parent
 
 STREAM = "packet-000"
 STREAMS = {"packet-000": "packet", "packet-001": "packet", "wallet-000": "wallet"}
@@ -73,7 +74,7 @@ class Valkey:
             "logfile": f"{self._folder}/log",
         }
         command = [str(get_binary_path()), *(part for key, value in settings.items() for part in (f"--{key}", value))]
-        self._process = subprocess.Popen(command)
+        self._process = subprocess.Popen(command, preexec_fn=end_with_parent)
 
     def kill(self) -> None:
         """End it as a power cut would: kill -9."""

@@ -13,6 +13,7 @@ import pytest_asyncio
 
 from actors.errors import JournalUnavailable
 from actors.ports import Journal, Position
+from cluster.processes import command_line
 from cluster.store import store_refusal
 from tests.contract.stores import CODEC, STREAM, STREAMS, Valkey, ValkeyStore, append, owner
 
@@ -31,7 +32,7 @@ class Own:
 
     def process(self) -> psutil.Process:
         """The server, which is our child."""
-        return next(child for child in psutil.Process().children() if str(self.folder) in " ".join(child.cmdline()))
+        return next(child for child in psutil.Process().children() if str(self.folder) in command_line(child))
 
     def log_bytes(self) -> int:
         """How long the store's log of writes is on disk."""

@@ -13,6 +13,7 @@ import yaml
 
 from cluster.config import SERVE_ENVIRONMENT, keys_at
 from cluster.tokens import Verifier
+from tests.processes import as_child
 from tests.unit.fake_gateway import GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
 
 TOKENS = ("--operator-token", OPERATOR_TOKEN, "--gateway-token", GATEWAY_TOKEN)
@@ -59,7 +60,7 @@ async def start(*arguments: str, python: tuple[str, ...] = ("-m", "cluster.cli")
     pipe = asyncio.subprocess.PIPE
     environment = {**os.environ, "COLUMNS": "200"}
     return await asyncio.create_subprocess_exec(
-        sys.executable, *python, *arguments, stdout=pipe, stderr=pipe, env=environment
+        sys.executable, *python, *arguments, stdout=pipe, stderr=pipe, env=environment, preexec_fn=as_child
     )
 
 

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from cluster.lifeline import Plan
+from cluster.parts import bound_log
 from cluster.ports import PortBlock
 from cluster.store import store_ended
-from cluster.system import read_record
-from cluster.watchdog import Plan, Watchdog, bound_log
+from cluster.system import RecordUnreadable, read_record, record_file
+from cluster.watchdog import Watchdog, is_written
 
 ADVICE = "11:M 24 Nov 2026 10:42:03.342 # WARNING Memory overcommit must be enabled! Without it, a save may fail."
 SHORT = "11:M 24 Nov 2026 10:42:47.394 # Short write while writing to the AOF file: (nwritten=535, expected=616)"
@@ -68,10 +70,23 @@ def test_a_record_that_cannot_be_written_is_written_once_it_can_be(watchdog: Wat
 
 
 def test_a_log_is_emptied_also_where_it_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.watchdog.LOG_BYTES_MAX", 10)
+    monkeypatch.setattr("cluster.parts.LOG_BYTES_MAX", 10)
     path = tmp_path / "store.log"
     path.write_text("a long log")
     os.truncate(path, 1_000)
     path.with_suffix(".log.1").mkdir()  # nothing can be written over it
     bound_log(path)
     assert path.stat().st_size == 0
+
+
+def test_a_record_that_somebody_damaged_is_written_anew(watchdog: Watchdog) -> None:
+    watchdog._note(phase="starting the store")
+    assert is_written(watchdog.record)
+    for content in (b"", b"\0" * 64, b'{"state": "ready"}'):
+        record_file(watchdog.record.data).write_bytes(content)
+        assert not is_written(watchdog.record)
+        with pytest.raises(RecordUnreadable, match=r"system\.json cannot be read"):
+            read_record(watchdog.record.data)
+        watchdog._keep_files()
+        watchdog._note()
+        assert read_record(watchdog.record.data) == watchdog.record

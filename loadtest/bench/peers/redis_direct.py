@@ -9,6 +9,7 @@ import shutil
 
 import redis.asyncio as redis
 
+from cluster.processes import end_with_parent
 from loadtest.bench.peers.lua_http import LUA, SHARE_FEN
 from loadtest.bench.peers.store import PeerStore
 from loadtest.bench.wire import drive_resp, resp
@@ -54,7 +55,7 @@ async def _by_redis_benchmark(store: PeerStore, sha: str, count: int) -> float:
     command = ["redis-benchmark", "-s", str(store.socket), "-c", str(CONNECTIONS), "-P", str(DEPTH), "-n", str(count)]
     command += ["-r", str(USERS_MAX), "--csv", "EVALSHA", sha, "2", "shares", "takers", "user:__rand_int__"]
     program = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, preexec_fn=end_with_parent
     )
     output, complaint = await program.communicate()
     assert program.returncode == 0, f"redis-benchmark failed: {complaint.decode()[-300:]}"

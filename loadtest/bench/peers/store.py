@@ -5,6 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from cluster.processes import end_with_parent
 from cluster.store import store_answers, store_command, store_url_of
 
 START_S_MAX = 10.0
@@ -18,7 +19,7 @@ class PeerStore:
         self.socket = Path(self._folder.name, "s.sock")
         self.url = store_url_of(self.socket)
         command = store_command(Path(self._folder.name), self.socket)
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, preexec_fn=end_with_parent)
         deadline_s = time.monotonic() + START_S_MAX
         while not store_answers(self.url):
             assert time.monotonic() < deadline_s, "the peers' store does not start"

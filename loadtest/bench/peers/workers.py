@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import uvicorn
 
+from cluster.processes import end_with_parent
+
 BACKLOG = 2_048
 START_S_MAX = 20.0
 
@@ -28,7 +30,9 @@ class Workers:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=BACKLOG)
         descriptor = self._listener.fileno()
         command = [sys.executable, "-m", module, str(descriptor), *arguments]
-        self._processes = [subprocess.Popen(command, pass_fds=[descriptor]) for _ in range(count)]
+        self._processes = [
+            subprocess.Popen(command, pass_fds=[descriptor], preexec_fn=end_with_parent) for _ in range(count)
+        ]
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         try:
             self._wait()

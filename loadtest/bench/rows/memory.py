@@ -3,6 +3,7 @@
 import asyncio
 import sys
 
+from cluster.processes import end_with_parent
 from loadtest.bench.ground import Ground
 from loadtest.bench.result import Row, bounded
 
@@ -14,7 +15,9 @@ ACCOUNT_BYTES_MAX = 300
 async def bytes_of(what: str) -> int:
     """Measure what one of `packets` or `accounts` takes."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "loadtest.bench.memory", what, str(COUNT), stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-m", "loadtest.bench.memory", what, str(COUNT)),
+        stdout=asyncio.subprocess.PIPE,
+        preexec_fn=end_with_parent,
     )
     output, _ = await process.communicate()
     assert process.returncode == 0, f"loadtest.bench.memory {what} failed"
