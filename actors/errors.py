@@ -26,3 +26,7 @@ class JournalCorrupt(OperatingFailure):
 
 class NotHere(OperatingFailure):
     """This host does not own the stream. Look the placement up again."""
+
+
+class WrongKeys(OperatingFailure):
+    """The platform's keys at hand are not this system's: nobody may decide with them. The message says which."""

@@ -13,7 +13,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure
+from actors.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure, WrongKeys
 from actors.ledger.book import Sent
 from actors.ledger.levers import Levers, ReadLevers, SetLever
 from actors.ledger.transfer import (
@@ -37,6 +37,7 @@ _CODE_OF_FAILURE: dict[type[OperatingFailure], Refusal] = {
     FencedOut: Refusal.SHARD_UNAVAILABLE,
     NotHere: Refusal.SHARD_UNAVAILABLE,
     JournalCorrupt: Refusal.SHARD_UNAVAILABLE,
+    WrongKeys: Refusal.SHARD_UNAVAILABLE,
 }
 _UNAVAILABLE = Refused(Refusal.JOURNAL_UNAVAILABLE)
 
@@ -177,7 +178,7 @@ class Host(ABC, Generic[M]):
                 raise
             if wait:
                 await shell.commit().durable()
-        except (JournalUnavailable, FencedOut, NotHere, JournalCorrupt) as failure:
+        except (JournalUnavailable, FencedOut, NotHere, JournalCorrupt, WrongKeys) as failure:
             return [Refused(_CODE_OF_FAILURE[type(failure)])] * len(commands)
         return replies
 

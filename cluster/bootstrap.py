@@ -18,7 +18,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
-from cluster.config import DEFAULT_CONFIG, config_path, data_folder, keys_at, load, sandbox_of
+from cluster.config import DEFAULT_CONFIG, KEYS_FILE, config_path, data_folder, keys_at, load, sandbox_of
 from cluster.lifeline import KEEP, OWN, Plan, disown, own
 from cluster.ports import is_free
 from cluster.run_folder import remove_run_folder
@@ -108,7 +108,8 @@ def up(
             if running is not None:
                 _clear(running, report)
             plan = _plan(port, config or DEFAULT_CONFIG, store_url, sandbox, report)
-            keys_at(data / "keys.json")
+            if (data / KEYS_FILE).exists():
+                keys_at(data / KEYS_FILE)  # those of a new system are made once its store is known to be empty
             ray_token_file(data)
             return _start(data, plan, deadline, owned, report)
     except Timeout:

@@ -5,20 +5,28 @@ A file may say `extends = "local"`: then it holds only what differs from that on
 `Keys` come from a file of mode 0600. Nothing else in the project reads the environment.
 """
 
-import json
-import os
-import secrets
+import re
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import platformdirs
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from actors.ids import Layout as StreamNumbers
 from actors.ids import packet_stream, wallet_stream
+from cluster.private import read_private
 
 SERVE_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -316,7 +324,12 @@ def sandbox_of(settings: Settings, asked: bool | None, *, own_store: bool) -> bo
     return False
 
 
-class TokenKey(_Section):
+class _Secret(_Section):
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+    """What is wrong with a secret is told without the secret."""
+
+
+class TokenKey(_Secret):
     """A key that signs tokens, and what it may grant. `tenant` "*" (every tenant) is for the platform's own key."""
 
     algorithm: str = Field(pattern="^(HS256|EdDSA)$")
@@ -325,16 +338,26 @@ class TokenKey(_Section):
     scopes: frozenset[str]
 
 
-class Keys(_Section):
+class Keys(_Secret):
     """The platform's secrets: HMAC keys of packets (`platform`, hex) by id, and keys of tokens by `kid`.
 
-    `current` makes the seeds of new packets; `first` makes packet ids, and never changes.
+    `current` makes the seeds of new packets; `first` makes packet ids, and never changes. See `cluster.keys`.
     """
 
     first: str
     current: str
     platform: dict[str, str] = Field(repr=False)
     tokens: dict[str, TokenKey]
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Keys":
+        for key_id in (self.first, self.current):
+            if key_id not in self.platform:
+                raise ValueError(f"platform key {key_id!r} is named, and not there")
+        for key_id, key in self.platform.items():
+            if len(key) < 2 * PLATFORM_KEY_BYTES_MIN or re.fullmatch("([0-9a-fA-F]{2})+", key) is None:
+                raise ValueError(f"platform key {key_id!r} must be at least {PLATFORM_KEY_BYTES_MIN} bytes in hex")
+        return self
 
     def key(self, key_id: str) -> bytes:
         """Return the platform key of that id. Raises KeyError naming it."""
@@ -343,43 +366,34 @@ class Keys(_Section):
         return bytes.fromhex(self.platform[key_id])
 
 
+KEYS_FILE = "keys.json"
+"""In a data folder, and in a backup."""
+
 PLATFORM_KID = "platform"
+PLATFORM_KEY_BYTES_MIN = 16
+"""A shorter key could be guessed from what is told of it: seeds of ended packets, its fingerprint."""
 
 
 def keys_at(path: Path) -> Keys:
-    """Read the keys file, creating it (mode 0600) if it is not there.
+    """Read the keys file of a system that exists.
 
-    Raises pydantic.ValidationError if the file is not a keys file.
+    Raises FileNotFoundError, PermissionError, ValueError: one line that says what is wrong, without any secret.
     """
-    if path.exists():
-        return Keys.model_validate_json(path.read_text())
-    keys = Keys(
-        first="k1",
-        current="k1",
-        platform={"k1": secrets.token_hex(32)},
-        tokens={
-            PLATFORM_KID: TokenKey(
-                algorithm="HS256",
-                key=secrets.token_hex(32),
-                tenant="*",
-                scopes=frozenset({"user", "gateway", "operator"}),
-            )
-        },
-    )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.new")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(keys.model_dump(mode="json"), file)
-        file.flush()
-        os.fsync(file.fileno())
     try:
-        os.link(draft, path)  # never replaces keys that another start has just written
-    except FileExistsError:
-        return Keys.model_validate_json(path.read_text())
-    finally:
-        draft.unlink()
-    return keys
+        content = read_private(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} does not exist: there are no keys of a system") from None
+    return keys_in(content, str(path))
+
+
+def keys_in(content: bytes, name: str) -> Keys:
+    """Read what a keys file holds. Raises ValueError: it is none."""
+    try:
+        return Keys.model_validate_json(content)
+    except ValidationError as failure:
+        [*_, wrong] = failure.errors(include_url=False, include_context=False, include_input=False)
+        where = ".".join(map(str, wrong["loc"]))
+        raise ValueError(f"{name} is no keys file: {where + ': ' if where else ''}{wrong['msg']}") from None
 
 
 def data_folder(data: Path | None = None) -> Path:

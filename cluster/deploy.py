@@ -15,9 +15,10 @@ from pathlib import Path
 import ray
 from ray import serve
 
-from actors.errors import JournalCorrupt, JournalUnavailable
-from cluster.config import load
+from actors.errors import JournalCorrupt, JournalUnavailable, WrongKeys
+from cluster.config import KEYS_FILE, load
 from cluster.gateway.app import AppArgs, app
+from cluster.keys import keys_for
 from cluster.offline.tails import check_tails
 from cluster.shards import open_journals
 from cluster.system import SystemRecord, read_record
@@ -37,8 +38,8 @@ def main() -> None:
 
 
 def deploy(record: SystemRecord) -> None:
-    """Join the system's Ray and run the application on its HTTP port, if every journal can be read to its end."""
-    _check_journals(record)  # while Ray starts
+    """Join the system's Ray and run the application on its HTTP port, if its keys and its journals are whole."""
+    check_system(record)  # while Ray starts
     _wait_for_ray(record)
     ray.init(address=record.ray_address, namespace=NAMESPACE, log_to_driver=False)
     try:
@@ -53,7 +54,7 @@ def deploy(record: SystemRecord) -> None:
             store_url=record.store_url,
             config=record.config,
             sandbox=record.sandbox,
-            keys_file=str(record.data / "keys.json"),
+            keys_file=str(record.data / KEYS_FILE),
             archive_url=settings.archive_url or str(record.data / "archive"),
             photos_url=settings.photos_url or str(record.data / "photos"),
         )
@@ -62,12 +63,16 @@ def deploy(record: SystemRecord) -> None:
         ray.shutdown()
 
 
-def _check_journals(record: SystemRecord) -> None:
-    """Exit with os.EX_DATAERR if a journal is damaged where activations read it. Nothing was activated or written."""
+def check_system(record: SystemRecord) -> None:
+    """Exit with os.EX_DATAERR if the keys are not the system's, or a journal is damaged where activations read it.
+
+    Nothing was activated. Nothing was written but the keys of a new system.
+    """
 
     async def check() -> None:
         journals = open_journals(load(record.config, store_url=record.store_url))
         try:
+            await keys_for(journals, record.data / KEYS_FILE)
             await check_tails(journals)
         finally:
             await journals.close()
@@ -76,6 +81,9 @@ def _check_journals(record: SystemRecord) -> None:
         asyncio.run(check())
     except JournalCorrupt as failure:
         sys.stderr.write(f"hongbao: {failure}; nothing was written, `hongbao verify` says what else is wrong\n")
+        sys.exit(os.EX_DATAERR)
+    except (WrongKeys, ValueError, OSError) as failure:
+        sys.stderr.write(f"hongbao: {failure}\n")
         sys.exit(os.EX_DATAERR)
     except JournalUnavailable as failure:
         sys.exit(f"hongbao: {failure}")

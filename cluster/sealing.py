@@ -27,7 +27,6 @@ from cluster.journal.archive import (
     SealedPart,
     Stand,
     end_of,
-    first_of,
     manifest_of,
     parquet_of,
     part_of,
@@ -37,6 +36,7 @@ from cluster.journal.archive import (
 )
 from cluster.journal.codec import Codec, corrupt
 from cluster.journal.lines import stamp_of
+from cluster.journal.naming import first_of
 from cluster.journal.snapshot import Record
 
 

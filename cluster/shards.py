@@ -27,8 +27,8 @@ from actors.wallet.shard import SendRules, WalletShard
 from cluster.config import Keys, Settings
 from cluster.journal.codec import platform_codec
 from cluster.journal.redis import RedisJournals
+from cluster.keys import KeyedJournals
 from cluster.logs import log_json
-from cluster.measured import MeasuredJournals
 from cluster.placement import NAMESPACE
 
 CALLS_MAX = 1_000
@@ -139,7 +139,7 @@ def build_host(name: str, streams: list[str], settings: Settings, keys: Keys) ->
     """Join a host to its store, clock and keys."""
     clock, rules = WallClock(), host_rules(settings)
     tally = Tally(clock.now_ms())
-    journals = MeasuredJournals(open_journals(settings), tally)
+    journals = KeyedJournals(open_journals(settings), tally, keys)
     if name.startswith("packet-"):
         return PacketShard(name, streams, journals, clock, keys, rules, packet_rules(settings), tally)
     return WalletShard(

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.errors import OperatingFailure
 from cluster.config import SERVE_ENVIRONMENT
+from cluster.private import make_private, read_private
 from cluster.processes import Mark, command_line, is_named, runs
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
@@ -122,12 +123,14 @@ def write_record(record: SystemRecord) -> None:
 
 
 def ray_token_file(data: Path) -> Path:
-    """Return the file of Ray's token, mode 0600, made with a random token if it is not there."""
+    """Return the file of Ray's token, mode 0600, made with a random token if it is not there.
+
+    Raises PermissionError: others may use it, and whoever has it runs any code in this system.
+    """
     path = data / "ray_token"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+    with contextlib.suppress(FileExistsError):
+        make_private(path, secrets.token_hex(32).encode())
+    read_private(path)
     return path
 
 

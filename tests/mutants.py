@@ -31,6 +31,7 @@ from tests.bugs.crowds import CROWDS
 from tests.bugs.fairness import FAIRNESS
 from tests.bugs.gateway import GATEWAY
 from tests.bugs.journals import JOURNALS
+from tests.bugs.keys import WHOSE_KEYS
 from tests.bugs.kinds import AUDIENCES
 from tests.bugs.levers import PAUSES
 from tests.bugs.lishi import LISHI
@@ -76,6 +77,7 @@ MUTANTS = [
     *PROOFS,
     *FAIRNESS,
     *COMMANDS,
+    *WHOSE_KEYS,
 ]
 
 

@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,20 +30,17 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Write a backup of a system as it stands now, with its keys: guard it. The system may run on."""
-    from cluster.commands.tokens import KEYS_FILE
-    from cluster.config import data_folder
+    from cluster.config import KEYS_FILE, data_folder
     from cluster.journal.archive import Archive
     from cluster.offline import backup as backups
     from cluster.offline.ledger import ledger_of
+    from cluster.private import read_private
     from cluster.sealing import PartBounds
 
     folder = data_folder(data)
-    keys = folder / KEYS_FILE
-    if not keys.exists():
-        raise Failure(f"{keys} does not exist; --data names the folder of a system")
-    if "://" not in target:
-        backups.guard(Path(target))
-    place = Archive(target)
+    if not (folder / KEYS_FILE).exists():
+        raise Failure(f"{folder / KEYS_FILE} does not exist; --data names the folder of a system")
+    keys, place = read_private(folder / KEYS_FILE), Archive(target)
     with progress("Backing up") as report, ledger_of(folder, config, store_url, archive_url, report) as ledger:
         settings = ledger.settings
         bounds = PartBounds(settings.bounds.seal_elements_max, settings.bounds.seal_bytes_max)
@@ -55,7 +50,8 @@ def backup(
             apart = not photos_url and "://" in settings.photos_url
             photos = None if apart else _photos_of(settings, folder, photos_url)
             async with _places(settings, place, photos) as places:
-                return await backups.make(places, keys.read_bytes(), bounds, settings.timing.backup_hold_ms, report)
+                with _taken(place, [folder, *(each.local for each in (places.archive, photos) if each and each.local)]):
+                    return await backups.make(places, keys, bounds, settings.timing.backup_hold_ms, report)
 
         made = asyncio.run(make())
     _show(target, made, as_json)
@@ -71,15 +67,17 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Make the system of a backup in a new data folder (or an empty store); `hongbao up` then resumes it."""
-    from cluster.config import data_folder
+    from cluster.config import KEYS_FILE, data_folder
     from cluster.journal.archive import Archive
     from cluster.offline import backup as backups
+    from cluster.offline.claims import claimed
     from cluster.offline.ledger import ledger_of
+    from cluster.private import make_private
 
     folder, place = data_folder(data), Archive(source)
     saved, keys = backups.read_index(place), backups.keys_of(place)
     with (
-        _new_folder(folder, keys),
+        claimed(folder, "store", [place.local] if place.local else []),
         progress("Restoring") as report,
         ledger_of(folder, config, store_url, archive_url, report) as ledger,
     ):
@@ -87,31 +85,26 @@ def restore(
         async def put_back() -> None:
             photos = _photos_of(ledger.settings, folder, photos_url)
             async with _places(ledger.settings, place, photos) as places:
-                await backups.restore(places, saved, report)
+                await backups.restore(places, saved, keys, report)
 
+        make_private(folder / KEYS_FILE, keys)  # before there is a system that could be started without them
         asyncio.run(put_back())
     _show(source, saved, as_json)
     err.print(f"Restored. `hongbao up` on {folder} resumes it.", highlight=False, soft_wrap=True)
 
 
-@contextlib.contextmanager
-def _new_folder(folder: Path, keys: bytes) -> Iterator[None]:
-    """Make a data folder with these keys, and take it away again if what follows fails. Raises Failure."""
-    from cluster.commands.tokens import KEYS_FILE
+def _taken(place: "Archive", live: list[Path]) -> contextlib.AbstractContextManager[None]:
+    """Take the place of a new backup, apart from what is live; a folder is left as it was found if that fails.
 
-    if folder.exists() and any(folder.iterdir()):
-        raise Failure(f"{folder} is not empty; give a new folder as --data")
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    try:
-        (folder / "store").mkdir(mode=0o700)
-        with os.fdopen(os.open(folder / KEYS_FILE, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(keys)
-            file.flush()
-            os.fsync(file.fileno())
-        yield
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+    Raises Failure, NotYours.
+    """
+    from cluster.offline.claims import claimed
+
+    if place.local is not None:
+        return claimed(place.local, "journal", live)
+    if place.listed():
+        raise Failure("there is something at that URL, and it stays as it is; give another one")
+    return contextlib.nullcontext()
 
 
 @contextlib.asynccontextmanager

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from cluster.commands.terminal import Config, Failure, Sandbox
-from cluster.commands.tokens import KEYS_FILE
 
 
 def serve_config(
@@ -21,7 +20,7 @@ def serve_config(
     port: Annotated[int, typer.Option(min=1, max=65_535, help="HTTP port on every node.")] = 8_000,
 ) -> None:
     """Print the YAML for `serve deploy` on a Ray cluster that already runs."""
-    from cluster.config import SERVE_ENVIRONMENT, config_path, data_folder, load, sandbox_of
+    from cluster.config import KEYS_FILE, SERVE_ENVIRONMENT, config_path, data_folder, load, sandbox_of
 
     settings = load(config)
     store_url = store_url or settings.store_url
@@ -35,7 +34,8 @@ def serve_config(
 # hongbao on a running Ray cluster: hongbao serve-config … > hongbao.yaml && serve deploy hongbao.yaml
 # Set these {len(SERVE_ENVIRONMENT)} variables on every node BEFORE Ray starts there, or nothing starts:
 #   {environment}
-# The keys file must be at the same path on every node, mode 0600.
+# The keys file must be at the same path on every node, mode 0600: copied there, or for a new system made once by
+#   hongbao keys --new --keys-file {keys_path}
 proxy_location: EveryNode
 http_options:
   host: {json.dumps(settings.host)}

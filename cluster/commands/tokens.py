@@ -16,7 +16,6 @@ PLATFORM_TENANT = "platform"
 SANDBOX_TENANT = "wechat"
 RUN_TOKEN_S = 3_600
 TOKEN_S_MAX = 366 * 24 * 3_600
-KEYS_FILE = "keys.json"
 
 
 def token(
@@ -27,7 +26,7 @@ def token(
     data: Data = None,
 ) -> None:
     """Mint a token from the keys of a data folder."""
-    from cluster.config import data_folder, keys_at
+    from cluster.config import KEYS_FILE, data_folder, keys_at
     from cluster.tokens import mint
 
     if scope == "user" and not (user and tenant):
@@ -42,7 +41,7 @@ def token(
 
 def tokens_of(folder: Path, ttl_s: int) -> tuple[str, str]:
     """Mint an operator's and the sandbox gateway's token from a data folder's keys."""
-    from cluster.config import keys_at
+    from cluster.config import KEYS_FILE, keys_at
     from cluster.tokens import mint
 
     path = folder / KEYS_FILE
@@ -63,7 +62,7 @@ def operator_of(data: Path | None) -> tuple[str, str]:
 
 def reader_of(data: Path | None, tenant: str) -> tuple[str, str]:
     """Return the address of the system that runs on a data folder, and a token for a user who only looks."""
-    from cluster.config import keys_at
+    from cluster.config import KEYS_FILE, keys_at
     from cluster.tokens import mint
 
     url, folder = _running_on(data)

@@ -5,6 +5,7 @@ catalogue of a new system, the shards and their supervisor, and binds the deploy
 """
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 from typing import Any, NoReturn
@@ -14,9 +15,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from actors.errors import JournalUnavailable, OperatingFailure
+from actors.errors import JournalUnavailable, OperatingFailure, WrongKeys
 from actors.ledger.transfer import Refusal
-from cluster.config import SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load, sandbox_of
+from cluster.config import KEYS_FILE, SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load, sandbox_of
 from cluster.directory import Directory, ShardUnavailable
 from cluster.gateway import problems
 from cluster.gateway.auth import Auth
@@ -30,11 +31,14 @@ from cluster.gateway.routes import levers, lishi, operator, packets, photos, rai
 from cluster.gateway.service import Service
 from cluster.gateway.sight import Sight, overload_source
 from cluster.gateway.stream import Streams
+from cluster.keys import check_keys, keep_keys
 from cluster.logs import log_json
 from cluster.placement import SUPERVISOR, hosts, kinds
 from cluster.shards import WallClock, calm_collector, create_shard, open_journals
 from cluster.store import check_store
 from cluster.supervisor import create_supervisor
+
+log = logging.getLogger(__name__)
 
 
 class AppArgs(BaseModel):
@@ -79,7 +83,10 @@ class Gateway:
         try:
             async with asyncio.timeout_at(deadline_s):
                 await self.journals.ping()
-                self._system = self._system or await self.journals.system_id()
+                self._system = self._system or await self._own_system()
+        except WrongKeys as failure:
+            log.error("this replica serves nothing: %s", failure)
+            raise Problem("shard_unavailable", "This replica has other keys than the system.") from failure
         except (JournalUnavailable, TimeoutError) as failure:
             raise Problem("journal_unavailable", "The store does not answer, or takes no writes now.") from failure
         try:
@@ -90,6 +97,11 @@ class Gateway:
         if idle:
             raise Problem("shard_unavailable", f"Not active yet: {', '.join(idle[:5])}.")
         return self._system
+
+    async def _own_system(self) -> str:
+        """Return the system's id, once its keys are known to be those of this replica."""
+        await check_keys(self.journals, self.keys)
+        return await self.journals.system_id()
 
     async def advance_clock(self, advance_ms: int) -> int:
         """Move the durable offset, then tell every host. Raises Problem."""
@@ -141,9 +153,9 @@ def app(args: AppArgs) -> serve.Application:
         settings = load(args.config, store_url=args.store_url, **{name: url for name, url in places.items() if url})
         sandbox = sandbox_of(settings, args.sandbox, own_store=False)
         settings = settings.model_copy(update={"sandbox": sandbox})
-        keys = keys_at(Path(args.keys_file) if args.keys_file else data_folder() / "keys.json")
+        keys = _keys(Path(args.keys_file) if args.keys_file else data_folder() / KEYS_FILE)
         check_store(args.store_url)
-        asyncio.run(_create_system(settings))
+        asyncio.run(_create_system(settings, keys))
     except (OperatingFailure, ValueError, OSError) as failure:  # pydantic's ValidationError is a ValueError
         _refuse(" ".join(str(failure).split()))
     for host, streams in hosts(settings).items():
@@ -171,9 +183,20 @@ def _refuse(words: str) -> NoReturn:
     raise SystemExit(line)
 
 
-async def _create_system(settings: Settings) -> None:
+def _keys(path: Path) -> Keys:
+    """Read the keys. They are not made here: on a node that merely lacks the file they would be another system's."""
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path} does not exist on this node: copy the system's keys file there, "
+            f"or make the keys of a new system with `hongbao keys --new --keys-file {path}`"
+        )
+    return keys_at(path)
+
+
+async def _create_system(settings: Settings, keys: Keys) -> None:
     journals = open_journals(settings)
     try:
+        await keep_keys(journals, keys)
         layout = settings.layout
         wanted = kinds(settings)
         await journals.create_system(layout.packet_streams, layout.wallet_streams, wanted)

@@ -39,15 +39,15 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from actors.errors import JournalCorrupt, JournalUnavailable
+from actors.errors import JournalCorrupt, JournalUnavailable, OperatingFailure
 from actors.ports import Event, Position
 from cluster.instants import day_of
-from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt, position_of
+from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt
 from cluster.journal.lines import Line, lines_of_all
+from cluster.journal.naming import folder_of, last_of, path_of
 from cluster.journal.snapshot import Elements, Verified
 
 ROW_GROUP_ELEMENTS = 4_096
-NAME_HEX = 8
 _LINE = pa.struct(
     [
         pa.field("version", pa.int64(), nullable=False),
@@ -117,6 +117,10 @@ class SealedPart(msgspec.Struct, frozen=True, array_like=True):
         """Where the chain stands after the part's last element."""
         return Stand(Position(*self.last), self.version, self.chain)
 
+    def path_in(self, stream: str) -> str:
+        """Return the one path that it has as a part of this stream."""
+        return path_of(stream, self.day, Position(*self.first), Position(*self.last), self.sha256)
+
     def encode(self) -> bytes:
         """Return the bytes that the manifest holds."""
         return msgspec.msgpack.encode(self)
@@ -155,6 +159,8 @@ async def manifest_of(journals: SealedElements, stream: str) -> list[SealedPart]
             raise JournalCorrupt(
                 f"journal {stream}: sealed part {number} of the manifest is damaged: {error}"
             ) from error
+        if not part.path or part.path != part.path_in(stream):
+            raise corrupt(stream, Position(*part.first), f"is said to be in {part.path!r}, where no part of it is put")
         before = end_of(parts)
         if (part.before_version, part.chain_before) != (before.version, before.digest):
             raise corrupt(stream, Position(*part.first), f"does not follow sealed part {number - 1} of the manifest")
@@ -162,8 +168,15 @@ async def manifest_of(journals: SealedElements, stream: str) -> list[SealedPart]
     return parts
 
 
+class NameRefused(OperatingFailure):
+    """A name that leads out of its place. Nothing was read or written; look at who gave the name."""
+
+
 class Archive:
-    """The place of sealed files. Every method raises JournalUnavailable if it does not answer."""
+    """The place of sealed files: whatever a name says, nothing outside of it is read or written.
+
+    Every method raises JournalUnavailable if it does not answer, NameRefused.
+    """
 
     def __init__(self, url: str) -> None:
         """`url`: a folder, which is made when something is written, or any URL that pyarrow.fs knows.
@@ -171,24 +184,27 @@ class Archive:
         Raises ValueError for a URL that it does not.
         """
         self._url = url
-        self._local: Path | None = None
+        self.local: Path | None = None
+        """Its folder, if it is one on this machine."""
         if "://" not in url:
-            self._local = Path(url).absolute()
             self._fs: Any = pafs.LocalFileSystem()
-            self._root = str(self._local)
-            return
-        try:
-            self._fs, self._root = pafs.FileSystem.from_uri(url)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(f"{url} is no place for an archive: {error}") from error
+            self._root = str(Path(url).absolute())
+        else:
+            try:
+                self._fs, self._root = pafs.FileSystem.from_uri(url)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise ValueError(f"{url} is no place for an archive: {error}") from error
+        if isinstance(self._fs, pafs.LocalFileSystem):  # also by a file URL
+            self.local = Path(self._root)
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file whole: under its name there is everything, or nothing. Durable on return."""
         with self._answering(path):
-            if self._local is not None:
-                _write_durably(self._local, path, content)
+            place = self._place(path)
+            if self.local is not None:
+                _write_durably(self.local, path, content)
                 return
-            with self._fs.open_output_stream(f"{self._root}/{path}") as stream:
+            with self._fs.open_output_stream(place) as stream:
                 stream.write(content)
 
     def create(self, path: str, content: bytes) -> bool:
@@ -197,9 +213,10 @@ class Archive:
         Of two writers at once one is first in a folder. S3 lets both write, and the later one stays.
         """
         with self._answering(path):
-            if self._local is not None:
+            self._place(path)
+            if self.local is not None:
                 try:
-                    _write_durably(self._local, path, content, place=os.link)
+                    _write_durably(self.local, path, content, place=os.link)
                 except FileExistsError:
                     return False
                 return True
@@ -212,7 +229,7 @@ class Archive:
         """Return a file to `read` and to close, None if there is none of that name."""
         with self._answering(path):
             try:
-                return self._fs.open_input_file(f"{self._root}/{path}")
+                return self._fs.open_input_file(self._place(path))
             except FileNotFoundError:
                 return None
 
@@ -232,7 +249,7 @@ class Archive:
     def listed(self, folder: str = "") -> list[str]:
         """Return the names in a folder, in order; none if it is not there, or none."""
         with self._answering(folder), contextlib.suppress(NotADirectoryError):
-            selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), allow_not_found=True)
+            selector = pafs.FileSelector(self._place(folder) if folder else self._root, allow_not_found=True)
             return sorted(found.base_name for found in self._fs.get_file_info(selector))
         return []
 
@@ -246,7 +263,15 @@ class Archive:
     def delete(self, path: str) -> None:
         """Delete a file; nothing if somebody else was faster."""
         with self._answering(path), contextlib.suppress(FileNotFoundError):
-            self._fs.delete_file(f"{self._root}/{path}")
+            self._fs.delete_file(self._place(path))
+
+    def _place(self, path: str) -> str:
+        """Return where a name leads. Raises NameRefused: out of here, as it stands or by a link."""
+        if "\0" in path or any(part in ("", ".", "..") for part in path.split("/")):
+            raise NameRefused(f"{path!r} names no file in {self._url}: it leads out of it")
+        if self.local is not None and not (self.local / path).resolve().is_relative_to(self.local.resolve()):
+            raise NameRefused(f"{path!r} leads out of {self._url} by a link; nothing outside of it is touched")
+        return f"{self._root}/{path}"
 
     @contextlib.contextmanager
     def _answering(self, path: str) -> Iterator[None]:
@@ -278,27 +303,6 @@ def _write_durably(root: Path, path: str, content: bytes, place: Callable[[Path,
             os.close(descriptor)
         if folder == root.parent:
             return
-
-
-def folder_of(stream: str, day: str) -> str:
-    """Return the folder of a stream's parts of one day, below the archive's root."""
-    return f"journal/day={day}/stream={stream}"
-
-
-def first_of(path: str) -> Position | None:
-    """Return the first position that a file's name tells, None if it is not of ours."""
-    try:
-        return position_of(path.rpartition("/")[2].lstrip(".").partition("_")[0])
-    except ValueError:
-        return None
-
-
-def last_of(path: str) -> Position | None:
-    """Return the last position that a file's name tells, None if it is not of ours."""
-    try:
-        return position_of(path.rpartition("/")[2].partition("_")[2].partition(".")[0])
-    except ValueError:
-        return None
 
 
 class Row(NamedTuple):
@@ -360,7 +364,7 @@ def part_of(stream: str, rows: list[Row], before: Stand, after: Stand, stamp_ms:
     assert after.position == last, "a part ends with its last row"
     return SealedPart(
         format=1,
-        path=f"{folder_of(stream, day)}/{first}_{last}.{digest.hex()[:NAME_HEX]}.parquet",
+        path=path_of(stream, day, first, last, digest),
         day=day,
         first=first,
         last=last,

@@ -10,6 +10,7 @@ on named books of fields; the rules stand here once.
 | `snapshots:<stream>` | `<position>/<n>` | its chunk n: CHUNK_BYTES, packed by zlib, so that nobody stalls on it |
 | `sealed:<stream>` | `<n>`, 8 digits | the n-th sealed part (`cluster.journal.archive`), from 0 |
 | `packets:<stream>` | packet id | the record of a packet that ended and left memory |
+| `keys` | see there | `cluster.keys`: which platform keys are this system's |
 """
 
 import asyncio

@@ -18,12 +18,13 @@ every file's SHA-256, adds up all lines again (the balances must be those of the
 each epoch that is known here or in the archive it goes on with.
 """
 
+import contextlib
 import hashlib
 import io
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -33,6 +34,7 @@ import pyarrow.parquet as pq
 from actors.errors import JournalCorrupt, OperatingFailure
 from actors.packet.state import decode_record
 from actors.ports import Position
+from cluster.config import KEYS_FILE, keys_in
 from cluster.journal.archive import Archive, SealedPart, end_of, manifest_of, read_exactly, verify_part
 from cluster.journal.codec import Codec, following
 from cluster.journal.memory import MemoryJournals
@@ -40,13 +42,17 @@ from cluster.journal.redis import RedisJournals
 from cluster.journal.shelf import StreamCut
 from cluster.journal.snapshot import READ_CHUNK
 from cluster.journal.snapshot import decode_record as decode_snapshot
+from cluster.keys import check_keys, compare, fingerprints, keep_keys
 from cluster.offline.audit import audit_of, sum_stream
 from cluster.offline.reading import Sources
+from cluster.private import read_private
 from cluster.sealing import PartBounds, Sealer
 
 INDEX = "backup.json"
-KEYS = "keys.json"
 PHOTO = "photo.json"
+PHOTO_DEPTH = 3
+"""Of a photo's file: tenant, photo id, name."""
+_STREAM = re.compile(r"(packet|wallet)-[0-9]{3,4}")
 RECORD, PICTURE = ("packet_id", "record"), ("path", "sha256")
 RECORDS_MAX = 50_000
 """Records of packets, or files of photos, told by one file, and in memory."""
@@ -100,6 +106,8 @@ class Backup(msgspec.Struct, frozen=True):
     photos: list[File] = []
     """What tells of the files of photos."""
     photo_files: int = 0
+    keys: dict[str, str] = {}
+    """Fingerprints of the platform's keys, see `cluster.keys`; of an older backup none."""
 
 
 class _Rest:
@@ -153,9 +161,12 @@ class Places(NamedTuple):
 async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, report: Report) -> Backup:
     """Write a backup of the system as it stands now; it may run on.
 
-    Raises JournalUnavailable, JournalCorrupt: the folder is no backup, delete it and try again.
+    `keys`: the system's keys file. Raises WrongKeys, ValueError: it is not, and nothing was written;
+    JournalUnavailable, JournalCorrupt: the folder is no backup, delete it and try again.
     """
     store = places.store
+    own_keys = keys_in(keys, KEYS_FILE)
+    await check_keys(store, own_keys)
     layout, kinds = await store.layout(), await store.streams()
     if places.backup.read(INDEX) is not None:
         raise NotRestorable("there is a backup already; give another folder")
@@ -183,8 +194,9 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
         streams=streams,
         photos=photos,
         photo_files=photo_files,
+        keys=fingerprints(own_keys),
     )
-    places.backup.write(KEYS, keys)
+    places.backup.write(KEYS_FILE, keys)
     places.backup.write(INDEX, msgspec.json.format(msgspec.json.encode(made)))
     return made
 
@@ -276,18 +288,38 @@ def read_index(backup: Archive) -> Backup:
     if content is None:
         raise NotRestorable(f"there is no {INDEX}; give the folder or URL that `hongbao backup` wrote")
     try:
-        return msgspec.json.decode(content, type=Backup)
+        saved = msgspec.json.decode(content, type=Backup)
     except msgspec.MsgspecError as error:
         raise NotRestorable(f"{INDEX} is damaged: {error}") from error
+    _check_names(saved)
+    return saved
 
 
-async def restore(places: Places, saved: Backup, report: Report) -> None:
-    """Make the system of a backup in an empty store.
+def _check_names(saved: Backup) -> None:
+    """Raise NotRestorable if an index names what `make` never does: it may be anybody's, and names become paths."""
+    named = [(name, _STREAM.fullmatch(name) is not None) for name in saved.streams]
+    if saved.kinds != {name: name.partition("-")[0] for name in saved.streams}:
+        named.append(("another catalogue than its streams", False))
+    for stream, one in saved.streams.items():
+        named += [(part.path, part.path == part.path_in(stream) != "") for part in one.parts]
+        named += [(file.path, file.path == f"packets/{stream}/{n:06d}.parquet") for n, file in enumerate(one.records)]
+        if one.snapshot is not None:
+            named.append((one.snapshot.path, one.snapshot.path == f"snapshots/{stream}.snapshot"))
+    named += [(file.path, file.path == f"photos-{n:06d}.parquet") for n, file in enumerate(saved.photos)]
+    for name, is_ours in named:
+        if not is_ours:
+            raise NotRestorable(f"{INDEX} is no backup's: it names {name!r}, which `hongbao backup` never does")
+
+
+async def restore(places: Places, saved: Backup, keys: bytes, report: Report) -> None:
+    """Make the system of a backup, with its keys file, in an empty store.
 
     Dying anywhere leaves a store that is no system yet: empty it and restore again.
-    Raises NotRestorable, JournalUnavailable, JournalCorrupt naming the damaged element or file.
+    Raises NotRestorable, WrongKeys, JournalUnavailable, JournalCorrupt naming the damaged element or file.
     """
     store = places.store
+    own_keys = keys_in(keys, f"{KEYS_FILE} of the backup")
+    compare(saved.keys, own_keys)
     if not await store.is_empty():
         raise NotRestorable("the store is not empty; restore into a new data folder or an empty store")
     for stream, one in saved.streams.items():
@@ -303,6 +335,7 @@ async def restore(places: Places, saved: Backup, report: Report) -> None:
         _put_photos_back(places, saved.photos)
     if saved.clock_offset_ms:
         await store.advance_clock(saved.clock_offset_ms, offset_ms_max=saved.clock_offset_ms)
+    await keep_keys(store, own_keys)
     await store.create_system(saved.packet_streams, saved.wallet_streams, saved.kinds, saved.system)
 
 
@@ -315,7 +348,7 @@ async def _put_back(places: Places, stream: str, saved: StreamBackup) -> None:
         content = read_exactly(places.backup, stream, part)
         verify_part(places.codec, stream, part, content, chain)
         if number < saved.sealed:
-            places.archive.write(part.path, content)
+            _put(places.archive, part.path, content)
             await store.add_sealed_parts(stream, number, [part.encode()])
             continue
         table = pq.ParquetFile(pa.BufferReader(content)).read(columns=["epoch", "seq", "payload"])
@@ -343,7 +376,15 @@ def _put_photos_back(places: Places, told: Sequence[File]) -> None:
     assert places.photos is not None, "a restore has a place for photos"
     for file in told:
         for path, sha256 in _read_pairs(places.backup, file, *PICTURE):
-            places.photos.write(path, _read(places.backup, File(f"photos/{path}", sha256)))
+            if len(path.split("/")) != PHOTO_DEPTH or "/." in f"/{path}":
+                raise NotRestorable(f"{file.path} names {path!r}, which is no photo's")
+            _put(places.photos, path, _read(places.backup, File(f"photos/{path}", sha256)))
+
+
+def _put(place: Archive, path: str, content: bytes) -> None:
+    """Write a file where there is none of that name, or the same: what another system keeps there stays."""
+    if not place.create(path, content) and place.read(path) != content:
+        raise NotRestorable(f"another file {path} is where the restored one is to be; give a place of its own")
 
 
 def _read_pairs(backup: Archive, file: File, name: str, value: str) -> list[tuple[str, bytes]]:
@@ -361,16 +402,11 @@ def _read(backup: Archive, file: File) -> bytes:
 
 
 def keys_of(backup: Archive) -> bytes:
-    """Return the keys file of a backup. Raises NotRestorable."""
-    content = backup.read(KEYS)
-    if content is None:
-        raise NotRestorable(
-            f"there is no {KEYS} in the backup; without the platform's keys its packets cannot be split"
-        )
-    return content
-
-
-def guard(folder: Path) -> None:
-    """Make the folder of a backup, readable by nobody else: it holds keys."""
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    folder.chmod(0o700)
+    """Return the keys file of a backup. Raises NotRestorable, PermissionError: others may use it."""
+    with contextlib.suppress(FileNotFoundError):
+        content = backup.read(KEYS_FILE) if backup.local is None else read_private(backup.local / KEYS_FILE)
+        if content is not None:
+            return content
+    raise NotRestorable(
+        f"there is no {KEYS_FILE} in the backup; without the platform's keys its packets cannot be split"
+    )

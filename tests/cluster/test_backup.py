@@ -1,6 +1,7 @@
 """Backup and restore of a real system, through the command line: the restored one tells the same, also in photos."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 
 from cluster.bootstrap import down, up
 from cluster.config import Keys
+from cluster.deploy import check_system
+from cluster.keys import new_keys
 from cluster.system import SystemRecord
 from tests.cluster.gallery import Gallery
 from tests.cluster.platform import Platform
@@ -47,6 +50,7 @@ async def test_a_backup_of_a_running_system_restores_to_the_same_balances(
         await platform.insist("POST", f"/v1/packets/{packet['packet_id']}/grabs", taker)
         await platform.settled()
     made = hongbao("backup", str(folder / "backup"), "--data", str(system.data))
+    assert (folder / "backup").stat().st_mode & 0o777 == 0o700
     restored = hongbao("restore", str(folder / "backup"), "--data", str(folder / "data"))
     assert restored["balances_sha256"] == made["balances_sha256"]
     assert restored["system"] == made["system"]
@@ -56,6 +60,40 @@ async def test_a_backup_of_a_running_system_restores_to_the_same_balances(
     assert hongbao("verify", "--data", str(folder / "data"))["whole"]
     kept = (folder / "data" / "keys.json").stat()
     assert (kept.st_mode & 0o777, kept.st_size) == (0o600, (system.data / "keys.json").stat().st_size)
+
+
+def test_a_backup_into_the_live_folder_or_over_something_is_refused_and_touches_nothing(
+    system: SystemRecord, folder: Path
+) -> None:
+    (folder / "theirs").write_text("theirs")
+    folder.chmod(0o755)
+    for target, says in (
+        (system.data, "would lie in one another"),
+        (system.data / "backup", "would lie in one another"),
+        (folder, "is not empty"),
+    ):
+        command = [sys.executable, "-m", "cluster.cli", "backup", str(target), "--data", str(system.data)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS_MAX)
+        assert ended.returncode == 2
+        assert says in ended.stderr.splitlines()[-1]
+    assert [path.name for path in folder.iterdir()] == ["theirs"]
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert not (system.data / "backup").exists()
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_system_whose_keys_are_lost_or_others_is_not_deployed_and_gets_no_new_ones(
+    lost: bool, system: SystemRecord, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not lost:
+        new_keys(folder / "keys.json")
+    before = sorted(folder.iterdir())
+    with pytest.raises(SystemExit) as refused:
+        check_system(system.model_copy(update={"data": folder}))
+    assert refused.value.code == os.EX_DATAERR
+    [line] = capsys.readouterr().err.splitlines()
+    assert ("does not exist, but the store holds a system" if lost else "'k1' in the keys file is not the one") in line
+    assert sorted(folder.iterdir()) == before
 
 
 async def test_who_has_paid_for_a_photo_sees_it_on_the_system_that_was_made_of_a_backup(

@@ -2,12 +2,14 @@
 
 import pytest
 
-from actors.errors import JournalCorrupt
+from actors.errors import JournalCorrupt, WrongKeys
 from actors.ports import Position
 from cluster.journal import shelf
 from cluster.journal.shelf import StreamCut
 from cluster.journal.snapshot import Record, read_verified
+from cluster.keys import has_system, keep_keys, known_to
 from tests.contract.stores import STREAM, STREAMS, Store, append, owner
+from tests.simulation.system import KEYS
 
 
 async def filled(store: Store, count: int) -> list[Record]:
@@ -144,3 +146,13 @@ async def test_elements_put_back_in_another_store_activate_like_the_original(sto
 async def test_a_restored_system_keeps_its_id(store: Store) -> None:
     again = await store.journals.create_system(2, 1, STREAMS, system_id="another")
     assert again == await store.journals.system_id() != "another"
+
+
+async def test_the_keys_of_a_system_are_kept_beside_it_and_others_are_refused(store: Store) -> None:
+    other = KEYS.model_copy(update={"platform": {"k1": "cd" * 32}})
+    await keep_keys(store.journals, KEYS)
+    await keep_keys(store.journals, KEYS)
+    assert set(await known_to(store.journals)) == {"first", "key:k1"}
+    with pytest.raises(WrongKeys, match="'k1'"):
+        await keep_keys(store.journals, other)
+    assert await has_system(store.journals)

@@ -4,7 +4,8 @@ from random import Random
 
 from actors.errors import JournalUnavailable
 from actors.ports import Position
-from cluster.journal.archive import Archive, folder_of, last_of
+from cluster.journal.archive import Archive
+from cluster.journal.naming import folder_of, last_of
 
 
 class MemoryArchive(Archive):

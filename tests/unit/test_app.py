@@ -6,6 +6,7 @@ import pytest
 
 from cluster.config import SERVE_ENVIRONMENT
 from cluster.gateway.app import AppArgs, app
+from cluster.keys import new_keys
 
 
 def refusal(**arguments: str) -> str:
@@ -34,6 +35,7 @@ def test_a_store_that_is_down_at_start_is_one_line_with_its_address(
     for name, value in SERVE_ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     keys_file = str(tmp_path / "keys.json")
+    new_keys(Path(keys_file))
     line = refusal(store_url="redis://:secret@127.0.0.1:1/0", keys_file=keys_file)
     assert "127.0.0.1:1" in line
     assert "secret" not in line
@@ -57,3 +59,26 @@ def test_an_unknown_configuration_is_one_line_with_its_name(monkeypatch: pytest.
     line = refusal(store_url="unix:///nowhere", config="moon", keys_file=str(tmp_path / "keys.json"))
     assert "moon" in line
     assert "\n" not in line
+
+
+def test_on_a_node_without_the_keys_file_it_makes_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in SERVE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "keys.json"
+    line = refusal(store_url="unix:///nowhere/store.sock", keys_file=str(path))
+    assert f"{path} does not exist on this node" in line
+    assert f"hongbao keys --new --keys-file {path}" in line
+    assert "\n" not in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_keys_file_that_others_can_read_is_one_line_with_the_command_that_mends_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name, value in SERVE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "keys.json"
+    new_keys(path)
+    path.chmod(0o644)
+    line = refusal(store_url="unix:///nowhere/store.sock", keys_file=str(path))
+    assert f"chmod 600 {path}" in line

@@ -17,8 +17,9 @@ from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Pa
 from actors.ports import Position
 from actors.wallet.messages import CreditSandbox, Held, HoldPosted, HoldVoided, ReadWallet, SandboxCredited, Send
 from cluster.config import load
-from cluster.journal.archive import Archive, first_of, manifest_of, struct_of
+from cluster.journal.archive import Archive, manifest_of, struct_of
 from cluster.journal.lines import lines_of, lines_of_all
+from cluster.journal.naming import first_of
 from cluster.offline.reading import Sources
 from cluster.offline.verify import verify
 from cluster.sealing import Sealing

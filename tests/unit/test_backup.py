@@ -26,6 +26,7 @@ from tests.simulation.system import KEYS, TENANT, System
 LAYOUT = {"packet_streams": 2, "wallet_streams": 2}
 BOUNDS = PartBounds(elements_max=50, bytes_max=1_000_000)
 HOLD_MS = 60_000
+KEYS_JSON = KEYS.model_dump_json().encode()
 USERS = [f"u{n}" for n in range(5)]
 
 
@@ -85,12 +86,12 @@ class Bench:
         return Places(store, store.codec, archive, self.backup, self.photos)
 
     async def make(self) -> backup.Backup:
-        return await backup.make(self.places(self.system.journals, self.archive), b"{}", BOUNDS, HOLD_MS, print)
+        return await backup.make(self.places(self.system.journals, self.archive), KEYS_JSON, BOUNDS, HOLD_MS, print)
 
     async def restored(self, folder: Path) -> System:
         journals = MemoryJournals(platform_codec())
         places = self.places(journals, Archive(str(folder / "new archive")))
-        await backup.restore(places, backup.read_index(self.backup), print)
+        await backup.restore(places, backup.read_index(self.backup), KEYS_JSON, print)
         again = System(self.system.settings, journals)
         again.clock.ms = self.system.clock.ms
         for host in self.system.members:
@@ -139,7 +140,7 @@ async def test_a_system_whose_clock_is_past_the_year_9999_is_backed_up_and_resto
 async def test_what_happens_during_a_backup_is_not_in_it_and_breaks_nothing(tmp_path: Path) -> None:
     bench = await Bench.start(tmp_path)
     before = await bench.answers(bench.system)
-    gate = bench.system.journals.hold("shelf", applied=True)
+    gate = bench.system.journals.hold("shelf", stream="", applied=True)
     making = asyncio.ensure_future(bench.make())
     await gate.reached()  # the cut was made, nothing has been read yet
     earlier = list(bench.packets)
@@ -178,7 +179,7 @@ async def test_a_backup_goes_into_an_empty_store_only(tmp_path: Path) -> None:
     bench = await Bench.start(tmp_path)
     saved = await bench.make()
     with pytest.raises(NotRestorable, match="the store is not empty"):
-        await backup.restore(bench.places(bench.system.journals, bench.archive), saved, print)
+        await backup.restore(bench.places(bench.system.journals, bench.archive), saved, KEYS_JSON, print)
     with pytest.raises(NotRestorable, match="give another folder"):
         await bench.make()
 
@@ -204,7 +205,7 @@ async def test_whatever_is_damaged_in_a_backup_is_named_and_makes_no_system(tmp_
         bench.backup.write(path, whole[:99] + bytes([whole[99] ^ 1]) + whole[100:])
         journals = MemoryJournals(platform_codec())
         with pytest.raises((JournalCorrupt, NotRestorable), match="damaged"):
-            await backup.restore(bench.places(journals, Archive(str(tmp_path / path[-9:]))), saved, print)
+            await backup.restore(bench.places(journals, Archive(str(tmp_path / path[-9:]))), saved, KEYS_JSON, print)
         assert await journals.system_id() == ""
         bench.backup.write(path, whole)
 
@@ -215,7 +216,7 @@ async def test_a_restore_whose_balances_are_others_is_no_system(tmp_path: Path) 
     saved = msgspec.structs.replace(await bench.make(), balances_sha256="0" * 64)
     journals = MemoryJournals(platform_codec())
     with pytest.raises(NotRestorable, match="the balances are not those of the backup"):
-        await backup.restore(bench.places(journals, Archive(str(tmp_path / "new"))), saved, print)
+        await backup.restore(bench.places(journals, Archive(str(tmp_path / "new"))), saved, KEYS_JSON, print)
     assert await journals.system_id() == ""
 
 
@@ -262,7 +263,7 @@ async def test_whole_photos_go_with_a_backup_also_those_of_the_moment_before_its
         bench.photos.write(path, content)
     for path in (f"{TENANT}/torn/clear-1.jpg", f"{TENANT}/one/.photo.json.77", ".stray"):
         bench.photos.write(path, b"of an upload that died")
-    gate = bench.system.journals.hold("shelf")
+    gate = bench.system.journals.hold("shelf", stream="")
     making = asyncio.ensure_future(bench.make())
     await gate.reached()
     for path, content in late.items():

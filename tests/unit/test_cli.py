@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cluster.config import SERVE_ENVIRONMENT, keys_at
+from cluster.keys import new_keys
 from cluster.tokens import Verifier
 from tests.processes import as_child
 from tests.unit.fake_gateway import GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
@@ -25,14 +26,14 @@ WITH_FAKE_BOOTSTRAP = """
 import sys, types
 from pathlib import Path
 import cluster
-from cluster.config import keys_at
+from cluster.keys import new_keys
 
 bootstrap = types.ModuleType("cluster.bootstrap")
 life, url = Path(sys.argv.pop(1)), sys.argv.pop(1)
 
 def up(data, *, report, **asked):
     report("store")
-    keys_at(data / "keys.json")
+    new_keys(data / "keys.json")
     (life / "up").write_text(str(data))
     if not url:
         raise OSError("the store did not start,\\nsee its log")
@@ -90,7 +91,7 @@ async def test_help_answers_without_loading_the_heavy_libraries() -> None:
 
 @pytest.mark.parametrize("scope", ["user", "gateway", "operator"])
 async def test_a_minted_token_is_one_the_gateway_accepts(scope: str, tmp_path: Path) -> None:
-    keys = keys_at(tmp_path / "keys.json")
+    keys = new_keys(tmp_path / "keys.json")
     code, stdout, _ = await run("token", "--user", "li", "--tenant", "qq", "--scope", scope, "--data", str(tmp_path))
     claims = Verifier(keys, 1).verify(stdout.strip(), int(time.time()))
     assert (code, claims.user, claims.tenant, claims.scope) == (0, "li", "qq", scope)
@@ -128,7 +129,7 @@ async def test_what_cannot_be_done_is_said_in_one_line(arguments: tuple[str, ...
 
 
 async def test_a_token_beyond_the_rules_is_refused_in_one_line(tmp_path: Path) -> None:
-    keys_at(tmp_path / "keys.json")
+    new_keys(tmp_path / "keys.json")
     code, _, stderr = await run("token", "--user", "li", "--tenant", "qq", "--scope", "root", "--data", str(tmp_path))
     assert (code, stderr.count("\n")) == (2, 1)
     assert "'root' is no scope" in stderr
@@ -189,7 +190,7 @@ async def test_what_is_paused_is_told_by_whoever_pauses_and_resumes() -> None:
 async def test_the_status_of_a_ready_system_says_what_is_paused_and_that_of_another_does_not_ask(
     tmp_path: Path,
 ) -> None:
-    keys_at(tmp_path / "keys.json")
+    new_keys(tmp_path / "keys.json")
     data = ("--data", str(tmp_path))
     async with serving(FakeGateway()) as url:
         fake = (str(tmp_path), url)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cluster import verify_packet as page
-from cluster.config import keys_at
+from cluster.keys import new_keys
 from tests.unit.fake_gateway import FakeGateway, serving
 from tests.unit.proofs import PACKET_ID, Proof, heads_of, lanes_of, opened, proof_of
 from tests.unit.test_cli import WITH_FAKE_BOOTSTRAP, run
@@ -76,7 +76,7 @@ async def test_a_file_is_held_against_what_was_noted_down(tmp_path: Path) -> Non
 
 
 async def test_without_an_address_the_system_of_the_data_folder_is_asked_as_a_user(tmp_path: Path) -> None:
-    keys_at(tmp_path / "keys.json")
+    new_keys(tmp_path / "keys.json")
     gateway = FakeGateway()
     gateway.proofs[PACKET_ID] = [proof_of()]
     async with serving(gateway) as url:
