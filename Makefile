@@ -4,10 +4,15 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# What is installed: to run a system; and beside it, to test, load and measure one.
+RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
 
 SECONDS ?= 60
 SCENARIO ?= midnight
+
+LOCKS := requirements.lock requirements-dev.lock
 
 .PHONY: demo test bench load chaos simulate lint unit cluster mutants lock format clean
 .DEFAULT_GOAL := help
@@ -21,18 +26,30 @@ help:
 	@echo "make simulate  the whole platform under fresh seeds, on all cores (SECONDS=60)"
 	@echo "make unit      the tests that need no Ray (a minute)"
 
-$(READY): requirements.lock pyproject.toml
+$(RUNS): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "hongbao needs Python 3.11 or newer as $(PYTHON): apt-get install python3 (or make PYTHON=/path/to/python)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "hongbao needs the venv module of $(PYTHON): apt-get install python3-venv"; exit 1; }
-	@echo "setting up $(VENV) (once, a minute or two)"
+	@echo "setting up $(VENV) (once, a minute or so)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@$(INSTALL) --require-hashes --requirement requirements.lock | $(call TELL,requirements.lock)
+	@$(INSTALL) --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-demo: $(READY)
+$(READY): requirements-dev.lock $(RUNS)
+	@echo "adding what tests, load and bench need"
+	@$(INSTALL) --require-hashes $(LOCKS:%=--requirement %) | $(call TELL,requirements-dev.lock)
+	@touch $@
+
+# Of pip's own lines: which package it fetches, in place on a terminal and now and then elsewhere; then that it unpacks.
+TELL = awk -v all="$$(grep -c '^[a-z0-9].*==' $(1))" -v terminal="$$(test -t 1 && echo 1)" ' \
+  /^(Collecting|Processing) / { n++; sub(".*/", "", $$2); line = sprintf("  %d of %d: %s", n, all, $$2); \
+    if (terminal) printf "\r%s\033[K", line; else if (n % 10 == 1) print line } \
+  /^Installing collected/ { printf "%s  unpacking %d packages, half a minute or so\n", terminal ? "\r\033[K" : "", n } \
+  { fflush() }'
+
+demo: $(RUNS)
 	@$(BIN)/hongbao demo
 
 # BENCH="--only http --rounds 1 --json" passes options; wrk, redis-tools and postgresql (apt) make it whole.
@@ -71,17 +88,23 @@ mutants: $(READY)
 test: lint mutants
 	$(BIN)/pytest
 
-# Names and versions only; from pyproject.toml, in a virtual environment of its own.
+# Both locks from pyproject.toml, for Python 3.11 and newer: names, versions, hashes; no address. What is locked stays as
+# it is where that can be: UPGRADE=--upgrade renews all, UPGRADE="--upgrade-package ray" one. The second holds what the first
+# lacks. uv comes and goes with a virtual environment of its own.
+UPGRADE ?=
+LOCK = .venv-lock/bin/uv pip compile pyproject.toml --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" $(UPGRADE)
 lock:
-	$(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/python -m pip install --quiet --upgrade --editable '.[dev,bench]'
-	{ echo "# Names and versions, exact; made by \`make lock\` from pyproject.toml."; \
-	  .venv-lock/bin/python -m pip freeze --exclude-editable --exclude pip --exclude setuptools; } > requirements.lock
-	rm -rf .venv-lock
+	@$(PYTHON) -m venv .venv-lock
+	@.venv-lock/bin/python -m pip install --quiet --disable-pip-version-check uv
+	@$(LOCK) --extra photos --group build --output-file requirements.lock
+	@$(LOCK) --all-extras --constraint requirements.lock --output-file requirements-dev.lock \
+	  $$(sed -n 's/^\([a-z0-9][a-z0-9._-]*\)==.*/--no-emit-package \1/p' requirements.lock)
+	@rm -rf .venv-lock
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache *.egg-info

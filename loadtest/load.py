@@ -19,6 +19,7 @@ the whole is the same whatever N is). Locust runs in processes of its own; they 
 import argparse
 import asyncio
 import contextlib
+import importlib.util
 import ipaddress
 import math
 import secrets
@@ -92,6 +93,8 @@ class Result(NamedTuple):
 
 async def load(target: Target, profile: Profile, options: Options, console: Console) -> Result:
     """Load the target with a scenario and judge it. Raises LoadFailed, AuditSilent."""
+    if importlib.util.find_spec("locust") is None:
+        raise LoadFailed("locust is not installed: pip install 'hongbao[load]', or `make load`")
     options.folder.mkdir(parents=True, exist_ok=True)
     run = secrets.token_hex(4)
     parts = max(options.workers, 1)

@@ -4,14 +4,16 @@
 - every module, public class and public function of the product has a docstring;
 - names avoid the words that say nothing (style.md);
 - a table of a Markdown page is whole: its second line rules it, and every row has as many cells;
-- the lock file holds names and versions, no addresses.
+- the lock files hold names, versions and hashes, no addresses, and whatever pyproject.toml asks for.
 """
 
 import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 LINES_MAX = 450
@@ -19,7 +21,10 @@ TEST_LINES_MAX = 600
 FUNCTION_LINES_MAX = 60
 PRODUCT = ("actors/", "cluster/", "loadtest/")
 EMPTY_WORDS = re.compile(r"(?i)(manager|helper|utils?)(?=$|_|[A-Z])")
-LOCKED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9.]+")
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.]+( ; [a-z_0-9.'<>=!() -]+)? \\", re.IGNORECASE)
+HASHED = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
+_NAME = re.compile(r"[A-Za-z0-9._-]+")
 _RULE = re.compile(r"\|( *:?-+:? *\|)+")
 _CELL_EDGE = re.compile(r"(?<!\\)\|")
 _CODE = re.compile(r"`[^`]*`")
@@ -95,17 +100,31 @@ def check_tables(text: str, name: str) -> Iterator[str]:
         table = []
 
 
-def check_lock(path: Path) -> Iterator[str]:
-    """Yield lines of the lock file that are no plain `name==version`."""
-    for number, line in enumerate(path.read_text().splitlines(), 1):
-        if line and not line.startswith("#") and LOCKED.fullmatch(line) is None:
-            yield f"{path.name}:{number}: only name==version may stand here: {line}"
+def check_locks(root: Path) -> Iterator[str]:
+    """Yield lines of the lock files that are neither a version nor a hash, and what is asked for but not locked."""
+    locked: set[str] = set()
+    for name in LOCKS:
+        before = ""
+        for number, line in enumerate([*(root / name).read_text().splitlines(), "#"], 1):
+            pinned = LOCKED.fullmatch(line)
+            if pinned is not None:
+                locked.add(pinned[1])
+            elif line and not (HASHED.fullmatch(line) or line.lstrip().startswith("#")):
+                yield f"{name}:{number}: neither name==version nor a hash; `make lock` writes this file: {line}"
+            if LOCKED.fullmatch(before) and not HASHED.fullmatch(line):
+                yield f"{name}:{number - 1}: no hash; `make lock` writes this file: {before}"
+            before = line
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    for wanted in [*project["dependencies"], *chain(*project["optional-dependencies"].values())]:
+        written = _NAME.match(wanted)
+        if written is not None and re.sub(r"[._-]+", "-", written[0]).lower() not in locked:
+            yield f"pyproject.toml: {wanted} is not locked; run `make lock`"
 
 
 def main() -> int:
     """Check the tree."""
     root = Path(__file__).resolve().parent.parent
-    findings: list[str] = list(check_lock(root / "requirements.lock"))
+    findings: list[str] = list(check_locks(root))
     for path in tracked(root):
         if path.suffix == ".py":
             findings += check_python(path, str(path.relative_to(root)))
