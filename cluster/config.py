@@ -26,6 +26,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from actors.ids import Layout as StreamNumbers
 from actors.ids import packet_stream, wallet_stream
+from cluster.owners import Fair
 from cluster.private import read_private
 
 SERVE_ENVIRONMENT = {
@@ -238,6 +239,7 @@ class Settings(BaseSettings):
     gateway_cache: GatewayCache
     sight: Sight
     overload: Overload
+    fair: Fair
 
     @field_validator("archive_url", "photos_url")
     @classmethod

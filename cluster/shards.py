@@ -23,12 +23,14 @@ from actors.wallet.commitments import CommitmentRules
 from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletRules
 from actors.wallet.notes import NoteRules
+from actors.wallet.parts import WalletFair
 from actors.wallet.shard import SendRules, WalletShard
 from cluster.config import Keys, Settings
 from cluster.journal.codec import platform_codec
 from cluster.journal.redis import RedisJournals
 from cluster.keys import KeyedJournals
 from cluster.logs import log_json
+from cluster.owners import Fair
 from cluster.placement import NAMESPACE
 
 CALLS_MAX = 1_000
@@ -118,6 +120,20 @@ def wallet_rules(settings: Settings) -> WalletRules:
             total_max=bounds.notes_max,
             keep_ms=bounds.notes_ms,
         ),
+        fair=wallet_fair(settings.fair),
+    )
+
+
+def wallet_fair(fair: Fair) -> WalletFair:
+    """Read the parts of the bounds of a wallet stream."""
+    return WalletFair(
+        accounts=fair.accounts_max.percent,
+        unsettled=fair.unsettled_max.percent,
+        keys=fair.idempotency_keys_max.percent,
+        commitments=fair.commitments_max.percent,
+        lishi=fair.lishi_max.percent,
+        asks=fair.lishi_counted_max.percent,
+        notes=fair.notes_max.percent,
     )
 
 

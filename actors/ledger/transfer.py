@@ -54,9 +54,10 @@ SENT_AS = {"lishi": "lishi_sent", "photo": "photo_paid"}
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
-    """The reply that carries a refusal."""
+    """The reply that carries a refusal. `part`: whose part of a shared bound is full (`actors.fair`), or empty."""
 
     code: Refusal
+    part: str = ""
 
 
 class Special(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -11,7 +11,6 @@ Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stampe
 """
 
 from collections.abc import Sequence
-from itertools import islice
 from struct import Struct
 from typing import Any
 
@@ -57,6 +56,7 @@ from actors.wallet.messages import (
     WalletView,
 )
 from actors.wallet.notes import NoteBook, NoteRules
+from actors.wallet.parts import Fresh, Holders, WalletFair
 from actors.wallet.sending import Place, Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")
@@ -92,6 +92,7 @@ class WalletRules(msgspec.Struct, frozen=True):
     lishi: LishiRules
     asks: AskRules
     notes: NoteRules
+    fair: WalletFair = WalletFair()
 
 
 class Account(msgspec.Struct, gc=False):
@@ -145,6 +146,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         super().__init__(stream, State())
         self._rules = rules
         self._commitments = Commitments(self._state.commitments, rules.commitments)
+        self._holders = Holders(rules, self._state)
         self._lines_bytes = rules.statement_lines_max * _LINE.size
 
     # Decide: reads only.
@@ -172,8 +174,9 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         account = self._account(send.tenant, send.user)
         if account is None or account.available_fen < send.total_fen:
             return INSUFFICIENT
-        if not self._has_room(len(wanted), now_ms) or state.book.unsettled_count >= self._rules.unsettled_max:
-            return OVERLOADED
+        full = self._holders.refusal_of_sends(send.tenant, send.user, len(wanted), now_ms)
+        if full is not None:
+            return full
         # From here the send must succeed.
         numbers: dict[str, int] = {}
         for index, one in enumerate(wanted):
@@ -190,7 +193,10 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         if places[0].packet_id in self._state.fundings:
             return COMMITMENT_NOT_FOUND
         commitments = [place.commitment for place in places]
-        return self._commitments.decide(commit, whole_id(places[0].packet_id), key_id, commitments, now_ms)
+        made = self._commitments.decide(commit, whole_id(places[0].packet_id), key_id, commitments, now_ms)
+        if isinstance(made, Refused) or self.is_committed(made.packet_id):
+            return made
+        return self.refusal(made, now_ms) or made
 
     def is_committed(self, packet_id: str) -> bool:
         """Tell whether there is an unused commitment for that packet."""
@@ -201,9 +207,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         account = self._account(credit.tenant, credit.user)
         if account is not None:
             return WalletView(account.available_fen, account.held_fen)
-        if self._state.accounts_count >= self._rules.accounts_max:
-            return OVERLOADED
-        return SandboxCredited(credit.tenant, credit.user, credit.amount_fen, now_ms)
+        credited = SandboxCredited(credit.tenant, credit.user, credit.amount_fen, now_ms)
+        return self.refusal(credited, now_ms) or credited
 
     def decide_hold(self, hold: Hold, now_ms: int) -> Held | OpenHold | Refused:
         """Reserve money, once per hold id."""
@@ -214,9 +219,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         account = self._account(hold.tenant, hold.user)
         if account is None or account.available_fen < hold.amount_fen:
             return INSUFFICIENT
-        if len(self._state.holds) >= self._rules.idempotency_keys_max:
-            return OVERLOADED
-        return Held(hold.hold_id, hold.tenant, hold.user, hold.amount_fen, now_ms)
+        held = Held(hold.hold_id, hold.tenant, hold.user, hold.amount_fen, now_ms)
+        return self.refusal(held, now_ms) or held
 
     def decide_release(self, hold_id: str, *, post: bool, now_ms: int) -> HoldPosted | HoldVoided | OpenHold | Refused:
         """Take (`post`) or release a hold; the same again is answered again, the contrary is refused."""
@@ -242,6 +246,12 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 return Refused(Refusal.OUT_OF_ORDER)
             following += run.transfers
         return RunsReceived(receive.source, fresh, now_ms)
+
+    def refusal(self, event: Fresh, now_ms: int) -> Refused | None:
+        """Say no to what was decided, but has no room in the part of whoever wants it; None: it fits."""
+        if isinstance(event, Noted) and (event.packet_id, event.user) in self._state.notes.all:
+            return None  # it takes the place of an older one
+        return self._holders.refusal(event, now_ms)
 
     def find_funding(self, packet_id: str) -> Funded | Refused:
         """Return what this book paid for that packet."""
@@ -361,7 +371,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["hold_void"], _reference(event.hold_id))
                 state.holds[event.hold_id].outcome = "voided"
             case Settled():
-                state.book.settle(event.destination, event.number)
+                self._holders.settled(state.book.settle(event.destination, event.number))
             case LeverSet():
                 self._apply_lever(event)
             case LishiAsked() | LishiClosed():
@@ -374,6 +384,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 pass
             case _:
                 raise AssertionError(f"{type(event).__name__} is no event of a wallet stream")
+        self._holders.take(event, state)
         stamp_ms = getattr(event, "at_ms", 0)
         if stamp_ms > state.stamp_ms:
             state.stamp_ms = stamp_ms
@@ -388,16 +399,11 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         if event.named_by_key:
             state.named.setdefault(event.named_by_key, []).append(event.packet_id)
             self._commitments.use(whole_id(event.packet_id))
+        self._holders.funded(event)
         # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
         while self._forgettable(event.at_ms):
             forgotten = state.fundings.pop(next(iter(state.fundings)))
             state.named.pop(forgotten.named_by_key, None)
-
-    def _has_room(self, count: int, now_ms: int) -> bool:
-        """Tell whether so many more fundings can be remembered, once those that are past their time are forgotten."""
-        over = len(self._state.fundings) + count - self._rules.idempotency_keys_max
-        oldest = islice(self._state.fundings.values(), max(over, 0))
-        return all(now_ms - one.at_ms >= self._rules.idempotency_ms for one in oldest)
 
     def _forgettable(self, now_ms: int) -> bool:
         """Tell whether the oldest key is past its time."""
@@ -429,12 +435,14 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         if account is None:
             account = users[user] = Account()
             self._state.accounts_count += 1
+            self._holders.opened(tenant)
         return account
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
         self._state = msgspec.msgpack.decode(state, type=State)
         self._commitments = Commitments(self._state.commitments, self._rules.commitments)
+        self._holders = Holders(self._rules, self._state)
 
 
 def _reference(name: str) -> bytes:

@@ -197,6 +197,7 @@ class WriteNote(msgspec.Struct, frozen=True, array_like=True, tag="write_note"):
     packet_id: str
     user: str
     text: str
+    tenant: str
 
 
 class ReadNotes(msgspec.Struct, frozen=True, array_like=True, tag="read_notes"):
@@ -243,6 +244,7 @@ class Noted(msgspec.Struct, frozen=True, array_like=True, tag="noted"):
     user: str
     text: str
     at_ms: int
+    tenant: str = ""
 
 
 class SandboxCredited(msgspec.Struct, frozen=True, array_like=True, tag="sandbox_credited"):
@@ -360,6 +362,7 @@ class Note(msgspec.Struct, frozen=True, array_like=True, tag="note"):
     at_ms: int
     since_ms: int
     changes: int = 0
+    tenant: str = ""
 
 
 class NoteTold(msgspec.Struct, frozen=True, array_like=True, tag="note_told"):

@@ -46,7 +46,7 @@ class NoteBook(msgspec.Struct):
             return RATE_LIMITED
         elif len(self.all) >= rules.total_max and not self._forgettable(rules, now_ms):
             return OVERLOADED
-        return Noted(write.packet_id, write.user, write.text, now_ms)
+        return Noted(write.packet_id, write.user, write.text, now_ms, write.tenant)
 
     def of(self, packet_id: str) -> list[Note]:
         """Return a packet's notes, in the order in which they were first written; at most `per_packet_max`."""
@@ -64,7 +64,7 @@ class NoteBook(msgspec.Struct):
         written = event.packet_id, event.user
         prior = self.all.get(written)
         if prior is None:
-            self.all[written] = Note(event.user, event.text, event.at_ms, event.at_ms)
+            self.all[written] = Note(event.user, event.text, event.at_ms, event.at_ms, tenant=event.tenant)
             self.authors.setdefault(event.packet_id, []).append(event.user)
         else:
             self.all[written] = msgspec.structs.replace(

@@ -76,6 +76,7 @@ from actors.wallet.messages import (
     WalletView,
     WriteNote,
 )
+from actors.wallet.parts import Fresh
 from actors.wallet.sending import Place, Terms
 
 WalletCommand = (
@@ -193,20 +194,24 @@ class WalletShard(Host[WalletMachine]):
                 return self._lishi(shell, command, now_ms)
             case CountLishi():
                 counted = machine.asks.decide(command, self._wallet_rules.asks, now_ms)
-                if isinstance(counted, Refused):
-                    return counted
                 if isinstance(counted, LishiCounted):
-                    shell.stage(counted)
-                return Done()
+                    return self._take(shell, counted, now_ms) or Done()
+                return counted if isinstance(counted, Refused) else Done()
             case WriteNote():
                 note = machine.notes.decide(command, self._wallet_rules.notes, now_ms)
                 if isinstance(note, Refused):
                     return note
                 if isinstance(note, Note):
                     return NoteTold(note.at_ms, replayed=True)
-                shell.stage(note)
-                return NoteTold(note.at_ms, replayed=False)
+                return self._take(shell, note, now_ms) or NoteTold(note.at_ms, replayed=False)
         return self._decide_common(shell, command)
+
+    def _take(self, shell: Shell[WalletMachine], event: Fresh, now_ms: int) -> Refused | None:
+        """Stage what takes a place in a table, unless it has none for whoever wants it."""
+        full = shell.machine.refusal(event, now_ms)
+        if full is None:
+            shell.stage(event)
+        return full
 
     def _send(self, shell: Shell[WalletMachine], send: Send, now_ms: int) -> Funded | Refused:
         terms = self._terms(send)
@@ -259,8 +264,7 @@ class WalletShard(Host[WalletMachine]):
         lishi_id = lishi_id_of(self._keys.key(self._keys.first), ask.tenant, ask.user, ask.key, wallet_index)
         asked = book.decide_ask(ask, lishi_id, rules, now_ms)
         if isinstance(asked, LishiAsked):
-            shell.stage(asked)
-            return LishiTold(book.all[lishi_id], replayed=False)
+            return self._take(shell, asked, now_ms) or LishiTold(book.all[lishi_id], replayed=False)
         return LishiTold(asked, replayed=True) if isinstance(asked, Lishi) else asked
 
     def _accept(self, shell: Shell[WalletMachine], lishi: Lishi, accept: AcceptLishi, now_ms: int) -> Funded | Refused:

@@ -88,7 +88,7 @@ class HotRoutes:
         if type(reply) is Won:
             share = answers.Share(packet_id, user, reply.rank, reply.amount_fen, reply.at_ms, reply.replayed)
             return json_answer(_ENCODE(share))
-        return answer(refused(reply.code), request_id)
+        return answer(refused(reply.code, reply.part), request_id)
 
     async def _batch(self, headers: Headers, body: bytes) -> Answer:
         """Grab for many users at once (chat gateways). One bad item never fails the others."""

@@ -118,7 +118,7 @@ class LeverFlow:
             replies = dict(zip(orders, await self._directory.ask(commands), strict=True))
             for [reply] in replies.values():
                 if isinstance(reply, Refused) and reply.code in _FINAL:
-                    raise refused(reply.code)
+                    raise refused(reply.code, reply.part)
             return [stream for stream in left if replies.get(stream) != [Done()]]
 
         await self._repeat(step, streams, "Not durable yet in {}; repeat the request, what is set is not set twice.")

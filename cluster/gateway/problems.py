@@ -84,13 +84,14 @@ _RETRYABLE = {
 
 
 class Problem(Exception):
-    """A request that ends with a problem. `detail` says what to do."""
+    """A request that ends with a problem. `detail` says what to do; `part`: whose part of a shared bound is full."""
 
-    def __init__(self, code: str, detail: str = "", fields: dict[str, str] | None = None) -> None:
+    def __init__(self, code: str, detail: str = "", fields: dict[str, str] | None = None, part: str = "") -> None:
         super().__init__(code)
         self.code = code
         self.detail = detail
         self.fields = fields
+        self.part = part
 
 
 _DETAILS = {
@@ -105,9 +106,16 @@ _DETAILS = {
 }
 
 
-def refused(code: Refusal) -> Problem:
+_PART_DETAILS = {
+    "user": "One user may hold a part of what all share, and yours is full; nothing was done, repeat it later.",
+    "tenant": "One tenant may hold a part of what all share, and yours is full; nothing was done, repeat it later.",
+}
+"""Of a part of a shared bound that is full, see `actors.fair`."""
+
+
+def refused(code: Refusal, part: str = "") -> Problem:
     """Return the problem of a refusal by a shard."""
-    return Problem(code.value, _DETAILS.get(code, ""))
+    return Problem(code.value, _PART_DETAILS.get(part) or _DETAILS.get(code, ""), part=part)
 
 
 @contextmanager
@@ -116,7 +124,7 @@ def told(code: Refusal, detail: str) -> Iterator[None]:
     try:
         yield
     except Problem as problem:
-        if problem.code == code.value:
+        if problem.code == code.value and not problem.part:
             problem.detail = detail
         raise
 

@@ -280,7 +280,7 @@ class Service:
         """Ask the wallet stream of that name. Raises Problem."""
         reply = await self._batching.ask(stream, command)
         if isinstance(reply, Refused):
-            raise refused(reply.code)
+            raise refused(reply.code, reply.part)
         return reply
 
     async def ask_lishi(self, ask: AskLishi) -> LishiTold:
@@ -405,6 +405,6 @@ def _is_unknown(reply: Reply) -> bool:
 def _expect(reply: Any, kind: type[R]) -> R:
     """Return the reply if it is of that kind. Raises Problem for a refusal."""
     if isinstance(reply, Refused):
-        raise refused(reply.code)
+        raise refused(reply.code, reply.part)
     assert isinstance(reply, kind), f"{type(reply).__name__} is no {kind.__name__}"
     return reply

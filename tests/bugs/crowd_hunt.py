@@ -153,8 +153,8 @@ HUNTED_CROWDS = [
     bug(
         "an ask is counted durably",
         "actors/wallet/shard.py",
-        "                if isinstance(counted, LishiCounted):\n                    shell.stage(counted)\n",
-        "",
+        "return self._take(shell, counted, now_ms) or Done()",
+        "return Done()",
     ),
     bug(
         "an accepted lishi closes and pays in one step",

@@ -236,8 +236,8 @@ LISHI = [
     Mutant(
         "notes: a note is durable before it is told",
         WALLET_SHARD,
-        "                shell.stage(note)\n",
-        "                machine.notes.apply(note, self._wallet_rules.notes)\n",
+        "return self._take(shell, note, now_ms) or NoteTold(",
+        "return machine.notes.apply(note, self._wallet_rules.notes) or NoteTold(",
         NOTE_TESTS,
     ),
 ]

@@ -265,7 +265,7 @@ class Asking:
             lanes = await service.view(packet_id, User(TENANT, user), lines_max=1)
             if not any(lane.reader_rank for lane in lanes):
                 return "not_a_taker"
-            return await service.ask_wallet(service.payer_of(packet_id), WriteNote(packet_id, user, text))
+            return await service.ask_wallet(service.payer_of(packet_id), WriteNote(packet_id, user, text, TENANT))
 
         async def once() -> bool:
             since = self._auditor.mark()
@@ -277,7 +277,7 @@ class Asking:
                 assert (packet_id, user) not in told, "whoever was told of his share may thank"
             else:
                 stamp = answer.at_ms if isinstance(answer, NoteTold) else answer
-                self._favours.explain_note(WriteNote(packet_id, user, text), stamp, since.seq)
+                self._favours.explain_note(WriteNote(packet_id, user, text, TENANT), stamp, since.seq)
             return True
 
         await self.clients.persist(once)

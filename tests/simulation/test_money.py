@@ -45,6 +45,7 @@ ZOMBIES_MAX = 4
 SMALL = {
     "placement": {"packet_shards": 2, "wallet_shards": 1},
     "bounds": {"unsettled_max": 40, "opened_ahead_max": 2, "settle_batch_max": 3, "commit_events_max": 30},
+    "fair": {name: {"user": 100} for name in ("unsettled_max", "opened_ahead_max", "commit_events_max")},
 }
 HOSTS = ["packet-shard-0", "packet-shard-1", "wallet-shard-0"]
 STREAMS = ["packet-000", "packet-001", "wallet-000", "wallet-001"]

@@ -48,6 +48,9 @@ SNAPSHOT_CHANCE = 0.2
 SEALING_CHANCE = 0.15
 """Of a run in which journals are sealed and trimmed; that costs as much as all the rest."""
 
+WHOLE = {"user": 100, "tenant": 100}
+"""The part of a bound so small that it has none."""
+
 SMALL: dict[str, Any] = {
     "layout": {"packet_streams": 2, "hot_streams": 2, "wallet_streams": 2},
     "placement": {
@@ -105,6 +108,17 @@ SMALL: dict[str, Any] = {
         "passivate_after_ms": 700,
     },
     "overload": {"packet_queue_max": 40},
+    "fair": {
+        "accounts_max": WHOLE,
+        "commit_events_max": WHOLE,
+        "commitments_max": WHOLE,
+        "gateway_queue_max": WHOLE,
+        "lishi_counted_max": WHOLE,
+        "lishi_max": WHOLE,
+        "notes_max": WHOLE,
+        "opened_ahead_max": WHOLE,
+        "unsettled_max": WHOLE,
+    },
 }
 """Bounds that are met, and periods that pass, within a short run."""
 

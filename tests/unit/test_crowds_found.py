@@ -24,6 +24,7 @@ from tests.unit.test_crowds import HOUR_MS, LANED, STAR, look, rain
 
 DAY_MS = 86_400_000
 FAR_MS = 4_000_000_000_000
+UNDIVIDED = {"idempotency_keys_max": {"user": 100, "tenant": 100}}
 
 
 async def shard_of(**rules: int) -> PacketShard:
@@ -189,7 +190,7 @@ async def test_a_band_that_is_left_out_makes_another_request() -> None:
 
 @simulated
 async def test_forgotten_keys_make_room_for_several_packets_at_once() -> None:
-    http = await Http.start(bounds={"idempotency_keys_max": 3, "idempotency_ms": 1_000})
+    http = await Http.start(bounds={"idempotency_keys_max": 3, "idempotency_ms": 1_000}, fair=UNDIVIDED)
     for number in range(3):
         await http.send(f"k{number}")
     body = rain(http.system.clock.ms + 1_000)

@@ -369,7 +369,9 @@ async def test_one_request_of_a_pair_is_open_and_after_a_no_or_a_lapse_there_is_
 
 @simulated
 async def test_so_many_wait_for_one_person_and_so_many_are_remembered() -> None:
-    http = await Http.start(limits={"lishi_open_max": 2}, bounds={"lishi_max": 3})
+    http = await Http.start(
+        limits={"lishi_open_max": 2}, bounds={"lishi_max": 3}, fair={"lishi_max": {"user": 100, "tenant": 100}}
+    )
     open_ones = [await asked(http, asker=asker) for asker in ("carol", "alice")]
     assert is_refused(await ask(http, asker="dora"), 429, "rate_limited")
     await decline(http, open_ones[0])

@@ -127,7 +127,7 @@ async def test_a_packet_has_so_many_notes_and_the_oldest_stay() -> None:
 
 def write(book: NoteBook, packet_id: str, user: str, text: str, at_ms: int = NOW_MS) -> Any:
     """Decide a note and take what follows from it in; return the decision."""
-    decided = book.decide(WriteNote(packet_id, user, text), RULES, at_ms)
+    decided = book.decide(WriteNote(packet_id, user, text, "wechat"), RULES, at_ms)
     if isinstance(decided, Noted):
         book.apply(decided, RULES)
     return decided
@@ -149,7 +149,10 @@ def test_a_change_keeps_the_place_and_says_when_it_was_made() -> None:
     write(book, "p1", "a", "1")
     write(book, "p1", "b", "1")
     write(book, "p1", "a", "2", NOW_MS + 5)
-    assert book.of("p1") == [Note("a", "2", NOW_MS + 5, NOW_MS, 1), Note("b", "1", NOW_MS, NOW_MS)]
+    assert book.of("p1") == [
+        Note("a", "2", NOW_MS + 5, NOW_MS, 1, "wechat"),
+        Note("b", "1", NOW_MS, NOW_MS, 0, "wechat"),
+    ]
     assert isinstance(write(book, "p1", "a", "3"), Noted)
     assert write(book, "p1", "a", "1") is RATE_LIMITED
     assert write(book, "p1", "c", "1") is RATE_LIMITED

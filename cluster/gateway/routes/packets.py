@@ -53,7 +53,8 @@ async def write_note(request: Request, packet_id: str, body: NoteBody) -> Respon
         raise Problem("not_a_taker", "Take a share of the packet first; only takers may write to its sender.")
     service = gateway.service
     with told(Refusal.RATE_LIMITED, "The note was changed too often, or the packet has as many as it may."):
-        note = await service.ask_wallet(service.payer_of(packet_id), WriteNote(packet_id, author.user, body.text))
+        wrote = WriteNote(packet_id, author.user, body.text, author.tenant)
+        note = await service.ask_wallet(service.payer_of(packet_id), wrote)
     written = {"packet_id": packet_id, "user": author.user, "text": body.text}
     return answers.json_response(written | {"at_ms": note.at_ms, "replayed": note.replayed})
 
