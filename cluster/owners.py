@@ -18,6 +18,7 @@ class Owner(StrEnum):
     REQUEST = "one request, or one line of one: it is that one's size or value"
     PACKET = "the takers of one packet, which its sender pays for and its own tenant's users fill"
     OWN = "one user, one pair of users, or one connection: it is theirs alone"
+    OPERATOR = "operators, whom nobody else is let in beside"
     INTERNAL = "the platform itself: the size of a batch, a step or a piece, beyond which work waits for its next turn"
     PERIOD = "nobody: a time, a rate or a threshold"
     OUTER = "nobody before another bound is met, above which it is kept"
@@ -68,6 +69,7 @@ _LIMITS = {
     "greeting_chars_max": Owner.REQUEST,
     "packet_lifetime_ms": Owner.PERIOD,
     "sandbox_balance_fen_max": Owner.REQUEST,
+    "sandbox_clock_ms_max": Owner.OPERATOR,
     "phrase_tries_max": Owner.OWN,
     "phrase_tries_ms": Owner.PERIOD,
     "crowd_count_max": Owner.REQUEST,
