@@ -147,6 +147,7 @@ class Bounds(_Section):
     queued_requests_max: PositiveInt
     photo_bytes_max: PositiveInt
     photo_pixels_max: PositiveInt
+    photo_memory_bytes_max: PositiveInt
     photos_uploading_max: PositiveInt
     photos_making_max: PositiveInt
 
@@ -171,6 +172,7 @@ class Timing(_Section):
     passivate_after_ms: NonNegativeInt
     backup_hold_ms: PositiveInt
     photo_upload_ms: PositiveInt
+    photo_cpu_ms: PositiveInt
 
 
 class Streaming(_Section):

@@ -5,13 +5,13 @@ named by the upload's SHA-256, so that two uploads never mix; and, written last 
 there is no photo. Its id follows from (tenant, owner, idempotency key).
 
 A payment is a packet of kind `photo` from the reader to the owner, taken in the entry that opens it: whether somebody
-has paid is asked of that packet, for ever. Pictures are made and files are touched in threads, few at once.
+has paid is asked of that packet, for ever. Files are touched in threads, pictures are made in processes, few at once.
 """
 
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -28,12 +28,14 @@ from cluster.gateway.problems import Problem, refused
 from cluster.gateway.service import Service
 from cluster.gateway.wire import read_body
 from cluster.journal.archive import Archive
-from cluster.pictures import NoPicture, Picture, make
+from cluster.picture_process import NoPicture, Picture, PictureBounds, PictureLate, make_apart
 
 CHUNK_BYTES = 65_536
 """Of a picture in memory while it is sent."""
 
 _NAME_HEX = 16
+Make = Callable[[bytes, PictureBounds], Picture]
+"""Makes both versions of an upload; raises NoPicture or PictureLate."""
 
 
 class Band(NamedTuple):
@@ -77,9 +79,23 @@ class Photos:
     """The photos of one platform, for one gateway replica."""
 
     def __init__(
-        self, settings: Settings, keys: KeyRing, service: Service, journals: Journals, clock: Clock, place: Archive
+        self,
+        settings: Settings,
+        keys: KeyRing,
+        service: Service,
+        journals: Journals,
+        clock: Clock,
+        place: Archive,
+        make: Make = make_apart,
     ) -> None:
         self._bounds = settings.bounds
+        self._make_picture = make
+        self._picture_bounds = PictureBounds(
+            pixels_max=settings.bounds.photo_pixels_max,
+            cpu_s=-(-settings.timing.photo_cpu_ms // 1000),
+            memory_bytes=settings.bounds.photo_memory_bytes_max,
+            deadline_s=settings.timing.photo_upload_ms / 1000,
+        )
         self._layout = settings.layout
         self._upload_s = settings.timing.photo_upload_ms / 1000
         self._platform_key = keys.key(keys.first)
@@ -178,9 +194,13 @@ class Photos:
 
     async def _make(self, upload: bytes) -> Picture:
         try:
-            return await asyncio.to_thread(make, upload, self._bounds.photo_pixels_max)
+            return await asyncio.to_thread(self._make_picture, upload, self._picture_bounds)
         except NoPicture as failure:
             raise Problem("invalid", "Send the bytes of a picture as the body.", {"body": str(failure)}) from failure
+        except PictureLate as failure:
+            raise Problem(
+                "overloaded", "Pictures take too long now; nothing was done, send it again later."
+            ) from failure
 
     def _write(self, photo: Photo, made: Picture) -> bool:
         """Keep a photo, durably; False: one of that id is there."""
@@ -218,8 +238,10 @@ def _answering() -> Iterator[None]:
         raise refused(Refusal.JOURNAL_UNAVAILABLE) from failure
 
 
-def photos_of(settings: Settings, keys: KeyRing, service: Service, journals: Journals, clock: Clock) -> Photos | None:
+def photos_of(
+    settings: Settings, keys: KeyRing, service: Service, journals: Journals, clock: Clock, make: Make = make_apart
+) -> Photos | None:
     """Return the configured platform's photos; None: it has none. Raises ValueError for a URL that is no place."""
     if not settings.photos_url:
         return None
-    return Photos(settings, keys, service, journals, clock, Archive(settings.photos_url))
+    return Photos(settings, keys, service, journals, clock, Archive(settings.photos_url), make)

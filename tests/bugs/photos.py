@@ -7,8 +7,31 @@ WALLET_SHARD = "actors/wallet/shard.py"
 PHOTO, ARCHIVE, EDGE = "actors/photo.py", "cluster/journal/archive.py", "cluster/gateway/edge.py"
 PHOTOS, PROMISE, MADE = "tests/unit/test_photos.py", "tests/unit/test_photos_promise.py", "tests/unit/test_pictures.py"
 BACKUP, SAVED = "cluster/offline/backup.py", "tests/unit/test_backup.py"
+METADATA, SPLIT = "cluster/picture_metadata.py", "tests/unit/test_picture_metadata.py"
+APART, IN_PROCESS = "cluster/picture_process.py", "tests/unit/test_picture_process.py"
 
 PHOTO_PACKETS = [
+    Mutant(
+        "pictures: the walk over a file's chunks is bounded",
+        METADATA,
+        "    for _ in range(CHUNKS_MAX):\n        if kind ==",
+        "    for _ in range(10**9):\n        if kind ==",
+        (SPLIT,),
+    ),
+    Mutant(
+        "pictures: a profile of other colours counts as none",
+        PICTURES,
+        "if picture.mode in taken:",
+        "if picture.mode:",
+        (SPLIT,),
+    ),
+    Mutant(
+        "pictures: a process that used up its time refuses, and is not our fault",
+        APART,
+        "if done.returncode in _ENDED_BY_BOUNDS:",
+        "if done.returncode == 1:",
+        (IN_PROCESS,),
+    ),
     Mutant(
         "photos: nobody sees clearly who has not paid",
         FLOW,
@@ -145,15 +168,15 @@ PHOTO_PACKETS = [
     Mutant(
         "photos: a picture is turned as its EXIF says",
         PICTURES,
-        "_plain(ImageOps.exif_transpose(opened))",
-        "_plain(opened)",
+        "return plain if orientation == UPRIGHT else plain.transpose(_TURNS[orientation])",
+        "return plain",
         (MADE,),
     ),
     Mutant(
         "photos: nothing but pixels is left of an upload",
-        PICTURES,
-        '        plain.paste(picture.convert("RGB"))\n',
-        '        plain = picture.convert("RGB")\n',
+        METADATA,
+        "or marker == _COMMENT)",
+        "or marker == 0)",
         (MADE,),
     ),
     Mutant(

@@ -12,6 +12,7 @@ from cluster.gateway.auth import Auth
 from cluster.gateway.levers import LeverFlow
 from cluster.gateway.photos import photos_of
 from cluster.gateway.routes import operator
+from cluster.picture_process import Picture, PictureBounds
 from cluster.tokens import mint
 from tests.simulation.system import KEYS as PLATFORM
 from tests.simulation.system import TENANT, System
@@ -23,6 +24,13 @@ KEYS = Keys(
 BALANCE_FEN = 10_000_000
 
 
+def make_here(upload: bytes, bounds: PictureBounds) -> Picture:
+    """Make a picture in this process: the same as `cluster.picture_process.make_apart`, a tenth of a second sooner."""
+    from cluster.pictures import make
+
+    return make(upload, bounds.pixels_max)
+
+
 class Gateway:
     """What `build_api` needs of a replica."""
 
@@ -32,7 +40,7 @@ class Gateway:
         self.auth = Auth(KEYS, system.settings.bounds.token_cache_max)
         self.service = system.service
         self.levers = LeverFlow(system.settings, system.directory)
-        self.photos = photos_of(system.settings, KEYS, system.service, system.journals, system.clock)
+        self.photos = photos_of(system.settings, KEYS, system.service, system.journals, system.clock, make_here)
         self._system = system
 
     async def ready(self) -> str:

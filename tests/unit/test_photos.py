@@ -18,7 +18,7 @@ from cluster.gateway.photos import Photos
 from cluster.journal.archive import Archive
 from cluster.journal.lines import lines_of
 from cluster.journal.memory import Fault
-from tests.simulation.http import BALANCE_FEN, KEYS, Http
+from tests.simulation.http import BALANCE_FEN, KEYS, Http, make_here
 from tests.simulation.system import TENANT
 from tests.unit.photo_site import BAND, DAY_MS, OTHER, UPLOAD, Site, audited_site, encoded, noise, told
 
@@ -276,7 +276,8 @@ async def test_an_upload_that_dies_leaves_all_or_nothing_and_its_repeat_complete
 ) -> None:
     sound, system = site.http.gateway.photos, site.system
     place = DyingFolder(str(site.folder), dies_at, after=after)
-    site.http.gateway.photos = Photos(system.settings, KEYS, system.service, system.journals, system.clock, place)
+    parts = system.settings, KEYS, system.service, system.journals, system.clock
+    site.http.gateway.photos = Photos(*parts, place, make_here)
     response = await site.upload()
     assert told(response) == (503, "journal_unavailable")
     site.http.gateway.photos = sound
