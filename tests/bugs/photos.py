@@ -177,7 +177,7 @@ PHOTO_PACKETS = [
         METADATA,
         "or marker == _COMMENT)",
         "or marker == 0)",
-        (MADE,),
+        (SPLIT,),
     ),
     Mutant(
         "photos: a backup holds whole ones", BACKUP, "            if PHOTO in names:", "            if names:", (SAVED,)

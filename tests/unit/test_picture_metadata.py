@@ -126,6 +126,17 @@ def test_every_orientation_turns_a_picture_as_a_viewer_does(orientation: int) ->
             assert all(abs(one - other) < 12 for one, other in pairs), spot
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+def test_no_text_of_an_upload_reaches_its_decoder(form: str) -> None:
+    texts = segment(0xFE, b"SECRET") + segment(0xE1, b"SECRET") + segment(0xED, b"SECRET")
+    upload = {
+        "JPEG": with_segments(encoded(noise(80, 120), "JPEG"), texts),
+        "PNG": with_chunks(encoded(noise(80, 120), "PNG"), chunk(b"tEXt", b"Comment\0SECRET")),
+    }[form]
+    assert b"SECRET" not in split(upload).content
+    assert b"SECRET" not in make(upload, 1_000_000).clear
+
+
 # Colours.
 
 
