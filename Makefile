@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 # What is installed: to run a system; and beside it, to test, load and measure one.
 RUNS := $(VENV)/.runs
 READY := $(VENV)/.ready
-INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off
+# A lock is whole, so that nothing is looked for beside it.
+INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps
 
 SECONDS ?= 60
 SCENARIO ?= midnight
@@ -34,7 +35,7 @@ $(RUNS): requirements.lock pyproject.toml
 	@echo "setting up $(VENV) (once, a minute or so)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(INSTALL) --require-hashes --requirement requirements.lock | $(call TELL,requirements.lock)
-	@$(INSTALL) --quiet --no-deps --no-build-isolation --editable .
+	@$(INSTALL) --quiet --no-build-isolation --editable .
 	@touch $@
 
 $(READY): requirements-dev.lock $(RUNS)

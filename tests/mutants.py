@@ -26,6 +26,7 @@ from cluster.processes import end_with_parent
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
 from tests.bugs.commands import COMMANDS
+from tests.bugs.contract import DOCUMENT
 from tests.bugs.crowd_hunt import HUNTED_CROWDS
 from tests.bugs.crowds import CROWDS
 from tests.bugs.fairness import FAIRNESS
@@ -66,6 +67,7 @@ MUTANTS = [
     *HUNTED_CROWDS,
     *PHOTO_PACKETS,
     *GATEWAY,
+    *DOCUMENT,
     *JOURNALS,
     *SIMULATION,
     *PAUSES,

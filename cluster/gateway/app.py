@@ -25,6 +25,8 @@ from cluster.gateway.edge import Edge
 from cluster.gateway.gate import Gate
 from cluster.gateway.hot import HotRoutes
 from cluster.gateway.levers import LeverFlow
+from cluster.gateway.openapi import document
+from cluster.gateway.pages import Pages
 from cluster.gateway.photos import photos_of
 from cluster.gateway.problems import Problem
 from cluster.gateway.routes import levers, lishi, operator, packets, photos, rains, wallet
@@ -116,24 +118,37 @@ class Gateway:
         return offset_ms
 
 
+def build_routes(settings: Settings) -> FastAPI:
+    """Return the routes of a replica, and their document."""
+    pages = Pages(lambda: document(api, settings))
+    api = FastAPI(
+        title="hongbao",
+        version="1",
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=pages.lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    problems.install(api)
+    routes = [packets.router, rains.router, wallet.router, lishi.router, operator.router, levers.router]
+    if settings.photos_url:
+        routes.append(photos.router)
+    if settings.sandbox:
+        routes.append(operator.sandbox)
+    for router in routes:
+        api.include_router(router)
+    pages.add_to(api)
+    return api
+
+
 def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None = None) -> Any:
     """Return the ASGI app of a replica; `stamps`: it writes X-Request-Id itself, because nothing before it does.
 
     `directory`: the way to the supervisor, who hears what the replica does; None: nobody hears it.
     """
-    api = FastAPI(title="hongbao", version="1", description="Red packets: exact, durable, fair.")
+    api = build_routes(gateway.settings)
     api.state.gateway = gateway
-    problems.install(api)
-    api.include_router(packets.router)
-    api.include_router(rains.router)
-    api.include_router(wallet.router)
-    api.include_router(lishi.router)
-    api.include_router(operator.router)
-    api.include_router(levers.router)
-    if gateway.photos is not None:
-        api.include_router(photos.router)
-    if gateway.settings.sandbox:
-        api.include_router(operator.sandbox)
     bounds = gateway.settings.bounds
     service, sight = gateway.service, gateway.settings.sight
     inner = Streams(HotRoutes(api, gateway), gateway)

@@ -20,7 +20,7 @@ from cluster.gateway.heads import read_key
 from cluster.gateway.keyed import KEY_PARAMETER
 from cluster.gateway.problems import Answer, Problem, answer, internal, refused
 from cluster.gateway.schemas import BatchBody, SentPacket, ShareBody
-from cluster.gateway.sends import read_send, schemas
+from cluster.gateway.sends import read_send
 from cluster.gateway.wire import Headers, headers_of, json_answer, read_body, write
 from cluster.tokens import GATEWAY_SCOPE
 
@@ -144,13 +144,6 @@ def document(router: APIRouter) -> None:
     async def answered_before() -> None:
         raise AssertionError("hot routes are answered before FastAPI")
 
-    bodies = schemas()
-    batch = {
-        "type": "object",
-        "required": ["grabs"],
-        "additionalProperties": False,
-        "properties": {"grabs": {"type": "array", "items": bodies["GrabItem"]}},
-    }
     packet_id = {"name": "packet_id", "in": "path", "required": True, "schema": {"type": "string"}}
     router.add_api_route(
         _SEND,
@@ -160,7 +153,7 @@ def document(router: APIRouter) -> None:
         response_model=SentPacket,
         name="send_packet",
         description=HotRoutes._send.__doc__,
-        openapi_extra=_body(bodies["SendBody"], required=True) | {"parameters": [KEY_PARAMETER]},
+        openapi_extra=_body("SendBody", required=True) | {"parameters": [KEY_PARAMETER]},
     )
     router.add_api_route(
         _GRAB_HEAD + "{packet_id}" + _GRAB_TAIL,
@@ -169,7 +162,7 @@ def document(router: APIRouter) -> None:
         response_model=ShareBody,
         name="grab",
         description=HotRoutes._grab.__doc__,
-        openapi_extra=_body(bodies["GrabBody"], required=False) | {"parameters": [packet_id]},
+        openapi_extra=_body("GrabBody", required=False) | {"parameters": [packet_id]},
     )
     router.add_api_route(
         _BATCH,
@@ -178,9 +171,10 @@ def document(router: APIRouter) -> None:
         response_model=BatchBody,
         name="grab_batch",
         description=HotRoutes._batch.__doc__,
-        openapi_extra=_body(batch, required=True),
+        openapi_extra=_body("GrabItems", required=True),
     )
 
 
-def _body(schema: dict[str, Any], *, required: bool) -> dict[str, Any]:
+def _body(name: str, *, required: bool) -> dict[str, Any]:
+    schema = {"$ref": f"#/components/schemas/{name}"}
     return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}

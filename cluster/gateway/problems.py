@@ -6,6 +6,7 @@ One table from code to status. `retryable` means: the same request again, with t
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 from fastapi import FastAPI, Request
@@ -164,6 +165,50 @@ def _frame(code: str, detail: str) -> tuple[int, list[tuple[bytes, bytes]], byte
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     return status, headers, _ENCODE(body)[:-1] + b',"request_id":', tail
+
+
+def codes() -> list[str]:
+    """Return every code that there is."""
+    return list(_TABLE)
+
+
+def status_of(code: str) -> int:
+    """Return the status that a code comes with."""
+    return _TABLE[code][0]
+
+
+def example_of(code: str) -> dict[str, Any]:
+    """Return a problem of that code, for the OpenAPI."""
+    shown = refused(Refusal(code)) if code in list(Refusal) else Problem(code)
+    if code == "invalid":
+        shown = Problem(code, "Correct the named fields.", {"field": "what it must be"})
+    problem: dict[str, Any] = msgspec.json.decode(answer(shown, "0f8fad5bd9cb469fa165708677289501")[2])
+    return problem
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema of a problem."""
+    return {
+        "title": "Problem",
+        "description": "Why a request was refused, and whether the same request may succeed later. Decide by `code`.",
+        "type": "object",
+        "required": ["type", "title", "status", "detail", "code", "retryable", "request_id"],
+        "properties": {
+            "type": {"type": "string", "description": "`urn:hongbao:problem:` and the code"},
+            "title": {"type": "string"},
+            "status": {"type": "integer"},
+            "detail": {"type": "string", "description": "what to do"},
+            "code": {"type": "string", "description": "stable; more may be added"},
+            "retryable": {"type": "boolean", "description": "the same request, with the same key, may succeed"},
+            "request_id": {"type": "string"},
+            "retry_after_ms": {"type": "integer", "description": "of 429 and 503: when to ask again"},
+            "fields": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": "of `invalid`: what each bad field must be, by its name",
+            },
+        },
+    }
 
 
 def respond(request: Request, problem: Problem) -> Response:

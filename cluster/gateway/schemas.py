@@ -249,19 +249,24 @@ class ShareBody(BaseModel):
     replayed: bool
 
 
-class BatchResult(BaseModel):
-    """One result: a share, or the code of a refusal."""
+class BatchShare(BaseModel):
+    """A grab of a batch that took a share."""
 
-    amount_fen: int | None = None
-    rank: int | None = None
-    replayed: bool | None = None
-    code: str | None = None
+    amount_fen: int
+    rank: int
+    replayed: bool
+
+
+class BatchRefusal(BaseModel):
+    """A grab of a batch that did not; `code` as in a problem."""
+
+    code: str
 
 
 class BatchBody(BaseModel):
     """Results, in the order of the grabs."""
 
-    results: list[BatchResult]
+    results: list[BatchShare | BatchRefusal]
 
 
 class ProofBody(BaseModel):

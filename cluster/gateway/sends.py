@@ -4,7 +4,7 @@ Every bad field is named at once. Amounts are integer fen, instants integer Unix
 """
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -15,7 +15,7 @@ from actors.packet.split import can_split
 from actors.phrase import normal, spoken
 from actors.wallet.messages import Send
 from cluster.config import Limits, Settings
-from cluster.gateway.bodies import NOT_JSON, PASSPHRASE_CHARS_MAX, GrabBody, GrabItem
+from cluster.gateway.bodies import NOT_JSON, PASSPHRASE_CHARS_MAX
 from cluster.gateway.problems import Problem, refused
 
 GREETING_CHARS_HARD_MAX = 10_000
@@ -240,11 +240,3 @@ def _bad_send(body: bytes) -> Problem:
 
 def _sound(name: str) -> str:
     return name.encode(errors="replace").decode()
-
-
-def schemas() -> dict[str, dict[str, Any]]:
-    """Return the OpenAPI schemas of the hot routes' bodies, by name."""
-    named = (GrabBody, GrabItem, SendBody)
-    refs, components = msgspec.json.schema_components(named)
-    assert [ref["$ref"].rpartition("/")[2] for ref in refs] == [shape.__name__ for shape in named]
-    return {name: {**schema, "additionalProperties": False} for name, schema in components.items()}

@@ -19,7 +19,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter
 from starlette.responses import Response
 
@@ -340,9 +339,9 @@ def document(router: APIRouter) -> None:
     async def answered_before() -> None:
         raise AssertionError("streams are answered before FastAPI")
 
-    references, components = msgspec.json.schema_components([StreamGrab, StreamShare, StreamCode, StreamEnd])
-    names = [reference["$ref"].rpartition("/")[2] for reference in references]
-    grab, *answers = [components[name] for name in names]
+    schemas = "#/components/schemas/"
+    answers = [{"$ref": schemas + shape.__name__} for shape in (StreamShare, StreamCode, StreamEnd)]
+    grab = {"$ref": schemas + StreamGrab.__name__}
     router.add_api_route(
         STREAM_PATH,
         answered_before,

@@ -14,6 +14,7 @@ from cluster.gateway.photos import photos_of
 from cluster.gateway.routes import operator
 from cluster.picture_process import Picture, PictureBounds
 from cluster.tokens import mint
+from tests.simulation.contract import contract
 from tests.simulation.system import KEYS as PLATFORM
 from tests.simulation.system import TENANT, System
 
@@ -93,11 +94,16 @@ class Http:
         headers: dict[str, str] | None = None,
         **options: Any,
     ) -> httpx.Response:
-        """Send one request as that caller; `json`, `content` and the like as httpx has them."""
+        """Send one request as that caller; `json`, `content` and the like as httpx has them.
+
+        Every answer is one that the OpenAPI document tells of, or this fails.
+        """
         sent = {"authorization": f"Bearer {token(user, scope, tenant)}"}
         if key is not None:
             sent["idempotency-key"] = key
-        return await self.client.request(method, path, headers=sent | (headers or {}), **options)
+        response = await self.client.request(method, path, headers=sent | (headers or {}), **options)
+        contract().judge(response)
+        return response
 
     async def send(self, key: str = "k", *, user: str = "alice", **body: Any) -> dict[str, Any]:
         """Send a packet, by default 1,000 fen in 5 lucky shares, and return it."""

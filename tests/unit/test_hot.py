@@ -139,12 +139,14 @@ async def test_a_length_beside_chunks_proves_nothing() -> None:
 @simulated
 async def test_the_contract_shows_what_a_send_needs() -> None:
     http = await Http.start()
-    send = (await http.client.get("/openapi.json")).json()["paths"]["/v1/packets"]["post"]
-    schema = send["requestBody"]["content"]["application/json"]["schema"]
+    document = (await http.client.get("/openapi.json")).json()
+    send = document["paths"]["/v1/packets"]["post"]
+    assert send["requestBody"]["content"]["application/json"]["schema"]["$ref"].endswith("/SendBody")
+    schema = document["components"]["schemas"]["SendBody"]
     assert schema["additionalProperties"] is False
     assert set(schema["required"]) == {"kind", "total_fen", "count"}
     optional = {"greeting", "shares", "addressee", "group", "passphrase", "opens_at_ms", "sponsor", "day_count_max"}
     optional |= {"share_fen_min", "share_fen_max", "algorithm", "commitment_id", "sender_nonce"}
     assert set(schema["properties"]) == {"kind", "total_fen", "count"} | optional
-    assert [parameter["name"] for parameter in send["parameters"]] == ["Idempotency-Key"]
+    assert [one["$ref"].rpartition("/")[2] for one in send["parameters"]] == ["IdempotencyKey", "ActingUser"]
     assert "201" in send["responses"]

@@ -18,7 +18,7 @@ async def read_levers(request: Request) -> Response:
 
 
 @router.put("/v1/levers/sends", response_model=LeverState)
-async def set_sends(request: Request, body: LeverBody) -> Response:
+async def set_sends_lever(request: Request, body: LeverBody) -> Response:
     """Pause all sends, or let them go on; 200 means durable in every stream."""
     gateway = request.app.state.gateway
     by = gateway.auth.require_operator(request)
@@ -27,7 +27,7 @@ async def set_sends(request: Request, body: LeverBody) -> Response:
 
 
 @router.put("/v1/levers/grabs", response_model=LeverState)
-async def set_grabs(request: Request, body: LeverBody) -> Response:
+async def set_grabs_lever(request: Request, body: LeverBody) -> Response:
     """Pause all grabs, or let them go on; 200 means durable in every stream."""
     gateway = request.app.state.gateway
     by = gateway.auth.require_operator(request)
@@ -36,7 +36,7 @@ async def set_grabs(request: Request, body: LeverBody) -> Response:
 
 
 @router.put("/v1/levers/packets/{packet_id}", response_model=LeverState)
-async def set_packet(request: Request, packet_id: str, body: LeverBody) -> Response:
+async def set_packet_lever(request: Request, packet_id: str, body: LeverBody) -> Response:
     """Pause the grabs of one packet, or let them go on; one that has ended is answered with how it ended."""
     gateway = request.app.state.gateway
     by = gateway.auth.require_operator(request)

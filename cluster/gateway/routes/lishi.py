@@ -23,7 +23,7 @@ _KEYED = {"parameters": [KEY_PARAMETER]}
 @router.post(
     "/v1/lishi", status_code=201, response_model=LishiBody, response_model_exclude_none=True, openapi_extra=_KEYED
 )
-async def ask(request: Request, body: AskBody) -> Response:
+async def ask_lishi(request: Request, body: AskBody) -> Response:
     """Ask somebody of one's own tenant for a packet."""
     gateway = request.app.state.gateway
     asker = gateway.auth.acting_user(request)
@@ -45,7 +45,7 @@ async def ask(request: Request, body: AskBody) -> Response:
 
 
 @router.get("/v1/lishi", response_model=LishiListBody, response_model_exclude_none=True)
-async def list_asked(request: Request, role: Literal["asked"] = "asked") -> Response:
+async def list_lishi(request: Request, role: Literal["asked"] = "asked") -> Response:
     """List the requests that wait for one's own answer; at most as many as may be open."""
     gateway = request.app.state.gateway
     user = gateway.auth.acting_user(request)
@@ -54,7 +54,7 @@ async def list_asked(request: Request, role: Literal["asked"] = "asked") -> Resp
 
 
 @router.get("/v1/lishi/{lishi_id}", response_model=LishiBody, response_model_exclude_none=True)
-async def read(request: Request, lishi_id: str) -> Response:
+async def read_lishi(request: Request, lishi_id: str) -> Response:
     """Look at a request that one made or was made."""
     gateway = request.app.state.gateway
     reader = gateway.auth.acting_user(request)
@@ -69,7 +69,7 @@ async def read(request: Request, lishi_id: str) -> Response:
     response_model_exclude_none=True,
     openapi_extra=_KEYED,
 )
-async def accept(request: Request, lishi_id: str, body: AcceptBody) -> Response:
+async def accept_lishi(request: Request, lishi_id: str, body: AcceptBody) -> Response:
     """Give what one was asked for: 201 means that the asker can take it."""
     gateway = request.app.state.gateway
     giver = gateway.auth.acting_user(request)
@@ -92,7 +92,7 @@ async def accept(request: Request, lishi_id: str, body: AcceptBody) -> Response:
 
 
 @router.post("/v1/lishi/{lishi_id}/decline", response_model=LishiBody, response_model_exclude_none=True)
-async def decline(request: Request, lishi_id: str) -> Response:
+async def decline_lishi(request: Request, lishi_id: str) -> Response:
     """Give nothing. Idempotent by nature, so without a key."""
     gateway = request.app.state.gateway
     asked = gateway.auth.acting_user(request)

@@ -67,7 +67,7 @@ async def read_photo(request: Request, photo_id: PhotoId) -> Response:
 
 
 @router.get("/{photo_id}/blurred", response_class=Response, responses=_PICTURE)
-async def read_blurred(request: Request, photo_id: PhotoId) -> Response:
+async def read_blurred_photo(request: Request, photo_id: PhotoId) -> Response:
     """Get the blurred picture."""
     gateway = request.app.state.gateway
     photo = await gateway.photos.find(gateway.auth.acting_user(request), photo_id)
@@ -75,7 +75,7 @@ async def read_blurred(request: Request, photo_id: PhotoId) -> Response:
 
 
 @router.get("/{photo_id}/clear", response_class=Response, responses=_PICTURE)
-async def read_clear(request: Request, photo_id: PhotoId) -> Response:
+async def read_clear_photo(request: Request, photo_id: PhotoId) -> Response:
     """Get the clear picture, as its owner or once one has paid."""
     gateway = request.app.state.gateway
     reader = gateway.auth.acting_user(request)
@@ -86,7 +86,7 @@ async def read_clear(request: Request, photo_id: PhotoId) -> Response:
 @router.post(
     "/{photo_id}/payments", status_code=201, response_model=PaymentState, openapi_extra={"parameters": [KEY_PARAMETER]}
 )
-async def pay(request: Request, photo_id: PhotoId, body: PaymentBody) -> Response:
+async def pay_photo(request: Request, photo_id: PhotoId, body: PaymentBody) -> Response:
     """Pay the price that is shown to one; a photo is paid for once, whatever the key."""
     gateway = request.app.state.gateway
     payer = gateway.auth.acting_user(request)
