@@ -23,6 +23,7 @@ from cluster.lifeline import KEEP, OWN, Plan, disown, own
 from cluster.ports import is_free
 from cluster.run_folder import remove_run_folder
 from cluster.store import check_store, shown, store_binary, store_refusal
+from cluster.store_log import cuts_of, missing_from
 from cluster.system import (
     RECORD_CHECK_S,
     RecordUnreadable,
@@ -111,7 +112,13 @@ def up(
             if (data / KEYS_FILE).exists():
                 keys_at(data / KEYS_FILE)  # those of a new system are made once its store is known to be empty
             ray_token_file(data)
-            return _start(data, plan, deadline, owned, report)
+            if not plan.store_url and (missing := missing_from(data)):
+                raise UpFailed(missing)
+            told = len(cuts_of(data))
+            record = _start(data, plan, deadline, owned, report)
+            for cut in cuts_of(data)[told:]:
+                report(f"cut off the store's log: {cut.words()}")
+            return record
     except Timeout:
         raise UpFailed(f"another start of {data} is still at work; wait for it or end it") from None
 
@@ -266,6 +273,8 @@ def _wait(
             if words != told:
                 told = words
                 report(told)
+            if watchdog is not None and record.damaged:
+                raise UpFailed(record.trouble)
             if watchdog is not None and record.deploy_failures >= DEPLOY_FAILURES_MAX:
                 raise _failure(data, record, "the gateway cannot be deployed", "deploy", report)
         gone = record is None or not record.watchdog.alive() if watchdog is None else watchdog.poll() is not None

@@ -58,6 +58,8 @@ class SystemRecord(BaseModel):
     """The last failure, for people; empty once ready."""
     drain_ms: int = 0
     """How long `down` waits for requests under way."""
+    damaged: bool = False
+    """The trouble does not mend itself: whoever waits for the system need not."""
     deploy_failures: int = 0
     restarts: dict[str, int] = Field(default_factory=dict)
     url: str

@@ -29,6 +29,7 @@ from cluster.ports import PortBlock, claim_block
 from cluster.processes import Mark
 from cluster.run_folder import Upkeep, make_folders, new_run_folder, remove_run_folder, run_root
 from cluster.store import shown, store_answers, store_command, store_ended, store_url_of
+from cluster.store_log import Durable, StoreDamaged, durable_now, mend, missing_from, refuses_files, write_durable
 from cluster.system import (
     LOG_BYTES_MAX,
     RECORD_CHECK_S,
@@ -49,6 +50,9 @@ from cluster.system import (
 TICK_S = 0.1
 ROUND_PAUSE_S = 1.0
 DEPLOY_SECONDS_MAX = 120.0
+STORE_FAILURES_MAX = 3
+"""A store that has ended so often by itself before it ever answered does not mend itself either."""
+
 FAILURES_OF_DAMAGE = 3
 """A damaged journal does not mend itself: it counts so much that `up` gives up at once."""
 STORE_END_SECONDS_MAX = 2.0
@@ -104,6 +108,7 @@ class Watchdog:
         """The record on disk is not the present one: the disk was full."""
         self.upkeep = Upkeep(run_folder)
         self.upkeep_s = time.monotonic()
+        self.durable: Durable | None = None
         self.missing_told = ""
         self.reasons: dict[str, str] = {}
         """Why a part was ended by this watchdog, by the part's name."""
@@ -122,6 +127,8 @@ class Watchdog:
         if time.monotonic() - self.upkeep_s > UPKEEP_S:
             self.upkeep_s = time.monotonic()
             self._keep_run_folder()
+            if self.record.embedded_store and self.store_ready:
+                self._note_durable()
         if self.unwritten:
             self._note()
         if time.monotonic() - self.checked_s > RECORD_CHECK_S:
@@ -166,14 +173,52 @@ class Watchdog:
         if code is not None:
             self.store_ready = False
             self._failed(self.store, code)
+            self._mend_store(code)
         if self.store.is_due():
+            if missing := missing_from(self.record.data):
+                self._damaged(missing)
+                return
             folder = self.record.data / "store"
             folder.mkdir(mode=0o700, exist_ok=True)
             self.store.start(store_command(folder, self.record.run_folder / "store.sock"), self.work, self.environment)
             self._note(phase="starting the store")
         if not self.store_ready and self.store.process is not None and store_answers(self.record.store_url):
             self.store_ready = True
+            self._note(damaged=False)
             log.info("store: answers at %s", shown(self.record.store_url))
+
+    def _mend_store(self, code: int) -> None:
+        """Cut off what a crash has cut in the store's log, and say so if it cannot be read for another reason."""
+        if code <= 0:
+            return
+        if refuses_files(tail_of(self.store.log_path, LOG_LINES)):
+            try:
+                cut = mend(self.record.data)
+            except StoreDamaged as damage:
+                self._damaged(str(damage))
+                return
+            if cut is not None:
+                log.warning("store: %s", cut.words())
+                self.store.due_s = 0.0
+                return
+        if self.store.deaths_in_a_row >= STORE_FAILURES_MAX:
+            self._note(damaged=True)
+
+    def _damaged(self, trouble: str) -> None:
+        if trouble != self.record.trouble:
+            log.error("store: %s", trouble)
+        self.store.pause()
+        self._note(trouble=trouble[:TROUBLE_CHARS_MAX], damaged=True)
+
+    def _note_durable(self, *, sync: bool = False) -> None:
+        """Write down how long the store's log is known to be on disk: what it was, if the store has answered since."""
+        with contextlib.suppress(OSError, StoreDamaged):  # then what is known is a little older
+            found = durable_now(self.record.data)
+            if found is None or (found == self.durable and not sync):
+                return
+            if sync or store_answers(self.record.store_url):  # it answers between its writes, each of which is synced
+                write_durable(self.record.data, found, sync=sync)
+                self.durable = found
 
     def _watch_ray(self) -> None:
         code = self.ray.ended()
@@ -236,6 +281,7 @@ class Watchdog:
         state: Literal["starting", "ready", "stopping"] | None = None,
         phase: str | None = None,
         trouble: str | None = None,
+        damaged: bool | None = None,
         deploy_failures: int | None = None,
     ) -> None:
         """Write the record if anything in it has changed. Where it cannot be written, a later round writes it."""
@@ -244,7 +290,8 @@ class Watchdog:
             "pids": {part.name: part.mark for part in parts if part.mark is not None},
             "restarts": {part.name: part.starts - 1 for part in parts[:2] if part.starts > 1},
         }
-        given = {"state": state, "phase": phase, "trouble": trouble, "deploy_failures": deploy_failures}
+        given: dict[str, object | None] = {"state": state, "phase": phase, "trouble": trouble, "damaged": damaged}
+        given["deploy_failures"] = deploy_failures
         changes |= {name: value for name, value in given.items() if value is not None}
         changed = self.record.model_copy(update=changes)
         if changed == self.record and not self.unwritten and record_file(self.record.data).exists():
@@ -271,7 +318,8 @@ class Watchdog:
         if self.store.process is not None:
             self.store.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
-                self.store.process.wait(STORE_END_SECONDS_MAX)
+                if self.store.process.wait(STORE_END_SECONDS_MAX) == 0:
+                    self._note_durable(sync=True)
             self.store.kill()
         end_processes(self.record.run_folder)
         keep_ray_logs(self.record)

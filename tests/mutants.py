@@ -43,6 +43,7 @@ from tests.bugs.proofs import PROOFS
 from tests.bugs.sight import SIGHT
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.stream import STREAMS
+from tests.bugs.system import LOCAL
 from tests.bugs.unit import UNIT
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,6 +81,7 @@ MUTANTS = [
     *FAIRNESS,
     *COMMANDS,
     *WHOSE_KEYS,
+    *LOCAL,
 ]
 
 

@@ -52,8 +52,14 @@ def verify(
     """Walk the whole chain of every stream, sealed and live, and name the first bad entry of each; exit code 1 then."""
     import msgspec
 
+    from cluster.config import data_folder
+    from cluster.store_log import cuts_of, missing_from
+
     with opened("Verifying", data, config, store_url, archive_url) as (ledger, report):
         found = asyncio.run(_verify(ledger, stream or [], report))
+        if store_url is None:
+            cuts, missing = [cut.words() for cut in cuts_of(data_folder(data))], missing_from(data_folder(data))
+            found = msgspec.structs.replace(found, cuts=cuts, missing=missing, whole=found.whole and not missing)
     if as_json:
         print_json(msgspec.to_builtins(found))
     else:
@@ -86,8 +92,14 @@ def _show_verification(found: "Verification") -> None:
         table.add_row(one.stream, one.last, *counts, bad, style=None if one.bad is None else "red")
     out.print(table)
     bad_streams = sum(one.bad is not None for one in found.streams)
-    verdict = "whole" if found.whole else f"NOT WHOLE: {bad_streams} of {len(found.streams)} streams"
-    style = "green" if found.whole else "red"
+    for words in found.cuts:
+        out.print(f"cut off the store's log: {words}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if found.missing:
+        out.print(found.missing, style="red", markup=False, highlight=False, soft_wrap=True)
+    verdict = f"NOT WHOLE: {bad_streams} of {len(found.streams)} streams" if bad_streams else "whole"
+    if not bad_streams and (found.missing or found.cuts):
+        verdict = "NOT WHOLE: its end is missing" if found.missing else "whole, but for what was cut off its log"
+    style = ("yellow" if found.cuts else "green") if found.whole else "red"
     out.print(f"{found.elements:,} entries and fences read · {verdict}", style=style, highlight=False)
 
 

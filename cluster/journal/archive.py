@@ -44,7 +44,7 @@ from actors.ports import Event, Position
 from cluster.instants import day_of
 from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt
 from cluster.journal.lines import Line, lines_of_all
-from cluster.journal.naming import folder_of, last_of, path_of
+from cluster.journal.naming import folder_of, last_in, path_of
 from cluster.journal.snapshot import Elements, Verified
 
 ROW_GROUP_ELEMENTS = 4_096
@@ -255,10 +255,14 @@ class Archive:
 
     def epoch_max(self, stream: str) -> int:
         """Return the greatest epoch that any file of a stream tells by its name, in a manifest or not; 0: none."""
-        with self._answering(stream):
+        last = self.last_named().get(stream)
+        return 0 if last is None else last.epoch
+
+    def last_named(self) -> dict[str, Position]:
+        """Return the greatest position of each stream that any file tells by its name, in a manifest or not."""
+        with self._answering("journal"):
             selector = pafs.FileSelector(f"{self._root}/journal", allow_not_found=True, recursive=True)
-            paths = [found.path for found in self._fs.get_file_info(selector) if f"/stream={stream}/" in found.path]
-        return max((position.epoch for path in paths if (position := last_of(path)) is not None), default=0)
+            return last_in([found.path for found in self._fs.get_file_info(selector)])
 
     def delete(self, path: str) -> None:
         """Delete a file; nothing if somebody else was faster."""

@@ -35,3 +35,14 @@ def last_of(path: str) -> Position | None:
         return position_of(path.rpartition("/")[2].partition("_")[2].partition(".")[0])
     except ValueError:
         return None
+
+
+def last_in(paths: list[str]) -> dict[str, Position]:
+    """Return the greatest position of each stream that the names of files tell."""
+    found: dict[str, Position] = {}
+    for path in paths:
+        stream = path.rpartition("/stream=")[2].partition("/")[0]
+        position = last_of(path)
+        if position is not None and "/stream=" in path:
+            found[stream] = max(position, found.get(stream, position))
+    return found

@@ -2,7 +2,7 @@
 
 Of a running system its own store is read. On the folder of a stopped one the embedded store is started for the time of
 the command, under the lock that a watchdog takes, so that `hongbao up` cannot start meanwhile. It ends with the
-command, also if that is killed. As at every start, the store itself may drop a torn last write that nobody heard of.
+command, also if that is killed. As at every start, a last write that was cut is cut off: `cluster.store_log`.
 """
 
 import contextlib
@@ -21,11 +21,13 @@ from cluster.offline.reading import Sources
 from cluster.processes import end_with_parent
 from cluster.run_folder import new_run_folder, remove_run_folder
 from cluster.store import check_store, store_answers, store_command, store_url_of
+from cluster.store_log import mend, refuses_files
 from cluster.system import WATCHDOG_LOCK, SystemRecord, read_record, tail_of
 
 STORE_START_SECONDS_MAX = 600.0
 STORE_END_SECONDS_MAX = 5.0
 POLL_S = 0.05
+LOG_LINES = 20
 
 
 class LedgerUnavailable(OperatingFailure):
@@ -56,7 +58,8 @@ def ledger_of(
         return
     record = read_record(data)
     if record is not None and store_answers(record.store_url):  # also if its watchdog was killed: no second server here
-        yield Ledger(_settings(data, record.config, record.store_url, named), record)
+        runs = record if record.watchdog.alive() else None
+        yield Ledger(_settings(data, record.config, record.store_url, named), runs)
         return
     settings = _settings(data, config, "", named)
     if settings.store_url:
@@ -86,21 +89,14 @@ def _embedded_store(data: Path, report: Callable[[str], None]) -> Iterator[str]:
         raise LedgerUnavailable(f"{data} is in use: {why}; try again in a minute") from None
     run_folder = new_run_folder()
     try:
-        socket = run_folder / "store.sock"
-        log = run_folder / "work" / "store.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [*store_command(folder, socket), "--auto-aof-rewrite-percentage", "0"],
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                cwd=run_folder / "work",
-                preexec_fn=end_with_parent,  # no second server ever meets this one on the same files
-            )
+        report("starting the store of a stopped system")
+        process = _start(folder, run_folder)
         try:
-            report("starting the store of a stopped system")
-            _wait(process, store_url_of(socket), log)
-            yield store_url_of(socket)
+            if _refused(process, run_folder) and (cut := mend(data)) is not None:
+                report(cut.words())
+                process = _start(folder, run_folder)
+            _wait(process, run_folder)
+            yield store_url_of(run_folder / "store.sock")
         finally:
             process.terminate()
             try:
@@ -113,11 +109,38 @@ def _embedded_store(data: Path, report: Callable[[str], None]) -> Iterator[str]:
         lock.lock.release()
 
 
-def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
+def _start(folder: Path, run_folder: Path) -> "subprocess.Popen[bytes]":
+    with _log_of(run_folder).open("wb") as output:
+        return subprocess.Popen(
+            [*store_command(folder, run_folder / "store.sock"), "--auto-aof-rewrite-percentage", "0"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=run_folder / "work",
+            preexec_fn=end_with_parent,  # no second server ever meets this one on the same files
+        )
+
+
+def _log_of(run_folder: Path) -> Path:
+    return run_folder / "work" / "store.log"
+
+
+def _refused(process: "subprocess.Popen[bytes]", run_folder: Path) -> bool:
+    """Wait until the store answers or ends; tell whether it ended because of how its files end."""
+    try:
+        _wait(process, run_folder)
+    except LedgerUnavailable:
+        if not refuses_files(tail_of(_log_of(run_folder), LOG_LINES)):
+            raise
+        return True
+    return False
+
+
+def _wait(process: "subprocess.Popen[bytes]", run_folder: Path) -> None:
     deadline = time.monotonic() + STORE_START_SECONDS_MAX
-    while not store_answers(url):
+    while not store_answers(store_url_of(run_folder / "store.sock")):
         if process.poll() is not None:
-            last = " ".join(tail_of(log, 1)) or "it said nothing"
+            last = " ".join(tail_of(_log_of(run_folder), 1)) or "it said nothing"
             raise LedgerUnavailable(f"the store ended with code {process.returncode}: {last}")
         if time.monotonic() > deadline:
             raise LedgerUnavailable(f"the store did not read its files within {STORE_START_SECONDS_MAX:.0f} s")

@@ -2,7 +2,11 @@
 
 Checked: every element's CRC-32 and place in the SHA-256 chain, versions, what fences say they follow; every sealed
 file against its elements, its columns, the manifest and its SHA-256; elements that are both sealed and live; that the
-stream ends with the last id it ever gave; that every stored snapshot stands at an entry, with its version and chain.
+stream ends with the last id it ever gave, and no earlier than a file that was ever sealed; that every stored snapshot
+stands at an entry, with its version and chain.
+
+What no journal can tell is whether its very end was cut off: nothing in the store comes after it. Of a store of
+`hongbao up` its files tell, as far as it can be known (`cluster.store_log`): `cuts` and `missing`.
 """
 
 import re
@@ -49,6 +53,10 @@ class Verification(msgspec.Struct, frozen=True):
     streams: list[StreamVerified]
     elements: int
     whole: bool
+    cuts: list[str] = []
+    """What was ever cut off the log of the system's own store, in sentences."""
+    missing: str = ""
+    """What that log lacks of what is known to have been on disk; empty: nothing, or the store is somewhere else."""
 
 
 def _unheard(words: str) -> None:
@@ -57,10 +65,11 @@ def _unheard(words: str) -> None:
 
 async def verify(sources: Sources, streams: list[str], report: Callable[[str], None] = _unheard) -> Verification:
     """Verify these streams one after another; `report` hears which. Raises JournalUnavailable."""
+    sealed = sources.archive.last_named()  # before their ends are read, which only grow
     found = []
     for stream in streams:
         report(stream)
-        found.append(await StreamCheck(sources, stream).run())
+        found.append(await StreamCheck(sources, stream, sealed.get(stream)).run())
     return Verification(
         streams=found,
         elements=sum(one.sealed_elements + one.live_elements for one in found),
@@ -71,8 +80,10 @@ async def verify(sources: Sources, streams: list[str], report: Callable[[str], N
 class StreamCheck:
     """The walk over one stream. Make it, `run` it once, drop it."""
 
-    def __init__(self, sources: Sources, stream: str) -> None:
+    def __init__(self, sources: Sources, stream: str, sealed_last: Position | None) -> None:
         self._sources = sources
+        self._sealed_last = sealed_last
+        """The last position that any sealed file names, in the manifest or not."""
         self._stream = stream
         self._sealed: list[SealedPart] = []
         self._sealed_elements = self._live_elements = 0
@@ -91,6 +102,11 @@ class StreamCheck:
             self._snapshots = dict.fromkeys(await journals.stored_snapshots(self._stream))
             await self._check_elements(last)
             await self._check_snapshots(last)
+            if self._sealed_last is not None and (last is None or last < self._sealed_last):
+                lost = (
+                    f"is missing: it was sealed, and the stream ends at {last or 'nothing'}: its store has lost its end"
+                )
+                raise corrupt(self._stream, self._sealed_last, lost)
         except JournalCorrupt as failure:
             bad = bad_entry(failure)
         return StreamVerified(

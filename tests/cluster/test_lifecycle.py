@@ -27,6 +27,7 @@ from cluster.config import keys_at
 from cluster.processes import runs
 from cluster.run_folder import run_root
 from cluster.store import StoreUnusable, check_store, store_command, store_url_of
+from cluster.store_log import Durable, write_durable
 from cluster.system import SystemRecord, end_processes, is_ready, processes_of, read_record
 from cluster.tokens import mint
 from tests.processes import as_child
@@ -335,3 +336,22 @@ def test_a_system_whose_watchdog_was_killed_can_still_be_ended(tmp_path: Path) -
     assert end_processes(record.run_folder)
     assert processes_of(record.run_folder) == []
     assert not record.run_folder.exists()
+
+
+def test_a_store_with_a_padded_end_is_told_by_up_which_leaves_nothing_and_changes_nothing(tmp_path: Path) -> None:
+    with running_store(tmp_path / "store") as url, redis.Redis.from_url(url) as store:
+        store.set("key", "of an earlier life")
+    [log] = (tmp_path / "store").rglob("*.incr.aof")
+    log.write_bytes(log.read_bytes() + b"\0" * 4_096)
+    padded = log.read_bytes()
+    with pytest.raises(UpFailed, match=r"4,096 bytes of .* are no command.*hongbao repair"):
+        up(tmp_path, report=print)
+    assert log.read_bytes() == padded
+    assert status(tmp_path).state == "stopped"
+
+
+def test_a_store_that_lacks_what_was_on_disk_is_not_started(tmp_path: Path) -> None:
+    write_durable(tmp_path, Durable(file="appendonly.aof.1.incr.aof", size=1_000))
+    with pytest.raises(UpFailed, match="are gone"):
+        up(tmp_path, report=print)
+    assert not (tmp_path / "store").exists()

@@ -302,3 +302,13 @@ async def test_a_stream_that_is_sealed_and_trimmed_while_it_is_read_is_still_who
     found = await verify(sources(ledger, archive)._replace(journals=Moving()), [PACKET])  # type: ignore[arg-type]
     assert found.whole
     assert found.streams[0].sealed_elements == len(records) - 1
+
+
+async def test_a_store_that_lost_its_end_is_told_by_what_was_sealed_of_it(sealed: Sealed) -> None:
+    """An older copy of a store is whole by itself; that it is older is known to the archive alone."""
+    last = (await sealed.parts())[-1]
+    late = sealed.root / last.path.replace(f"{Position(*last.last)}", "3-9")
+    late.write_bytes((sealed.root / last.path).read_bytes())
+    entry, found = await sealed.bad()
+    assert entry == "3-9"
+    assert "it was sealed, and the stream ends at 3-1" in found

@@ -5,7 +5,7 @@ from random import Random
 from actors.errors import JournalUnavailable
 from actors.ports import Position
 from cluster.journal.archive import Archive
-from cluster.journal.naming import folder_of, last_of
+from cluster.journal.naming import folder_of, last_in
 
 
 class MemoryArchive(Archive):
@@ -31,9 +31,8 @@ class MemoryArchive(Archive):
         self._answer(folder)
         return [path for path in self.files if path.startswith(f"{folder}/")]
 
-    def epoch_max(self, stream: str) -> int:
-        positions = [last_of(path) or Position(0, 0) for path in self.files if f"/stream={stream}/" in path]
-        return max((position.epoch for position in positions), default=0)
+    def last_named(self) -> dict[str, Position]:
+        return last_in(list(self.files))
 
     def delete(self, path: str) -> None:
         self._answer(path)

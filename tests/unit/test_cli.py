@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from cluster.config import SERVE_ENVIRONMENT, keys_at
 from cluster.keys import new_keys
@@ -115,6 +116,7 @@ async def test_a_minted_token_is_one_the_gateway_accepts(scope: str, tmp_path: P
         (("verify", "--store-url", "redis://127.0.0.1:9"), "cannot be reached"),
         (("statement", "li", "--data", "x", "--store-url", "redis://127.0.0.1:9"), "without --data"),
         (("statement", "li mei"), "names no user"),
+        (("repair", "--data", "/nowhere/at/all"), "holds no store"),
         (("demo", "--url", "http://127.0.0.1:9"), "--operator-token"),
         (("serve-config",), "--store-url"),
         (("serve-config", "--config", "nowhere"), "no configuration 'nowhere'"),
@@ -277,3 +279,19 @@ async def test_up_prints_what_a_program_needs_in_its_last_line(tmp_path: Path) -
     assert verifier.verify(printed["operator_token"], int(time.time())).scope == "operator"
     gateway = verifier.verify(printed["gateway_token"], int(time.time()))
     assert (gateway.scope, gateway.tenant) == ("gateway", "wechat")
+
+
+async def test_a_repair_is_refused_while_the_folder_is_in_use_and_says_what_it_did(tmp_path: Path) -> None:
+    folder = tmp_path / "store" / "appendonlydir"
+    folder.mkdir(parents=True)
+    (folder / "a.manifest").write_text("file a.1.incr.aof seq 1 type i\n")
+    (folder / "a.1.incr.aof").write_bytes(b"*1\r\n$4\r\nPING\r\n" + b"\0" * 10)
+    with FileLock(tmp_path / "watchdog.lock"):
+        code, _, stderr = await run("repair", "--data", str(tmp_path))
+        assert code == 2
+        assert "is in use" in stderr
+    code, stdout, _ = await run("repair", "--data", str(tmp_path), "--json")
+    told = json.loads(stdout)
+    assert (code, told["repaired"], told["whole"], told["cut_bytes"]) == (0, True, 14, 10)
+    code, stdout, _ = await run("repair", "--data", str(tmp_path))
+    assert (code, stdout.startswith("Nothing to repair")) == (0, True)
