@@ -83,6 +83,8 @@ class StreamFigures(msgspec.Struct, frozen=True):
     """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
     work_behind: int = 0
     """What a replay behind the newest snapshot costs: events and the transfers in them."""
+    withheld: int = 0
+    """Packets found whose seed the platform's keys do not give."""
 
 
 class SentTotals(msgspec.Struct, frozen=True, array_like=True):
@@ -385,6 +387,7 @@ class Host(ABC, Generic[M]):
             in_flight_fen=sum(sent.total_fen - sent.settled_fen for sent in machine.book.sent.values()),
             members=machine.members,
             work_behind=machine.work - shell.snapshot_work,
+            withheld=machine.withheld,
         )
 
     def _live(self) -> list[Shell[M]]:

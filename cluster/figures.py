@@ -31,6 +31,8 @@ class ShardFigures(msgspec.Struct):
     """Events, and transfers within them, behind the last snapshot, of the stream that has most."""
     overdue_ms: int
     """How long a stream has been waiting for a snapshot that was due."""
+    withheld: int = 0
+    """Packets met whose seed the platform's keys do not give."""
 
 
 class AuditFigures(msgspec.Struct):
@@ -164,4 +166,5 @@ class Gatherer:
             lag_ms=max((each.oldest_unsettled_ms for each in reports), default=0),
             unsnapshotted_events=max((each.work_behind for each in reports), default=0),
             overdue_ms=max((now_ms - since_ms for since_ms in due_ms), default=0),
+            withheld=sum(each.withheld for each in reports),
         )

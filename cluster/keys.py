@@ -161,5 +161,9 @@ class KeyedJournal(MeasuredJournal):
 
     async def activate(self, host: str) -> Activation:
         """Fence and read. Raises WrongKeys, and what any journal does."""
-        await self._check()
+        try:
+            await self._check()
+        except WrongKeys:
+            self._tally.add("activation_failures", WrongKeys.__name__)
+            raise
         return await super().activate(host)

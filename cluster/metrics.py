@@ -50,7 +50,7 @@ COUNTERS = {
         "grabs",
         "outcome",
         "Grabs answered by shards: accepted, replayed, or the code of the refusal.",
-        (*_TAKEN, "drained", "expired", "packet_not_found", *_DOWN),
+        (*_TAKEN, "drained", "expired", "packet_not_found", "seed_unknown", *_DOWN),
     ),
     "local_grabs": Counted(
         "local_grabs", "outcome", "Grabs answered by gateways alone, without a shard.", ("drained", "expired")
@@ -80,7 +80,10 @@ COUNTERS = {
     ),
     "activations": Counted("activations", "shard", "Streams activated: each takes an epoch, fences the one before."),
     "activation_failures": Counted(
-        "activation_failures", "failure", "Activations that failed, by what failed.", (*_FAILURES[:2], "JournalCorrupt")
+        "activation_failures",
+        "failure",
+        "Activations that failed, by what failed.",
+        (*_FAILURES[:2], "JournalCorrupt", "WrongKeys"),
     ),
     "passivations": Counted("passivations", "shard", "Ended packets that left memory."),
     "recalls": Counted("recalls", "shard", "Packets looked up after they had left memory."),
@@ -110,6 +113,9 @@ GAUGES = [
     Measured("streams", _SHARD, "Streams of a shard that are active."),
     Measured("epoch_max", _SHARD, "The greatest epoch of a shard's streams."),
     Measured("members", _SHARD, "Packets or accounts in memory."),
+    Measured(
+        "packets_withheld", _SHARD, "Packets met whose seed the platform's keys do not give: anything but 0 is one."
+    ),
     Measured("unsettled_transfers", _SHARD, "Transfers sent and not yet acknowledged by their receiver."),
     Measured("in_flight_fen", _SHARD, "Money in them."),
     Measured("settlement_lag_seconds", _SHARD, "Age of the oldest of them."),
@@ -163,6 +169,7 @@ def _gauges(figures: Figures) -> Iterator[Sample]:
             ("streams", shard.streams),
             ("epoch_max", shard.epoch_max),
             ("members", shard.members),
+            ("packets_withheld", shard.withheld),
             ("unsettled_transfers", shard.unsettled),
             ("in_flight_fen", shard.in_flight_fen),
             ("settlement_lag_seconds", shard.lag_ms * MS),

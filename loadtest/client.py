@@ -24,7 +24,15 @@ BACKOFF_MS_MIN = 50
 BACKOFF_MS_MAX = 1_000
 RETRYABLE_STATUSES = frozenset({408, 429, 500, 502, 503, 504})
 RETRYABLE_ITEM_CODES = frozenset(
-    {"overloaded", "rate_limited", "shard_unavailable", "journal_unavailable", "already_in_progress", "paused"}
+    {
+        "overloaded",
+        "rate_limited",
+        "shard_unavailable",
+        "journal_unavailable",
+        "already_in_progress",
+        "paused",
+        "seed_unknown",
+    }
 )
 NO_ANSWER = "no_answer"
 BROKEN_CONTRACT = "broken_contract"

@@ -70,6 +70,11 @@ class BookMachine(Generic[S, E]):
         return Settled(destination, number)
 
     @property
+    def withheld(self) -> int:
+        """What this stream can neither give nor end with the keys at hand."""
+        return 0
+
+    @property
     def levers(self) -> dict[str, Lever]:
         """The levers that are on, by name."""
         return self._state.levers

@@ -36,6 +36,7 @@ class Refusal(StrEnum):
     LISHI_LAPSED = "lishi_lapsed"
     OVERLOADED = "overloaded"
     PAUSED = "paused"
+    SEED_UNKNOWN = "seed_unknown"
     JOURNAL_UNAVAILABLE = "journal_unavailable"
     SHARD_UNAVAILABLE = "shard_unavailable"
     OUT_OF_ORDER = "out_of_order"

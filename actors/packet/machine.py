@@ -7,7 +7,8 @@ Laws:
 - an end (`drained`, `expired`) follows from a journaled event, never from the clock alone;
 - a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry;
 - a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that;
-- while it is paused nobody takes a fresh share; that prolongs no life, and its lever ends with the packet.
+- while it is paused nobody takes a fresh share; that prolongs no life, and its lever ends with the packet;
+- no share leaves and no seed is published but of the seed that was committed to: until then a packet is withheld.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
@@ -24,7 +25,7 @@ from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.bursts import is_of_second_rain, overdue_before, rest_of
-from actors.packet.dealing import Dealer
+from actors.packet.dealing import Dealer, undealt
 from actors.packet.entry import Tries, outsiders
 from actors.packet.messages import (
     Expired,
@@ -53,6 +54,7 @@ from actors.packet.replies import (
     NOT_FOUND,
     OVERLOADED,
     PAUSED,
+    SEED_UNKNOWN,
     refusal_of,
     replies_of,
 )
@@ -108,6 +110,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             barred = PAUSED
         rank_of = packet.rank_of
         refusal = refusal_of(packet, now_ms, barred)
+        if not packet.shares and (refusal is None or (refusal is EXPIRED and packet.ended == "open")):
+            refusal = refusal if self.dealer.seed(packet.terms) else SEED_UNKNOWN  # asked before anything was dealt
         if refusal is not None:
             replies = refusal if rank_of.keys().isdisjoint(users) else replies_of(packet, users, {}, refusal, now_ms)
             ends = refusal is EXPIRED and packet.ended == "open" and not rank_of.keys() >= set(users)
@@ -149,6 +153,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         sent = self._sent
         numbers = {index: sent[index].last_number + 1 for index in set(to_wallets)}
         seed = self.dealer.seed(packet.terms) if last == packet.count else b""
+        assert seed is not None, "what was dealt was dealt of a seed that is known"
         return GrabbedMany(packet_id, packet.tenant, first, users, amounts.tolist(), now_ms, to_wallets, numbers, seed)
 
     def _is_paused(self, packet_id: str) -> bool:
@@ -171,7 +176,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         return super().decide_lever(lever, paused, by, now_ms)
 
     def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
-        """End the packet if its time is over; None if it is not, or has ended already, or does not exist."""
+        """End the packet if its time is over; None if not, or it has ended, does not exist, or is withheld."""
         packet = self._state.packets.get(packet_id)
         if packet is None or packet.ended != "open" or now_ms < packet.expires_at_ms:
             return None
@@ -192,6 +197,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         if packet is not None or is_of_second_rain(funding, self._find):
             to_wallet, number = self._way_back(funding)
             return OpeningReturned(source, funding, to_wallet, number)
+        if funding.kind == "photo" and self.dealer.seed(funding) is None:
+            return SEED_UNKNOWN  # it opens and is taken in one step, or waits in transit
         return Opened(source, funding)
 
     def decide_payment(self, funding: PacketFunded, now_ms: int) -> GrabbedMany:
@@ -266,28 +273,14 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         return self.recalled.strangers(packet_ids, self._state.packets)
 
     def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int, bool]]:
-        """Return (terms, total, block, whether it is wanted now) of what is to be dealt next of big open packets.
-
-        Blocks are dealt ahead, `dealt_ahead_max` shares; wanted is one that has fewer than `split_apart_min` ready.
-        """
-        found = []
-        for packet_id in packet_ids:
-            packet = self._state.packets.get(packet_id)
-            ahead = self._rules.split_apart_min
-            if packet is None or packet.ended != "open" or packet.count < ahead:
-                continue
-            ready = packet.made - len(packet.rank_of)
-            if packet.made < packet.count and ready < self._rules.dealt_ahead_max:
-                found.append((packet.terms, packet.total_fen, packet.made // BLOCK_COUNT_MAX, ready < ahead))
-        return found
+        """Return what is to be dealt next of big open packets, see `actors.packet.dealing`."""
+        return undealt(self._state.packets, packet_ids, self._rules)
 
     def keep_shares(self, packet_id: str, total_fen: int, block: int, shares: bytes) -> None:
         """Keep one block of a packet's shares, if it is still open, of that total, and wants for this block."""
         packet = self._state.packets.get(packet_id)
-        if packet is None or packet.ended != "open" or packet.total_fen != total_fen:
-            return
-        if packet.made == block * BLOCK_COUNT_MAX:
-            packet.shares += shares
+        if packet is not None and packet.ended == "open" and packet.total_fen == total_fen:
+            packet.shares += shares if packet.made == block * BLOCK_COUNT_MAX else b""
 
     @property
     def passivated(self) -> int:
@@ -301,6 +294,11 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def figures(self) -> dict[str, int]:
         """Return the sums an audit adds up, all in fen: O(packets)."""
         return figures_of(self._state)
+
+    @property
+    def withheld(self) -> int:
+        """Packets found whose seed the keys at hand do not give."""
+        return len(self.dealer.withheld)
 
     @property
     def members(self) -> int:
@@ -431,13 +429,15 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def _find(self, packet_id: str) -> Packet | None:
         return self._state.packets.get(packet_id) or self.recalled.find(packet_id)
 
-    def _expired(self, packet: Packet, now_ms: int) -> Expired:
-        funding = packet.terms
+    def _expired(self, packet: Packet, now_ms: int) -> Expired | None:
+        """End a packet and publish its seed; None if that is not known."""
+        if (seed := self.dealer.seed(funding := packet.terms)) is None:
+            return None
         rolled_fen, rolled_into = rest_of(packet, self._state.packets, self._first_key)
         to_wallet, number = self._way_back(funding)
         back_fen = packet.remaining_fen - rolled_fen
         back = back_fen, now_ms, to_wallet, number if back_fen else 0
-        return Expired(funding.packet_id, *back, self.dealer.seed(funding), rolled_fen, rolled_into)
+        return Expired(funding.packet_id, *back, seed, rolled_fen, rolled_into)
 
     def overdue_before(self, packet_id: str, now_ms: int) -> list[str]:
         """Return the packets that must end before anybody takes a share of this one, in order."""

@@ -4,12 +4,13 @@ What Ray runs, and nothing of Ray: the cluster wraps it. The order of arrival at
 """
 
 import asyncio
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 from actors.errors import JournalUnavailable
-from actors.host import Host, HostRules, Records
+from actors.host import Host, HostRules, Records, StreamFigures
 from actors.ledger.levers import ReadLevers, SetLever, packet_of
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
 from actors.packet.counting import count_grabs
@@ -36,6 +37,10 @@ from actors.tally import Tally
 
 PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot | SetLever | ReadLevers
 
+
+log = logging.getLogger(__name__)
+
+MEND = "no share leaves and it does not end before this system is started with its own keys file"
 
 LOOKUPS_MAX = 8
 """Lookups for one group of commands; one is enough unless packets leave memory meanwhile."""
@@ -178,8 +183,21 @@ class PacketShard(Host[PacketMachine]):
     async def _deal(self, shell: Shell[PacketMachine], terms: PacketFunded, total_fen: int, block: int) -> None:
         machine = shell.machine
         shares = await asyncio.to_thread(machine.dealer.deal, terms, total_fen, block)
+        if not shares:
+            return  # it is withheld, and whoever waits for this hears so
         machine.keep_shares(terms.packet_id, total_fen, block, shares)
         self._deal_ahead(shell, [terms.packet_id])
+
+    async def report(self, *, audit: bool) -> list[StreamFigures]:
+        """Report every stream, and say once in the log which packets are withheld."""
+        for shell in self._live():
+            dealer = shell.machine.dealer
+            for packet_id in dealer.untold():
+                key_id, where = dealer.withheld[packet_id], {"stream": shell.stream, "epoch": shell.epoch}
+                log.error(
+                    "packet %s is withheld: key %r does not give its seed; %s", packet_id, key_id, MEND, extra=where
+                )
+        return await super().report(audit=audit)
 
     async def _passivate(self, shell: Shell[PacketMachine]) -> None:
         """Keep the records first, durably; only then let the packets go, by an event.

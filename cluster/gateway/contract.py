@@ -35,10 +35,10 @@ ELSEWHERE = ("route_not_found", "method_not_allowed")
 """What is heard where there is no operation."""
 
 _UNKNOWN = ("journal_unavailable", "shard_unavailable")
-_PACKET = (*_UNKNOWN, "packet_not_found")
+_PACKET = (*_UNKNOWN, "packet_not_found", "seed_unknown")
 _LISHI = (*_UNKNOWN, "lishi_not_found")
 _PHOTO = (*_UNKNOWN, "photo_not_found")
-_SEND = (*_UNKNOWN, "paused", "insufficient_funds", "idempotency_key_reused")
+_SEND = (*_UNKNOWN, "paused", "seed_unknown", "insufficient_funds", "idempotency_key_reused")
 _COMMITTED = ("commitment_not_found", "commitment_mismatch", "bad_times")
 _TAKE = (
     *_PACKET,
@@ -66,7 +66,7 @@ OPERATIONS = {
     "upload_photo": Operation(_USERS, (*_UNKNOWN, "idempotency_key_reused")),
     "read_photo": Operation(_USERS, _PHOTO),
     "read_blurred_photo": Operation(_USERS, _PHOTO),
-    "read_clear_photo": Operation(_USERS, (*_PHOTO, "payment_required")),
+    "read_clear_photo": Operation(_USERS, (*_PHOTO, "payment_required", "seed_unknown")),
     "pay_photo": Operation(_USERS, (*_PHOTO, *_SEND, "own_packet")),
     "read_wallet": Operation(_USERS, _UNKNOWN),
     "read_statement": Operation(_USERS, _UNKNOWN),

@@ -68,6 +68,7 @@ _TABLE: dict[str, tuple[int, str]] = {
     "shard_unavailable": (503, "The shard does not answer"),
     "draining": (503, "The gateway's replica is about to end"),
     "paused": (503, "The operator has paused this"),
+    "seed_unknown": (503, "The packet's shares cannot be proven now"),
     "internal": (500, "Our own fault"),
 }
 _RETRYABLE = {
@@ -80,6 +81,7 @@ _RETRYABLE = {
     "shard_unavailable",
     "draining",
     "paused",
+    "seed_unknown",
     "internal",
 }
 
@@ -104,6 +106,7 @@ _DETAILS = {
     Refusal.DAY_LIMIT: "Ask again tomorrow.",
     Refusal.RATE_LIMITED: "Too many wrong phrases; try again later.",
     Refusal.PAUSED: "Nothing was done; repeat the request later with the same key.",
+    Refusal.SEED_UNKNOWN: "No share leaves and nothing is lost; repeat the request later.",
 }
 
 

@@ -128,8 +128,8 @@ HUNTED_CROWDS = [
     bug(
         "the sender's nonce decides the shares",
         "actors/packet/dealing.py",
-        "share_seed_of(self.seed(terms), terms.sender_nonce)",
-        "self.seed(terms)",
+        "share_seed_of(seed, terms.sender_nonce)",
+        "seed",
     ),
     # Phrases, lishi, notes.
     bug(

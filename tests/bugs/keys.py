@@ -1,9 +1,10 @@
 """Bugs in whose keys are used, and in where a backup is written and what it reads."""
 
-from tests.bugs import Mutant
+from tests.bugs import HUNT, PACKET_MACHINE, Mutant
 
 KEYS, PRIVATE, CLAIMS = "cluster/keys.py", "cluster/private.py", "cluster/offline/claims.py"
 BACKUP, ARCHIVE = "cluster/offline/backup.py", "cluster/journal/archive.py"
+DEALING, WITHHELD_TESTS = "actors/packet/dealing.py", "tests/unit/test_withheld.py"
 KEYS_TESTS, PLACES_TESTS = "tests/unit/test_keys.py", "tests/unit/test_backup_places.py"
 
 WHOSE_KEYS = [
@@ -24,8 +25,8 @@ WHOSE_KEYS = [
     Mutant(
         "a shard with other keys fences nobody out",
         KEYS,
-        "        await self._check()\n        return await super().activate(host)",
-        "        found = await super().activate(host)\n        await self._check()\n        return found",
+        "        try:\n            await self._check()\n",
+        "        await super().activate(host)\n        try:\n            await self._check()\n",
         (KEYS_TESTS,),
     ),
     Mutant(
@@ -55,5 +56,33 @@ WHOSE_KEYS = [
         "    made = claim(folder, mark, apart_from)\n    try:\n        yield\n",
         "    made = True\n    try:\n        claim(folder, mark, apart_from)\n        yield\n",
         (PLACES_TESTS,),
+    ),
+    Mutant(
+        "no share leaves but of the seed that was committed to",
+        DEALING,
+        "if seed and commitment_of(terms.algorithm, terms.packet_id, seed) == terms.commitment:",
+        "if seed:",
+        (WITHHELD_TESTS,),
+    ),
+    Mutant(
+        "a packet whose key is missing does not end its stream",
+        DEALING,
+        "        except KeyError:\n",
+        "        except ValueError:\n",
+        (WITHHELD_TESTS,),
+    ),
+    Mutant(
+        "whoever comes late to a packet that is withheld is not told that it has ended",
+        PACKET_MACHINE,
+        '(refusal is None or (refusal is EXPIRED and packet.ended == "open"))',
+        "refusal is None",
+        (WITHHELD_TESTS,),
+    ),
+    Mutant(
+        "simulation: a seed that is not the committed one is never published",
+        PACKET_MACHINE,
+        "        if (seed := self.dealer.seed(funding := packet.terms)) is None:\n            return None\n",
+        "        funding = packet.terms\n        seed = self.dealer.seed(funding) or bytes(32)\n",
+        HUNT,
     ),
 ]

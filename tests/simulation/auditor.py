@@ -39,6 +39,7 @@ from cluster.config import Settings
 from cluster.journal.codec import Chain
 from cluster.journal.memory import MemoryJournals
 from tests.simulation.favours import Favours
+from tests.simulation.keys import LostKeys
 from tests.simulation.lives import Gift, Life, Tries
 from tests.simulation.pauses import Pauses
 from tests.simulation.recount import day_of, hash_of
@@ -123,6 +124,7 @@ class Auditor:
         self.received: dict[tuple[str, str], dict[int, int]] = {}
         """(source, destination) -> number -> amount"""
         self.pauses = Pauses()
+        self.lost_keys = LostKeys(self.fundings)
 
     # Reading.
 
@@ -409,7 +411,7 @@ class Auditor:
             assert not any(life and user in life.shares for life in lives), "a winner is never refused"
         elif reply.code not in UNDECIDED:
             reasons = [self._has_reason(reply.code, life, user, since, said=said) for life in met if life]
-            assert any(reasons), f"{reply.code} was told without a reason"
+            assert any(reasons) or self.lost_keys.hold(reply.code, lanes), f"{reply.code} was told without a reason"
 
     def _explain_lost(self, lanes: list[str], since: Mark) -> None:
         """Check that a packet, or one of its lanes, was not to be found."""
@@ -435,6 +437,8 @@ class Auditor:
             case "paused":
                 levers = GRABS, packet_lever(life.packet_id)
                 return any(self.pauses.was_on(stream, lever, since.seq) for lever in levers)
+            case "seed_unknown":
+                return self.lost_keys.ever
             case "not_open":
                 return stamp_ms < special.opens_at_ms
             case "day_limit":
@@ -513,7 +517,7 @@ class Auditor:
             if reply.code == "packet_not_found":
                 self._explain_lost(lanes, since)
             else:
-                assert reply.code in UNDECIDED, reply
+                assert reply.code in UNDECIDED or self.lost_keys.hold(reply.code, lanes), reply
             return
         assert [view.funding.packet_id for view in reply] == lanes, "all lanes are shown, in order"
         for view in reply:
@@ -577,7 +581,8 @@ class Auditor:
             late = [gift.seq > since.seq or self.forgotten(gift.fundings[0]) for gift in gifts[-1:]]
             assert all(late), "what was sent is answered again all the same"
         else:
-            assert answer in UNDECIDED, answer
+            paid = [funding.packet_id for gift in gifts for funding in gift.fundings]
+            assert answer in UNDECIDED or self.lost_keys.hold(answer, paid), answer
 
     def explain_accept(self, accept: AcceptLishi, answer: Funded | str, since: Mark) -> None:
         """Check the answer to whoever accepts a lishi."""

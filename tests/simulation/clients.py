@@ -38,7 +38,7 @@ STRANGERS = "qq"
 TRIES_MAX = 4
 PATIENCE_S = 4.0
 NO_ANSWER = "no answer"
-LATER = UNDECIDED | {"paused"}
+LATER = UNDECIDED | {"paused", "seed_unknown"}
 """Codes after which the same is asked again."""
 
 ACTIONS = {

@@ -37,11 +37,15 @@ GAP_S = {
     "clock_jumps": 3.0,
     "time_passes": 6.0,
     "lever": 4.0,
+    "other_keys": 4.0,
 }
 """Kind -> mean gap between two of it, where it is on at all. Each is a method of `Faults`."""
 
 SWARM = 0.45
 """Probability that a kind is on in a run."""
+
+KEYS_CHANCE = 0.25
+"""Of a run in which keys are lost: much else does not come about meanwhile."""
 
 STEPS_MAX = 120
 """A process that dies does so within so many of its next callbacks."""
@@ -57,6 +61,8 @@ class Faults:
         self._process = world.loop.process("fate")
         swarm = world.random("swarm")
         self._kinds = [kind for kind in GAP_S if swarm.random() < SWARM and kind not in without]
+        if "other_keys" in self._kinds and world.random("keys").random() < 1 - KEYS_CHANCE:
+            self._kinds.remove("other_keys")
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -144,6 +150,24 @@ class Faults:
         if process.alive:
             self.world.start_host(name)
             await self._bury(process, random)
+
+    async def other_keys(self, random: Random) -> None:
+        """A packet host is started with other keys, as if nobody had compared them, and later with the right ones."""
+        world = self.world
+        name = random.choice([name for name in world.members if name.startswith("packet-")])
+        if name in world.keys_lost:
+            return
+        world.keys_lost.add(name)
+        world.auditor.lost_keys.ever = True
+        self._kill(name)
+        await asyncio.sleep(random.random() * random.choice((1.0, 4.0, 8.0)))
+        world.keys_lost.discard(name)
+        self._kill(name)
+
+    def _kill(self, name: str) -> None:
+        process = self.world.members[name].process
+        if process.alive:
+            self.world.loop.kill(process)
 
     async def _bury(self, process: Process, random: Random) -> None:
         await asyncio.sleep(random.random() * 2)

@@ -80,6 +80,8 @@ class System:
         self.settings = settings
         self.journals = journals
         self.clock = StepClock()
+        self.keys = KEYS
+        """Those of the hosts that are made from now on."""
         self.members: dict[str, Host[Any]] = {}
         self.directory: Any = LocalDirectory(settings, self.members)
         self.service = Service(settings, self.directory)
@@ -101,14 +103,14 @@ class System:
         """Make a host as `cluster.shards.build_host` does."""
         settings, rules = self.settings, host_rules(self.settings)
         if name.startswith("packet-"):
-            return PacketShard(name, streams, self.journals, self.clock, KEYS, rules, packet_rules(settings))
+            return PacketShard(name, streams, self.journals, self.clock, self.keys, rules, packet_rules(settings))
         return WalletShard(
             name,
             streams,
             self.journals,
             self.clock,
-            KEYS,
-            SeedCommitments(KEYS),
+            self.keys,
+            SeedCommitments(self.keys),
             rules,
             wallet_rules(settings),
             send_rules(settings),

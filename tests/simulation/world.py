@@ -35,6 +35,7 @@ from tests.simulation.network import Member, Network, directory
 from tests.simulation.store import Connection, Store, Weather
 
 KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
+OTHER_KEYS = Keys(first="k1", current="k1", platform={"k1": "cd" * 32}, tokens={})
 TENANT = "wechat"
 START_MS = 1_451_577_592_000
 """2016-01-01 in China, less 8 seconds: the day ends while people are at it."""
@@ -199,6 +200,8 @@ class World:
         """Settlement and snapshot tasks under way, each in a process of its own."""
         self.zombies: list[Process] = []
         """Hosts that live on although another has their name."""
+        self.keys_lost: set[str] = set()
+        """Packet hosts that are started with other keys for now."""
         self.offset_ms = 0
         self.calm = False
         self._restarts = self.random("restarts")
@@ -279,7 +282,8 @@ class World:
         """Make a host as `cluster.shards.build_host` does."""
         settings, rules, streams = self.settings, host_rules(self.settings), hosts(self.settings)[name]
         if name.startswith("packet-"):
-            return PacketShard(name, streams, journals, clock, KEYS, rules, packet_rules(settings))
+            keys = OTHER_KEYS if name in self.keys_lost else KEYS
+            return PacketShard(name, streams, journals, clock, keys, rules, packet_rules(settings))
         fairness = SeedCommitments(KEYS)
         return WalletShard(
             name, streams, journals, clock, KEYS, fairness, rules, wallet_rules(settings), send_rules(settings)
@@ -333,6 +337,10 @@ class World:
         self.store.restart()
         self.network.lost = self.network.doubled = 0.0
         self.network.slow = 1
+        for name in sorted(self.keys_lost):
+            if self.members[name].process.alive:
+                self.loop.kill(self.members[name].process)
+        self.keys_lost.clear()
         for zombie in self.zombies:
             if zombie.alive:
                 self.loop.kill(zombie)

@@ -39,6 +39,7 @@ CONTRACT = {
     "journal_unavailable": 503,
     "shard_unavailable": 503,
     "paused": 503,
+    "seed_unknown": 503,
 }
 
 
