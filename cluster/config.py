@@ -114,6 +114,8 @@ class Bounds(_Section):
 
     batch_size_max: PositiveInt
     body_bytes_max: PositiveInt
+    body_parts_max: PositiveInt
+    batch_bytes_max: PositiveInt
     commit_events_max: PositiveInt
     accounts_max: PositiveInt
     unsettled_max: PositiveInt
@@ -171,6 +173,7 @@ class Timing(_Section):
     snapshot_events: PositiveInt
     passivate_after_ms: NonNegativeInt
     backup_hold_ms: PositiveInt
+    body_ms: PositiveInt
     photo_upload_ms: PositiveInt
     photo_cpu_ms: PositiveInt
 

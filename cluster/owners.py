@@ -96,6 +96,8 @@ _LIMITS = {
 _BOUNDS = {
     "batch_size_max": Owner.REQUEST,
     "body_bytes_max": Owner.REQUEST,
+    "body_parts_max": Owner.REQUEST,
+    "batch_bytes_max": Owner.REQUEST,
     "commit_events_max": Owner.SHARED,
     "accounts_max": Owner.SHARED,
     "unsettled_max": Owner.SHARED,

@@ -99,10 +99,6 @@ class Verifier:
             self._verified.move_to_end(token)
         return claims
 
-    def known(self, token: str) -> Claims | None:
-        """Return what a token proved when it was verified last, if that is remembered. It may have expired since."""
-        return self._verified.get(token)
-
     def _verify(self, token: str, now_s: int) -> Claims:
         if len(token) > TOKEN_CHARS_MAX:
             raise Unauthenticated("the token is too long")

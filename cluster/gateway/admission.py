@@ -7,8 +7,8 @@
 - Kinds, in the order in which they are kept: sends and payments (money that a customer has already decided to give, and
   the cause of all else), batches and streams (one of them carries hundreds of people for the work of about twenty
   single requests), single grabs, reads (and what people ask of and write to each other), last audits, uploads of photos
-  and documentation. Settlement and what shards tell each other never come this way; questions about health and
-  operators' levers are never refused.
+  and documentation. Settlement and what shards tell each other never come this way; operators' levers are never
+  refused, nor questions about health. Which route is which stands in `cluster.gateway.doors`.
 - A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at each step,
   and the next hour it is somebody else's turn. Batches, whose users are many, take priorities by turns.
 - No more than a part of the work may go into refusing: beyond that, refusing more would free nothing and serve nobody.
@@ -23,7 +23,7 @@ from zlib import crc32
 
 SEND, MANY, GRAB, READ, LAST = range(5)
 EXEMPT = -1
-"""A kind that is never refused and not counted."""
+"""A kind that is never refused, and of operators not even counted."""
 
 KINDS = ("send", "grab_many", "grab", "read", "last")
 """Names of the kinds, for metrics."""
@@ -117,23 +117,6 @@ class AdmissionRules(NamedTuple):
     refusing_percent_max: int
     retry_after_ms_min: int
     retry_after_ms_max: int
-
-
-def kind_of(method: str, path: str) -> int:
-    """Tell the kind of a request by its route."""
-    if method == "POST":
-        if path.startswith("/v1/packets/"):
-            return READ if path.endswith("/note") else GRAB
-        if path.startswith("/v1/grabs/"):
-            return MANY
-        if path in ("/v1/packets", "/v1/commitments", "/v1/rains") or path.startswith("/v1/photos/"):
-            return SEND
-        if path.startswith("/v1/lishi"):
-            return SEND if path.endswith("/accept") else READ
-    elif path.startswith(("/v1/packets/", "/v1/wallet", "/v1/lishi", "/v1/photos/", "/v1/rains/")):
-        return READ
-    # Operators' levers must work when they are needed most.
-    return EXEMPT if path in ("/healthz", "/readyz") or path.startswith(("/v1/levers", "/sandbox/")) else LAST
 
 
 def priority_of(user_hash: int, hour: int) -> int:

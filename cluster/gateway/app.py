@@ -16,10 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
 from actors.errors import JournalUnavailable, OperatingFailure, WrongKeys
+from actors.fair import Bound
 from actors.ledger.transfer import Refusal
 from cluster.config import KEYS_FILE, SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load, sandbox_of
 from cluster.directory import Directory, ShardUnavailable
-from cluster.gateway import problems
+from cluster.gateway import doors, problems
 from cluster.gateway.auth import Auth
 from cluster.gateway.edge import Edge
 from cluster.gateway.gate import Gate
@@ -149,12 +150,11 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     """
     api = build_routes(gateway.settings)
     api.state.gateway = gateway
-    bounds = gateway.settings.bounds
-    service, sight = gateway.service, gateway.settings.sight
+    doors.check(api.routes)
+    settings, service, sight = gateway.settings, gateway.service, gateway.settings.sight
     inner = Streams(HotRoutes(api, gateway), gateway)
-    gate = Gate(gateway.auth, service.admission, service.pulse, bounds.requests_max)
-    bodies = {"body_bytes_max": bounds.body_bytes_max, "photo_bytes_max": bounds.photo_bytes_max}
-    edge = Edge(inner, gate, **bodies, stamps=stamps)
+    under_way = Bound.of(settings.bounds.requests_max, settings.fair.requests_max.percent)
+    edge = Edge(inner, Gate(gateway.auth, service.admission, service.pulse, under_way), settings, stamps=stamps)
     return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])
 
 

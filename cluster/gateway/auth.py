@@ -28,10 +28,6 @@ class Auth:
         except Unauthenticated as failure:
             raise Problem("unauthenticated", f"Get a fresh token: {failure.reason}.") from failure
 
-    def known(self, token: str) -> Claims | None:
-        """Return what a token proved when it was verified last, for whoever need not be certain."""
-        return self._verifier.known(token)
-
     def acting(self, headers: Headers) -> User:
         """Return the user on whose behalf a user route acts. Raises Problem."""
         claims = self.claims(headers)
@@ -65,7 +61,11 @@ class Auth:
 
     def require_operator(self, request: Request) -> str:
         """Let only operators pass, and return who it is. Raises Problem."""
-        claims = self.claims(headers_of(request.scope))
+        return self.operator(headers_of(request.scope))
+
+    def operator(self, headers: Headers) -> str:
+        """Let only operators pass, and return who it is. Raises Problem."""
+        claims = self.claims(headers)
         if claims.scope != OPERATOR_SCOPE:
             raise Problem("forbidden", "This route is for operators.")
         return claims.user

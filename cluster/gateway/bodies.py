@@ -3,6 +3,7 @@
 Each shape stands once, here or in `cluster.gateway.sends`: it decodes, it says what is bad, and it is in the OpenAPI.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -94,12 +95,21 @@ def said(packet_id: str, passphrase: str | None, group: str | None, platform_key
     return Said(packet_id, spoken(platform_key, passphrase) if passphrase else b"", group or "")
 
 
-def read_items(body: bytes) -> list[GrabItem | None]:
-    """Read a batch; None stands for an item that is none. Raises Problem."""
+def read_items(body: bytes, items_max: int) -> list[GrabItem | None]:
+    """Read a batch; None stands for an item that is none. Raises Problem, for too many before it looks at each."""
     try:
-        return _ITEMS.decode(body).grabs  # type: ignore[return-value]  # a list of items is one of items or None
+        items: Sequence[GrabItem] = _ITEMS.decode(body).grabs
     except NOT_JSON:
-        return [_item(item) for item in decode(_RAW_ITEMS, body).grabs]
+        raw = decode(_RAW_ITEMS, body).grabs
+        _check_count(raw, items_max)
+        return [_item(item) for item in raw]
+    _check_count(items, items_max)
+    return [*items]
+
+
+def _check_count(items: Sequence[Any], items_max: int) -> None:
+    if len(items) > items_max:
+        raise Problem("too_large", f"A batch may have at most {items_max} grabs; send several.")
 
 
 def _item(item: msgspec.Raw) -> GrabItem | None:

@@ -29,8 +29,9 @@ _USERS = (USER_SCOPE, GATEWAY_SCOPE)
 _GATEWAYS = (GATEWAY_SCOPE,)
 _OPERATORS = (OPERATOR_SCOPE,)
 
-EVERYWHERE = ("malformed", "overloaded", "internal")
-"""What any request may hear: a head that cannot be read, a replica with more to do than it can, our own bug."""
+EVERYWHERE = ("malformed", "too_large", "overloaded", "internal")
+"""What any request may hear: a head that cannot be read, a body beyond its bound, a replica with more to do than it
+can, our own bug."""
 ELSEWHERE = ("route_not_found", "method_not_allowed")
 """What is heard where there is no operation."""
 
@@ -97,7 +98,7 @@ def refusals_of(name: str, *, keyed: bool, body: bool, asked: bool) -> dict[int,
     if keyed:
         codes.add("idempotency_key_missing")
     if body:
-        codes.add("too_large")
+        codes.add("too_slow")
     return _by_status(codes)
 
 

@@ -1,32 +1,36 @@
-"""Edge: what holds for every request: an id, a bound on its body, and whether it is let in at all.
+"""Edge: what holds for every request: an id, who calls, whether it is let in, and bounds on its body, in this order.
 
-A plain ASGI wrapper, because every request pays for it.
+A plain ASGI wrapper, because every request pays for it. What each route asks for stands in `cluster.gateway.doors`.
 """
 
+import asyncio
 from typing import Any
 
-from starlette.exceptions import HTTPException
-
-from cluster.gateway.entrance import STREAM_PATH
+from cluster.config import Settings
+from cluster.gateway.admission import EXEMPT
+from cluster.gateway.doors import Body, door_of
 from cluster.gateway.gate import Gate
 from cluster.gateway.heads import check_single, request_id_of
+from cluster.gateway.incoming import bounded, check_length, has_body
 from cluster.gateway.problems import Problem, answer
 from cluster.gateway.wire import headers_of, write
-
-PHOTOS_PATH = "/v1/photos"
-"""Whose bodies are pictures, and larger than others."""
 
 
 class Edge:
     """The outermost layer of the app."""
 
-    def __init__(self, app: Any, gate: Gate, *, body_bytes_max: int, stamps: bool, photo_bytes_max: int = 0) -> None:
+    def __init__(self, app: Any, gate: Gate, settings: Settings, *, stamps: bool) -> None:
         """`stamps`: write X-Request-Id on responses; Serve does that itself, with the same id."""
         self._app = app
-        self._stamps = stamps
-        self._body_bytes_max = body_bytes_max
-        self._photo_bytes_max = photo_bytes_max
         self._gate = gate
+        self._stamps = stamps
+        bounds, timing = settings.bounds, settings.timing
+        self._bodies: dict[Body, tuple[int, int | None, float]] = {
+            Body.SMALL: (bounds.body_bytes_max, bounds.body_parts_max, timing.body_ms / 1000),
+            Body.BATCH: (bounds.batch_bytes_max, None, timing.body_ms / 1000),
+            # The last byte may come a moment late: the upload's own deadline tells its client so first.
+            Body.PHOTO: (bounds.photo_bytes_max, None, timing.photo_upload_ms / 1000 + 1),
+        }
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
@@ -38,50 +42,33 @@ class Edge:
         scope["hongbao.request_id"] = request_id
         if self._stamps:
             send = _stamping(send, request_id)
-        if len(headers) < len(scope["headers"]):
-            try:
+        door = door_of(scope["method"], scope["path"])
+        try:
+            if len(headers) < len(scope["headers"]):
                 check_single(scope["headers"])
-            except Problem as problem:
-                await write(send, answer(problem, request_id))
+            caller = self._gate.authenticate(door, headers)
+            if door.body is Body.STREAM:  # one long request: streams have bounds of their own
+                await self._app(scope, receive, send)
                 return
-        if scope["path"] == STREAM_PATH:  # one long request: streams have bounds of their own
+            if not self._gate.lets_in(door.kind, caller):
+                await self._gate.refuse(request_id, send)
+                return
+            if has_body(headers):
+                bytes_max, parts_max, seconds_max = self._bodies[door.body]
+                check_length(headers, bytes_max)
+                until_s = asyncio.get_running_loop().time() + seconds_max
+                receive = bounded(receive, headers, bytes_max, parts_max, until_s)
+        except Problem as problem:
+            await write(send, answer(problem, request_id))
+            return
+        if door.kind == EXEMPT and caller.operates:
             await self._app(scope, receive, send)
             return
-        if not self._gate.lets_in(scope, headers):
-            await self._gate.refuse(request_id, send)
-            return
-        bytes_max = self._photo_bytes_max if scope["path"] == PHOTOS_PATH else self._body_bytes_max
-        told = headers.get(b"content-length", b"")
-        if not told.isdigit() or b"transfer-encoding" in headers:
-            receive = _counting(receive, bytes_max)
-        elif int(told) > bytes_max:
-            await write(send, answer(_too_large(bytes_max), request_id))
-            return
-        self._gate.under_way += 1
+        self._gate.enter(caller)
         try:
             await self._app(scope, receive, send)
         finally:
-            self._gate.under_way -= 1
-
-
-def _counting(receive: Any, bytes_max: int) -> Any:
-    """Bound a body that does not tell its length. (One that does is as long as that: the server sees to it.)"""
-    read = 0
-
-    async def receive_bounded() -> Any:
-        nonlocal read
-        message = await receive()
-        if message["type"] == "http.request":
-            read += len(message.get("body", b""))
-            if read > bytes_max:
-                raise HTTPException(413, _too_large(bytes_max).detail)  # the only kind that FastAPI lets through
-        return message
-
-    return receive_bounded
-
-
-def _too_large(bytes_max: int) -> Problem:
-    return Problem("too_large", f"A body may have at most {bytes_max} bytes.")
+            self._gate.leave(caller)
 
 
 def _stamping(send: Any, request_id: str) -> Any:

@@ -1,79 +1,93 @@
-"""Gate: whether a request is looked at; and the refusal, which must cost next to nothing.
+"""Gate: who calls, and whether the request is looked at; and the refusal, which must cost next to nothing.
 
-A refusal is decided on the route and on who seems to ask, before a body is read or a signature checked, and answered
+The caller is known before anything else is decided: who proves nothing is told so at once, takes nobody's place, and
+cannot speak in another's name. A refusal is decided on the route and on who calls, before a body is read, and answered
 with bytes made beforehand.
 """
 
-import base64
-from typing import Any
-from zlib import crc32
+from typing import Any, NamedTuple
 
 import msgspec
 from starlette.requests import Request
 
+from actors.fair import Bound, Counts
 from actors.ids import user_hash
-from cluster.gateway.admission import EXEMPT, MANY, Admission, kind_of
+from cluster.gateway.admission import EXEMPT, MANY, Admission
 from cluster.gateway.auth import Auth
-from cluster.gateway.heads import read_acting_user, read_token
+from cluster.gateway.doors import Callers, Door
 from cluster.gateway.problems import Problem, respond
 from cluster.gateway.pulse import Pulse
 from cluster.gateway.wire import Headers, write
+from cluster.tokens import OPERATOR_SCOPE
 
 _ENCODE = msgspec.json.Encoder().encode
 
 
-class _Claimed(msgspec.Struct):
-    sub: str
+class Caller(NamedTuple):
+    """For whom a request is. `user` is empty where it is nobody's in particular, `tenant` where nobody said who."""
+
     tenant: str
+    user: str
+    operates: bool = False
 
 
-_CLAIMED = msgspec.json.Decoder(_Claimed)
+_ANYBODY = Caller("", "")
+_OPERATOR = Caller("", "", operates=True)
 
 
 class Gate:
-    """The gate of one replica. `under_way` is kept by whoever carries the requests."""
+    """The gate of one replica."""
 
-    def __init__(self, auth: Auth, admission: Admission, pulse: Pulse, requests_max: int) -> None:
-        self.under_way = 0
+    def __init__(self, auth: Auth, admission: Admission, pulse: Pulse, under_way: Bound) -> None:
+        """`under_way`: how many requests may be under way, in all, of one user and of one tenant."""
         self._auth = auth
         self._admission = admission
         self._pulse = pulse
-        self._requests_max = requests_max
+        self._under_way = Counts(under_way)
         self._refusal = _refusal()
 
-    def lets_in(self, scope: Any, headers: Headers) -> bool:
-        """Decide on a request by its head."""
-        kind = kind_of(scope["method"], scope["path"])
-        if kind == EXEMPT:
+    def authenticate(self, door: Door, headers: Headers) -> Caller:
+        """Return who calls, if they may use this door. Raises Problem. What is proved once is remembered by `Auth`."""
+        if door.callers is Callers.USERS:
+            tenant, user = self._auth.acting(headers)
+            return Caller(tenant, user)
+        if door.callers is Callers.GATEWAYS:
+            return Caller(self._auth.gateway(headers).tenant, "")
+        if door.callers is Callers.OPERATORS:
+            self._auth.operator(headers)
+            return _OPERATOR
+        if door.kind == EXEMPT and b"authorization" in headers:  # questions about health need no token
+            try:
+                operates = self._auth.claims(headers).scope == OPERATOR_SCOPE
+            except Problem:
+                operates = False
+            return _OPERATOR if operates else _ANYBODY
+        return _ANYBODY
+
+    def lets_in(self, kind: int, caller: Caller) -> bool:
+        """Decide on a request by its kind and its caller."""
+        if kind == EXEMPT and caller.operates:
             return True
         admission = self._admission
         if not self._pulse.beating:
             self._pulse.start()
-        if self.under_way >= self._requests_max:
+        if self._under_way.full(caller.tenant, caller.user) is not None:
             admission.tally.full += 1
             return False
+        if kind == EXEMPT:
+            return True
         if admission.calm:
             admission.accept(kind)
             return True
-        return admission.admit(kind, 0 if kind == MANY else self._asker(headers))
+        return admission.admit(kind, 0 if kind == MANY else user_hash(caller.tenant, caller.user))
 
-    def _asker(self, headers: Headers) -> int:
-        """Return the hash of the user for whom a request seems to be. Good for his place in the queue and nothing else.
+    def enter(self, caller: Caller) -> None:
+        """Count a request that is under way from now on."""
+        self._under_way.add(caller.tenant, caller.user)
 
-        A token that nobody has verified yet is read as it is: whoever lies in it is let in to be told that he lied.
-        """
-        authorization, acting = headers.get(b"authorization", b""), headers.get(b"x-acting-user")
-        token = read_token(authorization) or ""
-        claims = self._auth.known(token)
-        try:
-            if claims is None:
-                claimed = _CLAIMED.decode(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
-                user, tenant = claimed.sub, claimed.tenant
-            else:
-                user, tenant = claims.user, claims.tenant
-            return user_hash(tenant, user if acting is None else read_acting_user(acting))
-        except (msgspec.DecodeError, ValueError, IndexError, RecursionError, Problem):
-            return crc32(authorization)
+    def leave(self, caller: Caller) -> None:
+        """Count it no more."""
+        self._under_way.remove(caller.tenant, caller.user)
 
     async def refuse(self, request_id: str, send: Any) -> None:
         """Tell to come again later. The body stays unread; the server drops it."""

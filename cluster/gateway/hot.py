@@ -93,9 +93,7 @@ class HotRoutes:
     async def _batch(self, headers: Headers, body: bytes) -> Answer:
         """Grab for many users at once (chat gateways). One bad item never fails the others."""
         tenant = self._gateway.auth.tenant(headers)
-        items = read_items(body)
-        if len(items) > self._batch_size_max:
-            raise Problem("too_large", f"A batch may have at most {self._batch_size_max} grabs; send several.")
+        items = read_items(body, self._batch_size_max)
         wanted: dict[Asked, list[str]] = {}
         places: dict[Asked, list[int]] = {}
         for place, item in enumerate(items):

@@ -58,6 +58,7 @@ _TABLE: dict[str, tuple[int, str]] = {
     "lishi_lapsed": (409, "The request's time is over"),
     "not_a_taker": (409, "The caller has no share of the packet"),
     "already_in_progress": (409, "The same request is still under way"),
+    "too_slow": (408, "The request did not come in time"),
     "too_large": (413, "The request is too large"),
     "invalid": (422, "The request is not valid"),
     "bad_times": (422, "It opens too late, or a burst ends before now"),
@@ -72,6 +73,7 @@ _TABLE: dict[str, tuple[int, str]] = {
     "internal": (500, "Our own fault"),
 }
 _RETRYABLE = {
+    "too_slow",
     "already_in_progress",
     "overloaded",
     "rate_limited",
@@ -97,6 +99,13 @@ class Problem(Exception):
         self.part = part
 
 
+_HTTP_CODES = {
+    400: "malformed",
+    404: "route_not_found",
+    405: "method_not_allowed",
+    408: "too_slow",
+    413: "too_large",
+}
 _DETAILS = {
     Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
     Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
@@ -235,9 +244,7 @@ def install(app: FastAPI) -> None:
 
     async def on_http(request: Request, failure: Exception) -> Response:
         assert isinstance(failure, HTTPException)
-        code = {404: "route_not_found", 405: "method_not_allowed", 400: "malformed", 413: "too_large"}.get(
-            failure.status_code, "internal"
-        )
+        code = _HTTP_CODES.get(failure.status_code, "internal")
         response = respond(request, Problem(code, f"{request.method} {request.url.path}: {failure.detail}"))
         for name, text in (failure.headers or {}).items():
             response.headers[name] = text

@@ -12,6 +12,9 @@ from cluster.gateway.problems import Answer, Problem
 
 Headers = Mapping[bytes, bytes]
 
+BODY_CODES = {408: "too_slow", 413: "too_large"}
+"""What `cluster.gateway.incoming` refuses."""
+
 _JSON = (b"content-type", b"application/json")
 
 
@@ -29,8 +32,8 @@ async def read_body(receive: Any) -> bytes:
     while True:
         try:
             message = await receive()
-        except HTTPException as failure:  # the edge counts, and says it in FastAPI's words
-            raise Problem("too_large", failure.detail) from failure
+        except HTTPException as failure:  # the edge bounds it, and says so in FastAPI's words
+            raise Problem(BODY_CODES[failure.status_code], failure.detail) from failure
         if message["type"] == "http.disconnect":
             raise Problem("malformed", "The request ended before its body.")
         chunks.append(message.get("body", b""))

@@ -73,9 +73,9 @@ GATEWAY = [
     ),
     Mutant(
         "a length beside chunks proves nothing",
-        "cluster/gateway/edge.py",
-        'if not told.isdigit() or b"transfer-encoding" in headers:',
-        "if not told.isdigit():",
+        "cluster/gateway/incoming.py",
+        'counted = not told.isdigit() or b"transfer-encoding" in headers',
+        "counted = not told.isdigit()",
         (HOT_TESTS,),
     ),
     Mutant(

@@ -3,6 +3,8 @@
 from tests.bugs import BATCHING, Mutant
 
 ADMISSION, GATE, LANES, PULSE = (f"cluster/gateway/{name}.py" for name in ("admission", "gate", "lanes", "pulse"))
+BODIES, DOORS, INCOMING = (f"cluster/gateway/{name}.py" for name in ("bodies", "doors", "incoming"))
+DOORS_TESTS = "tests/unit/test_doors.py"
 ADMISSION_TESTS, GATE_TESTS = "tests/unit/test_admission.py", "tests/unit/test_gate.py"
 LANES_TESTS, BATCHING_TESTS = "tests/unit/test_lanes.py", "tests/unit/test_batching.py"
 
@@ -44,18 +46,46 @@ OVERLOAD = [
         (ADMISSION_TESTS,),
     ),
     Mutant(
-        "overload: questions about health are never refused",
-        ADMISSION,
-        'return EXEMPT if path in ("/healthz", "/readyz") or path',
-        "return EXEMPT if path",
-        (ADMISSION_TESTS, GATE_TESTS),
+        "overload: levers are never refused to operators",
+        GATE,
+        "        if kind == EXEMPT and caller.operates:\n            return True\n",
+        "",
+        (DOORS_TESTS,),
     ),
     Mutant(
         "overload: the acting user's priority counts, not his gateway's",
         GATE,
-        "user_hash(tenant, user if acting is None else read_acting_user(acting))",
-        "user_hash(tenant, user)",
+        "            tenant, user = self._auth.acting(headers)\n",
+        "            user, tenant, *_ = self._auth.claims(headers)\n",
         (GATE_TESTS,),
+    ),
+    Mutant(
+        "doors: who calls is known before a body is read",
+        DOORS,
+        'Door("POST", "/v1/rains", _USERS, SEND),',
+        'Door("POST", "/v1/rains", _PUBLIC, SEND),',
+        (DOORS_TESTS,),
+    ),
+    Mutant(
+        "doors: half a body has a deadline",
+        INCOMING,
+        "asyncio.timeout_at(until_s)",
+        "asyncio.timeout(None)",
+        (DOORS_TESTS,),
+    ),
+    Mutant(
+        "doors: parts are counted before they are decoded",
+        INCOMING,
+        "if parts > parts_max:",
+        "if False:",
+        (DOORS_TESTS,),
+    ),
+    Mutant(
+        "doors: a batch is counted before its items are looked at",
+        BODIES,
+        "        _check_count(raw, items_max)\n",
+        "",
+        (DOORS_TESTS,),
     ),
     Mutant(
         "overload: packets take turns",

@@ -143,8 +143,8 @@ PHOTO_PACKETS = [
     Mutant(
         "photos: an upload's bytes are bounded",
         EDGE,
-        'self._photo_bytes_max if scope["path"] == PHOTOS_PATH else',
-        '2 * self._photo_bytes_max if scope["path"] == PHOTOS_PATH else',
+        "Body.PHOTO: (bounds.photo_bytes_max,",
+        "Body.PHOTO: (2 * bounds.photo_bytes_max,",
         (PHOTOS,),
     ),
     Mutant(

@@ -367,7 +367,7 @@ UNIT = [
     ),
     Mutant(
         "a body that does not tell its length is bounded",
-        "cluster/gateway/edge.py",
+        "cluster/gateway/incoming.py",
         "if read > bytes_max:",
         "if False:",
         (REFUSALS,),

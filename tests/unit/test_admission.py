@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from actors.ids import user_hash
 from cluster.gateway.admission import (
     BUCKETS_MS,
-    EXEMPT,
     GRAB,
     KINDS,
     LAST,
@@ -23,7 +22,6 @@ from cluster.gateway.admission import (
     Admission,
     AdmissionRules,
     Histogram,
-    kind_of,
     priority_of,
 )
 
@@ -210,40 +208,6 @@ def test_a_refused_caller_waits_the_longer_the_more_are_refused_and_not_all_equa
     assert late == [admission.retry_after_ms(f"r{number}") for number in range(200)], (
         "the same request, the same answer"
     )
-
-
-@pytest.mark.parametrize(
-    ("method", "path", "kind"),
-    [
-        ("POST", "/v1/packets", SEND),
-        ("POST", "/v1/commitments", SEND),
-        ("POST", "/v1/grabs/batch", MANY),
-        ("POST", "/v1/grabs/stream", MANY),
-        ("POST", "/v1/packets/abc/grabs", GRAB),
-        ("POST", "/v1/packets/abc/note", READ),
-        ("POST", "/v1/lishi/abc/accept", SEND),
-        ("POST", "/v1/lishi", READ),
-        ("POST", "/v1/lishi/abc/decline", READ),
-        ("GET", "/v1/lishi/abc", READ),
-        ("GET", "/v1/packets/abc", READ),
-        ("GET", "/v1/packets/abc/proof", READ),
-        ("GET", "/v1/wallet", READ),
-        ("GET", "/v1/wallet/statement", READ),
-        ("POST", "/v1/photos/x/payments", SEND),
-        ("GET", "/v1/photos/x/clear", READ),
-        ("POST", "/v1/photos", LAST),
-        ("GET", "/v1/audit", LAST),
-        ("GET", "/docs", LAST),
-        ("POST", "/nowhere", LAST),
-        ("GET", "/healthz", EXEMPT),
-        ("GET", "/readyz", EXEMPT),
-        ("PUT", "/v1/levers/sends", EXEMPT),
-        ("GET", "/v1/levers", EXEMPT),
-        ("POST", "/sandbox/clock", EXEMPT),
-    ],
-)
-def test_every_route_has_its_kind(method: str, path: str, kind: int) -> None:
-    assert kind_of(method, path) == kind
 
 
 def serve(kind: int, capacity: int, refusals: int, offered: int, seconds: int) -> tuple[float, list[int]]:

@@ -8,6 +8,7 @@ import pytest
 
 from actors.ledger.transfer import Refused
 from actors.packet.messages import Shares, Takings, Won
+from cluster.config import load
 from cluster.gateway.edge import Edge
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
@@ -129,7 +130,8 @@ async def test_a_length_beside_chunks_proves_nothing() -> None:
     async def send(message: Any) -> None:
         raise AssertionError("nothing is sent")
 
-    edge = Edge(app, OpenGate(), body_bytes_max=10, stamps=False)
+    bounds = load().bounds.model_copy(update={"body_bytes_max": 10})
+    edge = Edge(app, OpenGate(), load(bounds=bounds.model_dump()), stamps=False)
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
     with pytest.raises(Exception, match="at most 10 bytes"):
         await edge({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send)

@@ -39,7 +39,7 @@ class Served:
 async def served(**bounds: int) -> AsyncIterator[Served]:
     replica = Replica(**bounds)
     listener = socket.create_server(("127.0.0.1", 0))
-    edge = Edge(replica.app, OpenGate(), body_bytes_max=100, stamps=True)
+    edge = Edge(replica.app, OpenGate(), replica.settings, stamps=True)
     server = uvicorn.Server(uvicorn.Config(edge, lifespan="off", log_config=None))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve(sockets=[listener]))

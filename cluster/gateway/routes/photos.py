@@ -9,12 +9,12 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from cluster.gateway import answers
-from cluster.gateway.edge import PHOTOS_PATH
 from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.photos import Band, Photo, Sending
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import PaymentBody, PaymentState, PhotoBody, PhotoState
 
+PHOTOS_PATH = "/v1/photos"
 router = APIRouter(tags=["photos"], prefix=PHOTOS_PATH)
 
 JPEG = "image/jpeg"
