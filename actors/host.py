@@ -196,6 +196,8 @@ class Host(ABC, Generic[M]):
                     shell.stage(event)
                 return Done()
             case AdoptSnapshot():
+                if command.version < shell.snapshot_version:  # its task slept while a newer one was adopted
+                    return Refused(Refusal.OUT_OF_ORDER)
                 shell.stage(SnapshotTaken(command.epoch, command.seq))
                 shell.snapshot_version, shell.snapshot_work = command.version, command.work
                 return Done()

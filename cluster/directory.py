@@ -17,7 +17,17 @@ from actors.errors import OperatingFailure
 from actors.ledger.levers import Levers
 from actors.ledger.transfer import Done, Outgoing, Refusal, Refused, Watermark
 from actors.packet.messages import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
-from actors.wallet.messages import Committed, Funded, LishiList, LishiTold, NoteList, NoteTold, Statement, WalletView
+from actors.wallet.messages import (
+    AskCounted,
+    Committed,
+    Funded,
+    LishiList,
+    LishiTold,
+    NoteList,
+    NoteTold,
+    Statement,
+    WalletView,
+)
 from cluster.config import Settings
 from cluster.placement import NAMESPACE, host_of
 from cluster.shards import OUTGOING
@@ -39,6 +49,7 @@ Reply = (
     | Watermark
     | Done
     | Levers
+    | AskCounted
     | LishiTold
     | LishiList
     | NoteTold

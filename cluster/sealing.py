@@ -128,18 +128,24 @@ class Sealer:
         chain = end_of(parts).chain(self._codec, stream)
         known = len(parts)
         draft = _Draft(Stand.of(chain), parts[-1].stamp_ms if parts else 0)
-        async for position, payload in self._journals.read(stream, chain.position, through):
-            before = Stand.of(chain)
-            events = chain.take(position, payload)
-            stamp_ms = max([draft.stamp_ms, *map(stamp_of, events)])
-            if draft.closes_before(stamp_ms, self._bounds):
-                if not await self._add(stream, draft, before, known):
-                    return False
-                known += 1
-                draft = _Draft(before, draft.stamp_ms)
-            draft.add(row_of(position, payload, events, before.version + 1), stamp_ms)
-        if chain.position != through:
-            raise corrupt(stream, through, f"is missing: the stream was read up to {chain.position}")
+        try:
+            async for position, payload in self._journals.read(stream, chain.position, through):
+                before = Stand.of(chain)
+                events = chain.take(position, payload)
+                stamp_ms = max([draft.stamp_ms, *map(stamp_of, events)])
+                if draft.closes_before(stamp_ms, self._bounds):
+                    if not await self._add(stream, draft, before, known):
+                        return False
+                    known += 1
+                    draft = _Draft(before, draft.stamp_ms)
+                draft.add(row_of(position, payload, events, before.version + 1), stamp_ms)
+            if chain.position != through:
+                raise corrupt(stream, through, f"is missing: the stream was read up to {chain.position}")
+        except JournalCorrupt:
+            sealed = end_of(await manifest_of(self._journals, stream)).position
+            if sealed is not None and (chain.position is None or sealed > chain.position):
+                return False  # a rival sealed and trimmed what was to be read here
+            raise
         if digest not in (None, chain.digest):
             raise _another_history(stream, through)
         return await self._add(stream, draft, Stand.of(chain), known)

@@ -112,6 +112,7 @@ def wallet_rules(settings: Settings) -> WalletRules:
             open_max=limits.lishi_open_max,
             total_max=bounds.lishi_max,
             keep_ms=max(limits.lishi_cooldown_ms, bounds.idempotency_ms),
+            wallet_streams=settings.layout.wallet_streams,
         ),
         asks=AskRules(limits.lishi_asks_max, bounds.idempotency_ms, bounds.lishi_counted_max),
         notes=NoteRules(

@@ -3,7 +3,8 @@
 Order: fold the journal and write the record, let the stream adopt it by a durable event, move the pointer, drop the
 snapshots before the one it replaces, seal everything up to that one (`cluster.sealing`), trim. Two snapshots stay, and
 the store keeps what lies behind the older: a damaged newest one can be folded again from the store alone. Dying between
-any two steps leaves a record or a file that nobody uses, nothing else, and the next run goes on.
+any two steps leaves a record or a file that nobody uses, nothing else, and the next run goes on. So does sleeping there
+while other tasks of the stream go by: a snapshot that has been overtaken is neither stored nor adopted any more.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import RayError
 
-from actors.errors import OperatingFailure
+from actors.errors import JournalCorrupt, OperatingFailure
 from actors.ledger.transfer import AdoptSnapshot, Done
 from actors.ports import KeyRing
 from cluster.config import Keys, Settings
@@ -66,10 +67,14 @@ async def tend(
     """
     older = await journals.load_snapshot(stream)
     machine = empty_machine(stream, settings, keys)
-    record = await fold_behind(journals, journals.codec, stream, machine, older)
-    if record is None:
+    try:
+        record = await fold_behind(journals, journals.codec, stream, machine, older)
+    except JournalCorrupt:
+        if await journals.newest_snapshot(stream) != (older and older.position):
+            return None  # a faster task has sealed and trimmed meanwhile what was to be read here
+        raise
+    if record is None or not await journals.write_snapshot(record):
         return None
-    await journals.write_snapshot(record)
     adopt = AdoptSnapshot(record.position.epoch, record.position.seq, record.version, machine.work)
     [[reply]] = await streams.ask([(stream, [adopt])])
     if not isinstance(reply, Done):

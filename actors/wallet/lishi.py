@@ -6,12 +6,16 @@ until that person accepts or declines it or its time is over; each of these is j
 - at most `open_max` are open to one person, and `total_max` are remembered in one stream;
 - an accepted one has paid for one packet, in the same step; its packet id follows from the lishi's id, so that even a
   lishi that was forgotten and asked anew under its old key pays nobody twice: the packet's stream sends it back.
-What one asker asks of many people is counted in his own stream, before (`actors.wallet.asks`).
+What one asker asks of many people is counted in the asker's own stream, before (`actors.wallet.asks`). Both streams
+remember an ask for a time, each by stamps of its own, and neither knows the other's time. So an ask brings the stamp
+of its count, and this stream keeps, of each stream of askers, the greatest one that it has forgotten: an ask that was
+counted no later than that may have been here before, and has lapsed. So each count is asked at most once.
 Amounts are integer fen; instants and periods are Unix milliseconds.
 """
 
 import msgspec
 
+from actors.ids import wallet_index_of
 from actors.ledger.transfer import PacketFunded, Refusal, Refused
 from actors.wallet.messages import (
     AcceptLishi,
@@ -45,6 +49,7 @@ class LishiRules(msgspec.Struct, frozen=True):
     total_max: int
     keep_ms: int
     """A closed one is remembered that long, at least as long as it counts for anything."""
+    wallet_streams: int
 
 
 class LishiBook(msgspec.Struct):
@@ -56,6 +61,8 @@ class LishiBook(msgspec.Struct):
     """(tenant, asked) -> ids of those that are not closed, in order."""
     newest: dict[tuple[str, str, str], str] = {}
     """(tenant, asker, asked) -> id of the last one between the two."""
+    forgotten: dict[int, int] = {}
+    """wallet index of an asker's stream -> the latest count of that stream whose lishi is forgotten here."""
 
     # Decide: reads only. `due` goes first, so that what follows finds every lapse journaled.
 
@@ -78,6 +85,8 @@ class LishiBook(msgspec.Struct):
         if prior is not None:
             same = (prior.tenant, prior.asker, prior.asked, prior.greeting)
             return prior if same == (ask.tenant, ask.user, ask.asked, ask.greeting) else KEY_REUSED
+        if ask.counted_ms <= self.forgotten.get(_counted_in(ask.tenant, ask.user, rules), -1):
+            return LAPSED
         last = self.all.get(self.newest.get((ask.tenant, ask.user, ask.asked), ""))
         # Of an open one the end is still to come.
         if last is not None and last.state != "accepted" and now_ms < last.ended_ms + rules.cooldown_ms:
@@ -88,7 +97,8 @@ class LishiBook(msgspec.Struct):
             return OVERLOADED
         # From here the request must succeed.
         lapses_at_ms = now_ms + rules.lifetime_ms
-        return LishiAsked(lishi_id, ask.tenant, ask.user, ask.asked, ask.greeting, now_ms, lapses_at_ms)
+        stamps = now_ms, lapses_at_ms, ask.counted_ms
+        return LishiAsked(lishi_id, ask.tenant, ask.user, ask.asked, ask.greeting, *stamps)
 
     def find(self, lishi_id: str, tenant: str, user: str, *, asked_only: bool = False) -> Lishi | Refused:
         """Return a lishi to one of its two; nobody else is told that it exists. `asked_only`: to the asked one."""
@@ -108,7 +118,8 @@ class LishiBook(msgspec.Struct):
         if isinstance(event, LishiAsked):
             lishi_id, tenant, asker, asked = event.lishi_id, event.tenant, event.asker, event.asked
             stamps = event.at_ms, event.lapses_at_ms
-            self.all[lishi_id] = Lishi(lishi_id, tenant, asker, asked, event.greeting, *stamps)
+            words = lishi_id, tenant, asker, asked, event.greeting
+            self.all[lishi_id] = Lishi(*words, *stamps, counted_ms=event.counted_ms)
             self.open.setdefault((tenant, asked), []).append(lishi_id)
             self.newest[tenant, asker, asked] = lishi_id
         else:
@@ -120,7 +131,10 @@ class LishiBook(msgspec.Struct):
                 )
                 self.all[event.lishi_id] = closed
         while self.all and self._forgettable(rules, event.at_ms):
-            self._forget(next(iter(self.all.values())))
+            lishi = next(iter(self.all.values()))
+            self._forget(lishi)
+            counted_in = _counted_in(lishi.tenant, lishi.asker, rules)
+            self.forgotten[counted_in] = max(lishi.counted_ms, self.forgotten.get(counted_in, -1))
 
     def _forgettable(self, rules: LishiRules, now_ms: int) -> bool:
         """Tell whether the oldest is past its time."""
@@ -140,6 +154,11 @@ class LishiBook(msgspec.Struct):
         pair = lishi.tenant, lishi.asker, lishi.asked
         if self.newest.get(pair) == lishi.lishi_id:
             del self.newest[pair]
+
+
+def _counted_in(tenant: str, asker: str, rules: LishiRules) -> int:
+    """Return the index of the stream in which this asker's asks are counted."""
+    return wallet_index_of(tenant, asker, rules.wallet_streams)
 
 
 def decide_decline(lishi: Lishi, now_ms: int) -> LishiClosed | Lishi | Refused:

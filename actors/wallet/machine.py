@@ -4,7 +4,7 @@
 Laws:
 - a balance is never negative, and what is held cannot be spent;
 - the debit of a send and the whole packet it pays for are one event: a packet is funded once per key, or not at all;
-- only successes are remembered under a key; a refusal is decided afresh;
+- only successes are remembered under a key (`actors.wallet.keys`); a refusal is decided afresh;
 - a payout in transit is never refused: an unknown user gets an account;
 - while sends are paused nobody funds a new packet; the same send again is still answered again.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
@@ -35,6 +35,7 @@ from actors.ledger.transfer import (
 from actors.wallet.asks import AskBook, AskRules
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
 from actors.wallet.commitments import CommitmentRules, Commitments
+from actors.wallet.keys import remember
 from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.messages import (
     Commit,
@@ -121,7 +122,7 @@ class State(msgspec.Struct):
     """tenant -> user -> account."""
     accounts_count: int = 0
     fundings: dict[str, PacketFunded] = {}
-    """packet id -> what was sent, of the last `idempotency_ms`: a packet id stands for (tenant, sender, key)."""
+    """packet id -> what was sent: of the last `idempotency_ms`, or not arrived. An id stands for a sender's key."""
     holds: dict[str, OpenHold] = {}
     faucet_fen: int = 0
     bank_fen: int = 0
@@ -395,20 +396,10 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         code = _KIND_CODE[SENT_AS.get(event.kind, "packet_sent")]
         self._change(account, -event.total_fen, event.at_ms, code, _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
-        state.fundings[event.packet_id] = event.compact()
+        remember(state, event, self._rules.idempotency_ms)
         if event.named_by_key:
-            state.named.setdefault(event.named_by_key, []).append(event.packet_id)
             self._commitments.use(whole_id(event.packet_id))
         self._holders.funded(event)
-        # Keys are forgotten by the stamps of events, so that a replay forgets the same ones.
-        while self._forgettable(event.at_ms):
-            forgotten = state.fundings.pop(next(iter(state.fundings)))
-            state.named.pop(forgotten.named_by_key, None)
-
-    def _forgettable(self, now_ms: int) -> bool:
-        """Tell whether the oldest key is past its time."""
-        oldest = next(iter(self._state.fundings.values()))
-        return now_ms - oldest.at_ms >= self._rules.idempotency_ms
 
     def _apply_runs(self, event: RunsReceived) -> None:
         received = self._state.book.source(event.source)

@@ -139,22 +139,32 @@ class FindFunding(msgspec.Struct, frozen=True, array_like=True, tag="find_fundin
 
 
 class AskLishi(msgspec.Struct, frozen=True, array_like=True, tag="ask_lishi"):
-    """Somebody asks a person of his tenant for a packet. `key` is his idempotency key."""
+    """A user asks a person of their tenant for a packet. `key` is the asker's idempotency key.
+
+    `counted_ms`: what the asker's stream answered to `CountLishi`.
+    """
 
     tenant: str
     user: str
     asked: str
     key: str
     greeting: str
+    counted_ms: int = 0
 
 
 class CountLishi(msgspec.Struct, frozen=True, array_like=True, tag="count_lishi"):
-    """Somebody is about to ask a person of his tenant for a packet, with this idempotency key. Answered by `Done`."""
+    """A user is about to ask a person of their tenant for a packet, with this key. Answered by `AskCounted`."""
 
     tenant: str
     user: str
     asked: str
     key: str
+
+
+class AskCounted(msgspec.Struct, frozen=True, array_like=True, tag="ask_counted"):
+    """Reply to `CountLishi`: the ask is counted. `at_ms`: the stamp of its count, the same for a repeat."""
+
+    at_ms: int
 
 
 class ReadLishi(msgspec.Struct, frozen=True, array_like=True, tag="read_lishi"):
@@ -226,6 +236,8 @@ class LishiAsked(msgspec.Struct, frozen=True, array_like=True, tag="lishi_asked"
     greeting: str
     at_ms: int
     lapses_at_ms: int
+    counted_ms: int = 0
+    """The stamp of its `LishiCounted`, which is in the asker's stream."""
 
 
 class LishiClosed(msgspec.Struct, frozen=True, array_like=True, tag="lishi_closed"):
@@ -334,6 +346,8 @@ class Lishi(msgspec.Struct, frozen=True, array_like=True, tag="lishi"):
     closed_at_ms: int = 0
     packet_id: str = ""
     """What it was accepted with; empty: it was not."""
+    counted_ms: int = 0
+    """The stamp of its `LishiCounted`, which is in the asker's stream."""
 
     @property
     def ended_ms(self) -> int:

@@ -120,7 +120,8 @@ class Holders:
         self._commitments.add(made.packet_id, until_ms, made.tenant, made.user, len(made.commitments))
 
     def _rebuild(self, state: "State") -> None:
-        for funding in state.fundings.values():
+        # One that is past and has not arrived is remembered out of its order, and counts as unsettled alone.
+        for funding in sorted(state.fundings.values(), key=lambda one: one.at_ms):
             self._keys.add(funding.at_ms, funding.tenant, funding.sender)
         for sent in state.book.sent.values():
             for funding in sent.unsettled.values():

@@ -46,6 +46,7 @@ from actors.wallet.lishi import LishiCommand, decide_accept, decide_decline
 from actors.wallet.machine import OVERLOADED, OpenHold, WalletMachine, WalletRules
 from actors.wallet.messages import (
     AcceptLishi,
+    AskCounted,
     AskLishi,
     Commit,
     Committed,
@@ -195,8 +196,8 @@ class WalletShard(Host[WalletMachine]):
             case CountLishi():
                 counted = machine.asks.decide(command, self._wallet_rules.asks, now_ms)
                 if isinstance(counted, LishiCounted):
-                    return self._take(shell, counted, now_ms) or Done()
-                return counted if isinstance(counted, Refused) else Done()
+                    return self._take(shell, counted, now_ms) or AskCounted(counted.at_ms)
+                return counted if isinstance(counted, Refused) else AskCounted(counted.at_ms)
             case WriteNote():
                 note = machine.notes.decide(command, self._wallet_rules.notes, now_ms)
                 if isinstance(note, Refused):

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from cluster.offline.statement import WholeStatement
     from cluster.offline.verify import Verification
 
+LEFT_OVER_LINES = 10
+"""So much of what is left over is listed; `--json` has all of it."""
+
 StoreUrl = Annotated[str | None, typer.Option(help="Read this Redis or Valkey instead of a data folder's store.")]
 ArchiveUrl = Annotated[
     str | None, typer.Option(help="Sealed files: a folder or URL; default: the config's, or DATA/archive.")
@@ -91,6 +94,11 @@ def _show_verification(found: "Verification") -> None:
         counts = (f"{one.version:,}", f"{one.sealed_elements:,}", f"{one.live_elements:,}", str(one.snapshots))
         table.add_row(one.stream, one.last, *counts, bad, style=None if one.bad is None else "red")
     out.print(table)
+    left = [f"{one.stream}: {what}" for one in found.streams for what in one.left_over]
+    if left:
+        lines = [*left[:LEFT_OVER_LINES], *(["…"] if len(left) > LEFT_OVER_LINES else [])]
+        out.print(f"left over by tasks that died, or in use by one at work; harmless ({len(left):,}):", highlight=False)
+        out.print("\n".join(lines), markup=False, highlight=False)
     bad_streams = sum(one.bad is not None for one in found.streams)
     for words in found.cuts:
         out.print(f"cut off the store's log: {words}", style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -59,7 +59,7 @@ OPERATIONS = {
     "grab_stream": Operation(_GATEWAYS, ("draining",)),
     "send_rain": Operation(_USERS, (*_SEND, *_COMMITTED)),
     "read_rain": Operation(_USERS, _PACKET),
-    "ask_lishi": Operation(_USERS, (*_UNKNOWN, "idempotency_key_reused", "rate_limited")),
+    "ask_lishi": Operation(_USERS, (*_UNKNOWN, "idempotency_key_reused", "rate_limited", "lishi_lapsed")),
     "list_lishi": Operation(_USERS, _UNKNOWN),
     "read_lishi": Operation(_USERS, _LISHI),
     "accept_lishi": Operation(_USERS, (*_ANSWER, *_SEND)),

@@ -26,6 +26,7 @@ from actors.packet.shard import one_by_one
 from actors.tally import Tally
 from actors.wallet.messages import (
     AcceptLishi,
+    AskCounted,
     AskLishi,
     Commit,
     Committed,
@@ -56,6 +57,7 @@ from cluster.placement import SUPERVISOR, hosts
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
 
+_ASKED_TOO_LATE = "This request is older than what is remembered of its like; ask again with another key."
 _ASKED_TOO_OFTEN = "Such a request is open, was not granted lately, or too many wait for that person; ask again later."
 
 R = TypeVar("R")
@@ -287,8 +289,10 @@ class Service:
         """Count an ask in the asker's stream, then ask. Raises Problem."""
         count = CountLishi(ask.tenant, ask.user, ask.asked, ask.key)
         with told(Refusal.RATE_LIMITED, "You have asked as often as one may in a day; ask again later."):
-            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), count)
-        with told(Refusal.RATE_LIMITED, _ASKED_TOO_OFTEN):
+            own = self.wallet_stream_of(User(ask.tenant, ask.user))
+            counted = _expect(await self.ask_wallet(own, count), AskCounted)
+        ask = msgspec.structs.replace(ask, counted_ms=counted.at_ms)
+        with told(Refusal.RATE_LIMITED, _ASKED_TOO_OFTEN), told(Refusal.LISHI_LAPSED, _ASKED_TOO_LATE):
             return _expect(await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.asked)), ask), LishiTold)
 
     async def notes(self, packet_id: str) -> list[Note]:

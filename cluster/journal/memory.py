@@ -213,12 +213,22 @@ class MemoryJournals(Shelf):
             found[field] = new
             return True
 
-    async def delete_fields(self, book: str, fields: Sequence[str]) -> None:
-        """Delete fields, unless a hold is on."""
+    async def delete_fields(self, book: str, fields: Sequence[str]) -> bool:
+        """Delete fields, all or none; False, and nothing is deleted, while a hold is on."""
         async with self.operation("shelf", book):
             if not self.held:
                 for name in fields:
                     self.books.get(book, {}).pop(name, None)
+            return not self.held
+
+    async def index_snapshot(self, stream: str, position: Position, index: bytes, chunks: Sequence[str]) -> bytes:
+        """Write the index of a snapshot, unless there is one, a chunk is missing, or one as new is adopted."""
+        async with self.operation("shelf", f"snapshots:{stream}", position):
+            found, newest = self.books.setdefault(f"snapshots:{stream}", {}), self._newest(stream)
+            passed = newest is not None and position <= newest
+            if str(position) not in found and not passed and all(name in found for name in chunks):
+                found[str(position)] = index
+            return found.get(str(position), b"")
 
     async def field_names(self, book: str) -> list[str]:
         """Name the fields of a book."""

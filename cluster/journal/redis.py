@@ -109,7 +109,25 @@ return 1
 # KEYS book, hold; ARGV fields.
 _DELETE = """
 if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
-return redis.call('HDEL', KEYS[1], unpack(ARGV))
+if #ARGV > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV)) end
+return 1
+"""
+
+# KEYS snapshots; ARGV epoch, seq, index, chunks. Returns the index that is there, "" for none.
+_INDEX = """
+local name = ARGV[1] .. '-' .. ARGV[2]
+local present = redis.call('HGET', KEYS[1], name)
+if present then return present end
+local newest = redis.call('HGET', KEYS[1], 'newest') or '0-0'
+local last_epoch, last_seq = string.match(newest, '^(%d+)-(%d+)$')
+last_epoch, last_seq = tonumber(last_epoch), tonumber(last_seq)
+local epoch, seq = tonumber(ARGV[1]), tonumber(ARGV[2])
+if epoch < last_epoch or (epoch == last_epoch and seq <= last_seq) then return '' end
+for at = 4, #ARGV do
+  if redis.call('HEXISTS', KEYS[1], ARGV[at]) == 0 then return '' end
+end
+redis.call('HSET', KEYS[1], name, ARGV[3])
+return ARGV[3]
 """
 
 # KEYS journal, snapshots, hold; ARGV epoch, seq. Returns -1 if that is beyond the newest snapshot.
@@ -274,10 +292,14 @@ class RedisJournals(Shelf):
         expected = (0, b"") if old is None else (1, old)
         return bool(await self._ask(self._client.eval(_SWAP, 1, self._key(book), field, *expected, new)))
 
-    async def delete_fields(self, book: str, fields: Sequence[str]) -> None:
-        """Delete fields, unless a hold is on."""
-        if fields:
-            await self._ask(self._client.eval(_DELETE, 2, self._key(book), self._key("hold"), *fields))
+    async def delete_fields(self, book: str, fields: Sequence[str]) -> bool:
+        """Delete fields, all or none; False, and nothing is deleted, while a hold is on."""
+        return bool(await self._ask(self._client.eval(_DELETE, 2, self._key(book), self._key("hold"), *fields)))
+
+    async def index_snapshot(self, stream: str, position: Position, index: bytes, chunks: Sequence[str]) -> bytes:
+        """Write the index of a snapshot, unless there is one, a chunk is missing, or one as new is adopted."""
+        snapshots = self._key("snapshots", stream)
+        return bytes(await self._ask(self._client.eval(_INDEX, 1, snapshots, *position, index, *chunks)))
 
     async def field_names(self, book: str) -> list[str]:
         """Name the fields of a book."""

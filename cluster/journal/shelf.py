@@ -6,14 +6,20 @@ on named books of fields; the rules stand here once.
 | book | field | holds |
 |---|---|---|
 | `snapshots:<stream>` | `newest` | position of the newest adopted snapshot |
-| `snapshots:<stream>` | `<position>` | msgpack `[chunks, bytes]` of a stored snapshot, written after its chunks |
-| `snapshots:<stream>` | `<position>/<n>` | its chunk n: CHUNK_BYTES, packed by zlib, so that nobody stalls on it |
+| `snapshots:<stream>` | `<position>` | msgpack `[chunks, bytes, content]` of a snapshot, written after its chunks |
+| `snapshots:<stream>` | `<position>/<content>/<n>` | its chunk n: CHUNK_BYTES, packed by zlib: nobody stalls on it |
 | `sealed:<stream>` | `<n>`, 8 digits | the n-th sealed part (`cluster.journal.archive`), from 0 |
 | `packets:<stream>` | packet id | the record of a packet that ended and left memory |
 | `keys` | see there | `cluster.keys`: which platform keys are this system's |
+
+A snapshot is written in many steps, by tasks that may sleep between any two while others write and sweep. `content` is
+the beginning of its SHA-256: two writers of one name write the same bytes. The index comes last, in one step that finds
+every chunk there and no snapshot adopted that is as new. What is swept lies before an adopted snapshot, the indexes
+first: where no index can appear any more, no chunk is taken from under one. (Older systems wrote `<position>/<n>`.)
 """
 
 import asyncio
+import hashlib
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -41,9 +47,25 @@ READ_FIELDS_MAX = 512
 _NEWEST = "newest"
 
 
+_CONTENT_HEX = 16
+
+
 class _Index(msgspec.Struct, frozen=True, array_like=True):
     chunks: int
     size: int
+    content: str = ""
+
+    def names(self, position: Position) -> list[str]:
+        """Name the chunks, in order."""
+        folder = f"{position}/{self.content}" if self.content else str(position)
+        return [f"{folder}/{n}" for n in range(self.chunks)]
+
+
+class StoredSnapshot(NamedTuple):
+    """A snapshot that has an index, and which of its chunks are not there."""
+
+    position: Position
+    missing: list[str]
 
 
 class StreamCut(NamedTuple):
@@ -79,8 +101,8 @@ class Shelf(ABC):
         """Write a field if it still holds `old` (None: is not there); tell whether it did."""
 
     @abstractmethod
-    async def delete_fields(self, book: str, fields: Sequence[str]) -> None:
-        """Delete fields, unless a hold is on."""
+    async def delete_fields(self, book: str, fields: Sequence[str]) -> bool:
+        """Delete fields, all or none; False, and nothing is deleted, while a hold is on."""
 
     @abstractmethod
     async def field_names(self, book: str) -> list[str]:
@@ -91,6 +113,13 @@ class Shelf(ABC):
         """Yield every field, perhaps twice; one written meanwhile may come or not."""
 
     # What an adapter does in one step of its own.
+
+    @abstractmethod
+    async def index_snapshot(self, stream: str, position: Position, index: bytes, chunks: Sequence[str]) -> bytes:
+        """Write the index of a snapshot, unless there is one, a chunk is missing, or one as new is adopted.
+
+        Returns the index that is there now; empty: none.
+        """
 
     @abstractmethod
     async def trim(self, stream: str, through: Position) -> int:
@@ -116,31 +145,44 @@ class Shelf(ABC):
 
     # Snapshots.
 
-    async def write_snapshot(self, record: Record) -> None:
-        """Store a snapshot. Raises JournalCorrupt if another one is stored for that position."""
-        book, name, payload = _snapshots(record.stream), str(record.position), record.encode()
-        if name not in await self.field_names(book):
-            chunks = [payload[at : at + CHUNK_BYTES] for at in range(0, len(payload), CHUNK_BYTES)]
-            for n, chunk in enumerate(chunks):
-                await self.write_fields(book, {f"{name}/{n}": zlib.compress(chunk, _PACKING)})
+    async def write_snapshot(self, record: Record) -> bool:
+        """Store a snapshot; False if one as new was adopted meanwhile, so that nobody will ask for this one.
+
+        Raises JournalCorrupt if another one is stored for that position.
+        """
+        book, position, payload = _snapshots(record.stream), record.position, record.encode()
+        chunks = [payload[at : at + CHUNK_BYTES] for at in range(0, len(payload), CHUNK_BYTES)]
+        index = _Index(len(chunks), len(payload), hashlib.sha256(payload).hexdigest()[:_CONTENT_HEX])
+        names, packed = index.names(position), msgspec.msgpack.encode(index)
+        [present] = await self.read_fields(book, [str(position)])
+        if present is None:
+            for name, chunk in zip(names, chunks, strict=True):
+                await self.write_fields(book, {name: zlib.compress(chunk, _PACKING)})
                 await asyncio.sleep(CHUNK_PAUSE_S)
-            if await self.swap_field(book, name, None, msgspec.msgpack.encode(_Index(len(chunks), len(payload)))):
-                return
-        if await self._read_snapshot(record.stream, record.position) != payload:
+            present = await self.index_snapshot(record.stream, position, packed, names)
+        if present in (b"", packed):
+            return present == packed
+        if await self._read_snapshot(record.stream, position) != payload:  # an older system named its chunks otherwise
             raise another_snapshot(record)
+        return True
 
     async def adopt_snapshot(self, stream: str, position: Position) -> bool:
-        """Make a stored snapshot the one that activations start from; False if a newer one already is.
+        """Make a stored snapshot the one that activations start from; False if one as new already is.
 
-        Raises JournalCorrupt if it is not stored whole.
+        Raises JournalCorrupt if it is not stored whole. What is newer than the adopted one is never dropped, so it is
+        still whole when the pointer moves.
         """
-        decode_record(stream, position, await self._read_snapshot(stream, position))
-        book = _snapshots(stream)
-        while True:  # somebody else moved it: at most once for every snapshot there is
-            [present] = await self.read_fields(book, [_NEWEST])
-            if present is not None and position <= position_of(present):
+        whole = False
+        while True:  # somebody else moves the pointer at most once for every snapshot there is
+            newest = await self.newest_snapshot(stream)
+            if newest is not None and position <= newest:
                 return False
-            if await self.swap_field(book, _NEWEST, present, str(position).encode()):
+            if not whole:
+                if await self._found(stream, position) is None:
+                    continue  # dropped, because the pointer has passed it
+                whole = True
+            known = None if newest is None else str(newest).encode()
+            if await self.swap_field(_snapshots(stream), _NEWEST, known, str(position).encode()):
                 return True
 
     async def newest_snapshot(self, stream: str) -> Position | None:
@@ -153,46 +195,85 @@ class Shelf(ABC):
 
         Raises JournalCorrupt if it is missing or damaged.
         """
-        if position is None:
-            position = await self.newest_snapshot(stream)
-            if position is None:
+        if position is not None:
+            return decode_record(stream, position, await self._read_snapshot(stream, position))
+        while (newest := await self.newest_snapshot(stream)) is not None:
+            record = await self._found(stream, newest)
+            if record is not None:
+                return record
+        return None
+
+    async def _found(self, stream: str, position: Position) -> Record | None:
+        """Return the stored snapshot at a position, None if it went because a newer one was adopted meanwhile.
+
+        Raises JournalCorrupt if it is missing or damaged.
+        """
+        try:
+            return await self.load_snapshot(stream, position)
+        except JournalCorrupt:
+            newest = await self.newest_snapshot(stream)
+            if newest is not None and newest > position:
                 return None
-        return decode_record(stream, position, await self._read_snapshot(stream, position))
+            raise
 
     async def stored_snapshots(self, stream: str) -> list[Position]:
         """Return the positions of the stored snapshots, oldest first, adopted or not."""
-        names = await self.field_names(_snapshots(stream))
-        return sorted(position_of(name) for name in names if name != _NEWEST and "/" not in name)
+        return [one.position for one in (await self.list_snapshots(stream))[0]]
+
+    async def list_snapshots(self, stream: str) -> tuple[list[StoredSnapshot], list[str]]:
+        """Return the stored snapshots, oldest first, adopted or not, and the names of chunks that belong to none."""
+        book = _snapshots(stream)
+        names = await self.field_names(book)
+        chunks = {name for name in names if "/" in name}
+        indexed = [name for name in names if name != _NEWEST and name not in chunks]
+        stored = []
+        for name, packed in zip(indexed, await self.read_fields(book, indexed), strict=True):
+            if packed is not None:  # else it was dropped just now
+                position = position_of(name)
+                own = self._index(stream, position, packed).names(position)
+                stored.append(StoredSnapshot(position, [one for one in own if one not in chunks]))
+                chunks.difference_update(own)
+        return sorted(stored), sorted(chunks)
 
     async def drop_snapshots(self, stream: str, before: Position) -> int:
-        """Delete the stored snapshots before a position; return how many there were."""
+        """Delete what is stored of snapshots before an adopted one; return how many there were, 0 while a hold is on.
+
+        Raises JournalCorrupt, and deletes nothing, if activations start from a snapshot before that position.
+        """
         book = _snapshots(stream)
+        newest = await self.newest_snapshot(stream)
+        if newest is None or newest < before:
+            raise beyond_snapshot(stream, before)
         stale = [
             name
             for name in await self.field_names(book)
             if name != _NEWEST and position_of(name.partition("/")[0]) < before
         ]
         indexes = [name for name in stale if "/" not in name]
-        if stale:
-            await self.delete_fields(book, indexes)  # first: a snapshot without its index is none
-            for name in stale:
-                if "/" in name:
-                    await self.delete_fields(book, [name])
+        # A snapshot without its index is none; while one may still be there, none of its chunks is touched.
+        if not await self.delete_fields(book, indexes):
+            return 0
+        for name in stale:
+            if "/" in name:
+                await self.delete_fields(book, [name])
         return len(indexes)
+
+    def _index(self, stream: str, position: Position, packed: bytes) -> _Index:
+        try:
+            return msgspec.msgpack.decode(packed, type=_Index)
+        except msgspec.MsgspecError as error:
+            raise JournalCorrupt(f"journal {stream}: the snapshot at {position} has no index: {error}") from error
 
     async def _read_snapshot(self, stream: str, position: Position) -> bytes | None:
         """Return the encoded record, chunk by chunk; None if it is not stored."""
-        book, name = _snapshots(stream), str(position)
-        [packed] = await self.read_fields(book, [name])
+        book = _snapshots(stream)
+        [packed] = await self.read_fields(book, [str(position)])
         if packed is None:
             return None
-        try:
-            index = msgspec.msgpack.decode(packed, type=_Index)
-        except msgspec.MsgspecError as error:
-            raise JournalCorrupt(f"journal {stream}: the snapshot at {position} has no index: {error}") from error
+        index = self._index(stream, position, packed)
         found = bytearray()
-        for n in range(index.chunks):
-            [chunk] = await self.read_fields(book, [f"{name}/{n}"])
+        for n, name in enumerate(index.names(position)):
+            [chunk] = await self.read_fields(book, [name])
             if chunk is None:
                 raise JournalCorrupt(f"journal {stream}: the snapshot at {position} is missing its chunk {n}")
             try:
@@ -242,7 +323,7 @@ class Shelf(ABC):
 
 
 def beyond_snapshot(stream: str, through: Position) -> JournalCorrupt:
-    """Return the failure of a trim that would remove what an activation still has to read."""
+    """Return the failure of a trim or drop that would remove what an activation still has to read."""
     return JournalCorrupt(f"journal {stream}: {through} is beyond the newest adopted snapshot, nothing was trimmed")
 
 

@@ -7,6 +7,10 @@ stands at an entry, with its version and chain.
 
 What no journal can tell is whether its very end was cut off: nothing in the store comes after it. Of a store of
 `hongbao up` its files tell, as far as it can be known (`cluster.store_log`): `cuts` and `missing`.
+stream ends with the last id it ever gave; that every stored snapshot stands at an entry, with its version and chain.
+
+A task that dies or sleeps may leave something behind that nobody reads: chunks of a snapshot without an index, a sealed
+file that no manifest names, or (of older systems) the index of a snapshot whose chunks were swept. Such is told apart.
 """
 
 import re
@@ -18,6 +22,8 @@ from actors.errors import JournalCorrupt
 from actors.ports import Position
 from cluster.journal.archive import START, SealedPart, Stand, end_of, manifest_of, verify_part
 from cluster.journal.codec import corrupt, stream_gone
+from cluster.journal.naming import first_of
+from cluster.journal.shelf import StoredSnapshot
 from cluster.offline.reading import Sources
 
 REREADS_MAX = 100
@@ -45,6 +51,8 @@ class StreamVerified(msgspec.Struct, frozen=True):
     live_elements: int
     snapshots: int
     bad: BadEntry | None
+    left_over: list[str] = []
+    """What nobody reads, of tasks that died or still are at work; harmless. Snapshots among it go with a later one."""
 
 
 class Verification(msgspec.Struct, frozen=True):
@@ -91,6 +99,8 @@ class StreamCheck:
         """Where the chain stands after everything that was verified."""
         self._snapshots: dict[Position, Stand | None] = {}
         """Stored snapshots, and the journal's own stand where they say they stand."""
+        self._stored: list[StoredSnapshot] = []
+        self._left_over: list[str] = []
 
     async def run(self) -> StreamVerified:
         """Verify the stream. Raises JournalUnavailable."""
@@ -99,7 +109,8 @@ class StreamCheck:
         journals = self._sources.journals
         try:
             last = await journals.last_position(self._stream)
-            self._snapshots = dict.fromkeys(await journals.stored_snapshots(self._stream))
+            self._stored, loose = await journals.list_snapshots(self._stream)
+            self._snapshots = dict.fromkeys(one.position for one in self._stored)
             await self._check_elements(last)
             await self._check_snapshots(last)
             if self._sealed_last is not None and (last is None or last < self._sealed_last):
@@ -107,6 +118,8 @@ class StreamCheck:
                     f"is missing: it was sealed, and the stream ends at {last or 'nothing'}: its store has lost its end"
                 )
                 raise corrupt(self._stream, self._sealed_last, lost)
+            self._left_over += [f"chunk {name} of a snapshot that has no index" for name in loose]
+            self._left_over += self._unnamed_files()
         except JournalCorrupt as failure:
             bad = bad_entry(failure)
         return StreamVerified(
@@ -118,6 +131,7 @@ class StreamCheck:
             live_elements=self._live_elements,
             snapshots=len(self._snapshots),
             bad=bad,
+            left_over=self._left_over,
         )
 
     async def _check_elements(self, last: Position | None) -> None:
@@ -130,13 +144,14 @@ class StreamCheck:
             begin = await self._check_sealed(live)
             try:
                 await self._check_live(begin, last)
+                end = self._end.position
+                if end is None or end < last:
+                    raise corrupt(self._stream, last, f"is missing: the stream ends at {end or 'nothing'}")
                 break
             except JournalCorrupt:
                 # What was about to be read may have been sealed and trimmed meanwhile: then it is in the archive.
                 if live == await self._first_live(last) or rereads == REREADS_MAX - 1:
                     raise
-        if self._end.position is None or self._end.position < last:
-            raise corrupt(self._stream, last, f"is missing: the stream ends at {self._end.position or 'nothing'}")
 
     async def _first_live(self, last: Position) -> Position | None:
         async for position, _ in self._sources.journals.read(self._stream, None, last, 1):
@@ -190,9 +205,12 @@ class StreamCheck:
             try:
                 record = await journals.load_snapshot(self._stream, position)
             except JournalCorrupt:
-                if position in await journals.stored_snapshots(self._stream):
+                if position not in await journals.stored_snapshots(self._stream):
+                    continue  # an old one was dropped meanwhile
+                if not await self._is_left_over(position):
                     raise
-                continue  # an old one was dropped meanwhile
+                self._left_over.append(f"index of the snapshot at {position}, whose chunks were swept")
+                continue
             assert record is not None, "a snapshot at a given position is there, or JournalCorrupt"
             if stand is None and (last is None or position <= last):
                 raise JournalCorrupt(f"journal {self._stream}: the snapshot at {position} stands at no entry")
@@ -202,8 +220,24 @@ class StreamCheck:
                     f"{record.version}, the entry's {stand.version}, or its chain differs"
                 )
         newest = await journals.newest_snapshot(self._stream)
-        if newest is not None and newest not in await journals.stored_snapshots(self._stream):
+        stored = newest is None or newest in await journals.stored_snapshots(self._stream)
+        if not stored and newest == await journals.newest_snapshot(self._stream):  # else it made room for a newer one
             raise JournalCorrupt(f"journal {self._stream}: the snapshot at {newest} is adopted and not stored")
+
+    async def _is_left_over(self, position: Position) -> bool:
+        """Tell whether nobody reads a snapshot that lacks chunks: two whole ones stand between it and the present."""
+        newest = await self._sources.journals.newest_snapshot(self._stream)
+        lacks = any(one.position == position and one.missing for one in self._stored)
+        later = [one for one in self._stored if position < one.position and newest and one.position <= newest]
+        return lacks and sum(not one.missing for one in later) >= 2
+
+    def _unnamed_files(self) -> list[str]:
+        """Return the sealed files that no manifest names, at places that it has passed."""
+        archive, end = self._sources.archive, end_of(self._sealed).position
+        named = {part.path for part in self._sealed}
+        days = sorted({part.day for part in self._sealed})
+        found = (path for day in days for path in archive.names(self._stream, day) if path not in named)
+        return [f"file {path}" for path in found if end is not None and (first_of(path) or end) < end]
 
 
 def bad_entry(failure: JournalCorrupt) -> BadEntry:

@@ -121,8 +121,8 @@ HUNTED_CROWDS = [
     ),
     bug(
         "a send with a commitment is found again by its key",
-        WALLET_MACHINE,
-        "            state.named.setdefault(event.named_by_key, []).append(event.packet_id)\n",
+        "actors/wallet/keys.py",
+        "        named += [event.packet_id] if known is None else []\n",
         "",
     ),
     bug(
@@ -147,14 +147,20 @@ HUNTED_CROWDS = [
     bug(
         "who asks for a lishi is counted before",
         "cluster/gateway/service.py",
-        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), count)\n",
-        "            pass\n",
+        "            counted = _expect(await self.ask_wallet(own, count), AskCounted)\n",
+        "            counted = AskCounted(0)\n",
+    ),
+    bug(
+        "each count is asked at most once",
+        "actors/wallet/lishi.py",
+        "if ask.counted_ms <= self.forgotten.get(_counted_in(ask.tenant, ask.user, rules), -1):",
+        "if False:",
     ),
     bug(
         "an ask is counted durably",
         "actors/wallet/shard.py",
-        "return self._take(shell, counted, now_ms) or Done()",
-        "return Done()",
+        "return self._take(shell, counted, now_ms) or AskCounted(counted.at_ms)",
+        "return AskCounted(counted.at_ms)",
     ),
     bug(
         "an accepted lishi closes and pays in one step",

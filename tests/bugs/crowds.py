@@ -130,8 +130,8 @@ CROWDS = [
     ),
     Mutant(
         "commitments: a key that was used with one is used",
-        "actors/wallet/machine.py",
-        "            state.named.setdefault(event.named_by_key, []).append(event.packet_id)\n",
+        "actors/wallet/keys.py",
+        "        named += [event.packet_id] if known is None else []\n",
         "",
         (COMMITMENT_TESTS,),
     ),

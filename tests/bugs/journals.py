@@ -2,6 +2,7 @@
 
 from tests.bugs import CORE_HOST, CORE_SHELL, MEMORY, PACKET_SHARD, Mutant
 
+TENDING_TESTS = "tests/simulation/test_tending.py"
 PASSIVATION = "tests/unit/test_passivation.py"
 SEALING_TESTS, VERIFY_TESTS = "tests/contract/test_sealing.py", "tests/contract/test_verify.py"
 OFFLINE_TESTS, ARCHIVE_TESTS = "tests/contract/test_offline.py", "tests/unit/test_archive.py"
@@ -74,9 +75,44 @@ JOURNALS = [
     Mutant(
         "the pointer to the newest snapshot never goes back",
         "cluster/journal/shelf.py",
-        "if present is not None and position <= position_of(present):",
-        "if False:",
+        "            if newest is not None and position <= newest:\n                return False\n",
+        "",
         ("tests/simulation/test_snapshots.py",),
+    ),
+    Mutant(
+        "a snapshot that was overtaken is not indexed any more: the memory store",
+        MEMORY,
+        "if str(position) not in found and not passed and all(",
+        "if str(position) not in found and all(",
+        (TENDING_TESTS,),
+    ),
+    Mutant(
+        "a snapshot that was overtaken is not indexed any more: the real store",
+        "cluster/journal/redis.py",
+        "if epoch < last_epoch or (epoch == last_epoch and seq <= last_seq) then return '' end",
+        "if false then return '' end",
+        ("tests/contract/test_shelf.py",),
+    ),
+    Mutant(
+        "no chunk is swept while its index may be there",
+        "cluster/journal/shelf.py",
+        "        if not await self.delete_fields(book, indexes):\n            return 0\n",
+        "        await self.delete_fields(book, indexes)\n",
+        ("tests/contract/test_shelf.py",),
+    ),
+    Mutant(
+        "an older snapshot does not set back what a stream starts from",
+        CORE_HOST,
+        "if command.version < shell.snapshot_version:",
+        "if False:",
+        (TENDING_TESTS,),
+    ),
+    Mutant(
+        "a sealer that slept while a rival sealed and trimmed cries no wolf",
+        SEALING,
+        "            if sealed is not None and (chain.position is None or sealed > chain.position):\n",
+        "            if False:\n",
+        (TENDING_TESTS,),
     ),
     Mutant(
         "who waits behind a full store hears at once",
@@ -203,8 +239,8 @@ JOURNALS = [
     Mutant(
         "verify reads every stream to its last id",
         VERIFY,
-        "        if self._end.position is None or self._end.position < last:\n",
-        "        if self._end.position is None:\n",
+        "                if end is None or end < last:\n",
+        "                if end is None:\n",
         (VERIFY_TESTS,),
     ),
     Mutant(

@@ -103,9 +103,16 @@ LISHI = [
     Mutant(
         "asks: who asks is counted",
         "cluster/gateway/service.py",
-        "            await self.ask_wallet(self.wallet_stream_of(User(ask.tenant, ask.user)), count)\n",
-        "            pass\n",
+        "            counted = _expect(await self.ask_wallet(own, count), AskCounted)\n",
+        "            counted = AskCounted(0)\n",
         LISHI_TESTS,
+    ),
+    Mutant(
+        "lishi: what may be forgotten is not asked again under the same count",
+        LISHI_BOOK,
+        "if ask.counted_ms <= self.forgotten.get(_counted_in(ask.tenant, ask.user, rules), -1):",
+        "if False:",
+        ("tests/unit/test_two_memories.py",),
     ),
     Mutant(
         "lishi: so many are remembered",

@@ -15,7 +15,7 @@ from tests.bugs import (
     Mutant,
 )
 
-DIRECTORY, SNAPSHOTS = "cluster/directory.py", "cluster/snapshots.py"
+DIRECTORY, SNAPSHOTS, WALLET_KEYS = "cluster/directory.py", "cluster/snapshots.py", "actors/wallet/keys.py"
 
 
 def bug(rule: str, file: str, old: str, new: str) -> Mutant:
@@ -148,9 +148,15 @@ SIMULATION = [
     ),
     bug(
         "a key is remembered for its time",
-        WALLET_MACHINE,
-        "        while self._forgettable(event.at_ms):\n",
-        "        while len(state.fundings) > 1:\n",
+        WALLET_KEYS,
+        "    while event.at_ms - (oldest := next(iter(fundings.values()))).at_ms >= keep_ms:\n",
+        "    while len(fundings) > 1 and (oldest := next(iter(fundings.values()))):\n",
+    ),
+    bug(
+        "a key is remembered until its packet has arrived",
+        WALLET_KEYS,
+        "        if _has_arrived(state, oldest):\n",
+        "        if True:\n",
     ),
     bug(
         "a packet leaves memory settled",

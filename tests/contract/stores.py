@@ -146,7 +146,8 @@ class MemoryStore(Store):
 
     async def damage_snapshot(self, stream: str, position: Position) -> None:
         book = self.journals.books[f"snapshots:{stream}"]
-        book[f"{position}/0"] = flipped(book[f"{position}/0"])
+        chunk = min(name for name in book if name.startswith(f"{position}/"))
+        book[chunk] = flipped(book[chunk])
 
     async def append_and_lose_the_answer(self, journal: object, sealed: Sealed) -> None:
         self.journals.fail("append", Fault.LOST_AFTER)
@@ -196,7 +197,9 @@ class ValkeyStore(Store):
         await self.client.delete(f"{self.system}:journal:{stream}")
 
     async def damage_snapshot(self, stream: str, position: Position) -> None:
-        book, chunk = f"{self.system}:snapshots:{stream}", f"{position}/0"
+        book = f"{self.system}:snapshots:{stream}"
+        names = await self.journals.field_names(f"snapshots:{stream}")
+        chunk = min(name for name in names if name.startswith(f"{position}/"))
         await self.client.hset(book, chunk, flipped(await self.client.hget(book, chunk)))
 
     async def append_and_lose_the_answer(self, journal: object, sealed: Sealed) -> None:

@@ -1,11 +1,15 @@
 """Shelf: what both stores promise about snapshots in chunks, manifests, records, trims and cuts."""
 
+import zlib
+from collections.abc import Sequence
+
+import msgspec
 import pytest
 
 from actors.errors import JournalCorrupt, WrongKeys
 from actors.ports import Position
 from cluster.journal import shelf
-from cluster.journal.shelf import StreamCut
+from cluster.journal.shelf import StoredSnapshot, StreamCut
 from cluster.journal.snapshot import Record, read_verified
 from cluster.keys import has_system, keep_keys, known_to
 from tests.contract.stores import STREAM, STREAMS, Store, append, owner
@@ -45,9 +49,77 @@ async def test_a_snapshot_of_many_chunks_comes_back_whole(store: Store, monkeypa
 async def test_a_snapshot_that_lost_a_chunk_is_named(store: Store) -> None:
     _, record = await filled(store, 1)
     await adopted(store, record)
-    await store.journals.delete_fields(f"snapshots:{STREAM}", [f"{record.position}/0"])
+    book = f"snapshots:{STREAM}"
+    [chunk] = [name for name in await store.journals.field_names(book) if "/" in name]
+    assert await store.journals.delete_fields(book, [chunk])
     with pytest.raises(JournalCorrupt, match="the snapshot at 1-1 is missing its chunk 0"):
         await store.journals.load_snapshot(STREAM)
+
+
+async def test_a_hold_that_ends_while_snapshots_are_dropped_leaves_none_without_its_chunks(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, older, newer = await filled(store, 2)
+    await adopted(store, older)
+    await adopted(store, newer)
+    await store.journals.cut(60_000)
+    delete_fields = store.journals.delete_fields
+
+    async def released_behind(book: str, fields: Sequence[str]) -> bool:
+        deleted = await delete_fields(book, fields)
+        await store.journals.release()
+        return deleted
+
+    monkeypatch.setattr(store.journals, "delete_fields", released_behind)
+    assert await store.journals.drop_snapshots(STREAM, newer.position) == 0
+    assert await store.journals.load_snapshot(STREAM, older.position) == older
+
+
+async def test_no_snapshot_is_dropped_that_an_activation_may_start_from(store: Store) -> None:
+    _, older, newer = await filled(store, 2)
+    await store.journals.write_snapshot(newer)
+    with pytest.raises(JournalCorrupt, match="1-2 is beyond the newest adopted snapshot"):
+        await store.journals.drop_snapshots(STREAM, newer.position)
+    await adopted(store, older)
+    with pytest.raises(JournalCorrupt, match="1-2 is beyond the newest adopted snapshot"):
+        await store.journals.drop_snapshots(STREAM, newer.position)
+    assert await store.journals.load_snapshot(STREAM) == older
+
+
+async def test_a_snapshot_that_was_overtaken_is_not_stored_any_more(store: Store) -> None:
+    _, older, newer = await filled(store, 2)
+    await adopted(store, newer)
+    assert not await store.journals.write_snapshot(older)
+    assert not await store.journals.adopt_snapshot(STREAM, older.position)
+    stored, loose = await store.journals.list_snapshots(STREAM)
+    assert [(one.position, one.missing) for one in stored] == [(newer.position, [])]
+    assert [name.partition("/")[0] for name in loose] == [str(older.position)], "its chunk is left over"
+    assert await store.journals.drop_snapshots(STREAM, newer.position) == 0
+    assert (await store.journals.list_snapshots(STREAM))[1] == [], "and goes with the next drop"
+
+
+async def test_an_index_is_written_once_and_behind_all_of_its_chunks(store: Store) -> None:
+    journals, position = store.journals, Position(1, 1)
+    assert await journals.index_snapshot(STREAM, position, b"index", ["1-1/a/0", "1-1/a/1"]) == b""
+    await journals.write_fields(f"snapshots:{STREAM}", {"1-1/a/0": b"chunk"})
+    assert await journals.index_snapshot(STREAM, position, b"index", ["1-1/a/0", "1-1/a/1"]) == b""
+    assert await journals.stored_snapshots(STREAM) == []
+    assert await journals.index_snapshot(STREAM, position, b"index", ["1-1/a/0"]) == b"index"
+    assert await journals.index_snapshot(STREAM, position, b"other", ["1-1/a/0"]) == b"index"
+
+
+async def test_a_snapshot_that_an_older_system_stored_is_read_and_dropped(store: Store) -> None:
+    _, older, newer = await filled(store, 2)
+    payload, book = older.encode(), f"snapshots:{STREAM}"
+    chunks = {f"{older.position}/{n}": zlib.compress(part) for n, part in enumerate((payload[:500], payload[500:]))}
+    await store.journals.write_fields(book, chunks)
+    await store.journals.write_fields(book, {str(older.position): msgspec.msgpack.encode([2, len(payload)])})
+    await adopted(store, older)
+    assert await store.journals.load_snapshot(STREAM) == older
+    assert await store.journals.list_snapshots(STREAM) == ([StoredSnapshot(older.position, [])], [])
+    await adopted(store, newer)
+    assert await store.journals.drop_snapshots(STREAM, newer.position) == 1
+    assert await store.journals.list_snapshots(STREAM) == ([StoredSnapshot(newer.position, [])], [])
 
 
 async def test_a_trim_removes_what_lies_behind_the_snapshot_and_activation_goes_on_from_there(store: Store) -> None:
@@ -90,7 +162,7 @@ async def test_a_cut_says_where_everything_stands_and_holds_trims_and_drops_off(
     assert cut.clock_offset_ms == 7
     assert {stood for name, stood in cut.streams.items() if name != STREAM} <= {StreamCut(None, None, 0)}
     assert await store.journals.trim(STREAM, older.position) == 0
-    await store.journals.drop_snapshots(STREAM, newer.position)
+    assert await store.journals.drop_snapshots(STREAM, newer.position) == 0
     assert await store.journals.stored_snapshots(STREAM) == [older.position, newer.position]
     await store.journals.release()
     assert await store.journals.trim(STREAM, older.position) == 2

@@ -267,6 +267,35 @@ async def test_a_damaged_snapshot_is_named(sealed: Sealed) -> None:
     assert "is damaged" in found
 
 
+async def test_what_dead_tasks_left_over_is_told_and_harms_nobody(sealed: Sealed) -> None:
+    journals, book = sealed.store.journals, f"snapshots:{PACKET}"
+    _, newest = await journals.stored_snapshots(PACKET)
+    await journals.write_fields(book, {"1-2/0a/0": b"", f"{newest}/0a/0": b""})
+    await journals.write_fields(book, {"1-2": msgspec.msgpack.encode([1, 100])})  # as an older system's sweeper left it
+    [part, *_] = await sealed.parts()
+    rivals = part.path.replace(part.sha256.hex()[:8], "0" * 8)
+    sealed.archive.write(rivals, b"a rival's")
+    found = await sealed.verified()
+    assert found.bad is None
+    assert found.left_over == [
+        "index of the snapshot at 1-2, whose chunks were swept",
+        "chunk 1-2/0a/0 of a snapshot that has no index",
+        f"chunk {newest}/0a/0 of a snapshot that has no index",
+        f"file {rivals}",
+    ]
+    await journals.drop_snapshots(PACKET, newest)
+    assert (await sealed.verified()).left_over == [*found.left_over[2:]]
+
+
+async def test_a_swept_snapshot_that_may_still_be_wanted_is_named(sealed: Sealed) -> None:
+    journals, book = sealed.store.journals, f"snapshots:{PACKET}"
+    [older, newest] = await journals.stored_snapshots(PACKET)
+    for wanted in (newest, older):
+        chunks = [name for name in await journals.field_names(book) if name.startswith(f"{wanted}/")]
+        await journals.delete_fields(book, chunks)
+        assert await sealed.bad() == (str(min(wanted, newest)), "is missing its chunk 0")
+
+
 async def test_a_snapshot_of_another_history_is_named(sealed: Sealed) -> None:
     live = [position async for position, _ in sealed.store.journals.read(PACKET, None, None)]
     newest = await sealed.store.journals.load_snapshot(PACKET)

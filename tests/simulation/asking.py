@@ -144,7 +144,7 @@ class Asking:
                 return False
             self.clients.world.note("told", command.user, "ask", answer)
             stamps_ms = since.stamps.get(own, 0), since.stamps.get(other, 0)
-            self._favours.explain_ask(command, answer, since.seq, *stamps_ms)
+            self._favours.explain_ask(command, answer, since.seq, *stamps_ms, other)
             return True
 
         await self.clients.persist(once)

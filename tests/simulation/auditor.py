@@ -5,9 +5,8 @@ balances, numbers of transfers, seeds. An answer is explained if the journals, a
 tells (successes, ends) or held it at some moment since it was asked (reads, missing money).
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from actors.ledger.levers import GRABS, SENDS, LeverSet, packet_lever, packet_of
 from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
@@ -41,6 +40,7 @@ from cluster.journal.memory import MemoryJournals
 from tests.simulation.favours import Favours
 from tests.simulation.keys import LostKeys
 from tests.simulation.lives import Gift, Life, Tries
+from tests.simulation.marks import Mark
 from tests.simulation.pauses import Pauses
 from tests.simulation.recount import day_of, hash_of
 
@@ -57,19 +57,6 @@ Who = tuple[str, str]
 def route_of(kind: str) -> str:
     """Return by which route what is of that kind was sent: a key is one of its route."""
     return kind if kind in ("rain", "photo") else ""
-
-
-class Mark(NamedTuple):
-    """Where the history stands as something is asked."""
-
-    seq: int
-    """Events read."""
-    balances: int = 0
-    """Balances that the asker had."""
-    seen: Mapping[str, int] = MappingProxyType({})
-    """packet id -> what its lanes, if it is several, have been, in number."""
-    stamps: Mapping[str, int] = MappingProxyType({})
-    """stream -> the greatest stamp in it"""
 
 
 class Auditor:
@@ -93,12 +80,12 @@ class Auditor:
         self._stamps: dict[str, int] = {}
         self._later: list[tuple[str, str, int, int, Who]] = []
         self._acknowledged: dict[tuple[str, str], int] = {}
+        self._heard: dict[tuple[str, str], int] = {}
         self._taken_in: list[PacketFunded] = []
         self.passivated: set[str] = set()
         self._passivated: list[str] = []
         self._settled: list[tuple[str, Settled]] = []
-        self.seq = 0
-        """Events read, of all streams."""
+        self.seq = 0  # events read, of all streams
         self.packets: dict[str, Life] = {}
         self.fundings: dict[str, list[PacketFunded]] = {}
         self.funded_seq: dict[str, list[int]] = {}
@@ -230,6 +217,7 @@ class Auditor:
                         self._change((run.tenant, user), amount_fen)
             case Settled():
                 self._settled.append((stream, event))
+                self._heard[stream, event.destination] = event.number
             case Passivated():
                 for packet_id in event.packet_ids:
                     assert packet_id not in self.passivated, "a packet leaves memory once"
@@ -247,7 +235,7 @@ class Auditor:
         assert not self.pauses.is_on(stream, SENDS), "a packet was sent although sends are paused"
         self.fundings.setdefault(event.packet_id, []).append(event)
         self.funded_seq.setdefault(event.packet_id, []).append(self.seq)
-        self._take_gift(event)
+        self._take_gift(stream, event)
         self.favours.pay(event, self.seq)
         who = event.tenant, event.sender
         sent = self.sent.setdefault((stream, event.packet_stream), [])
@@ -255,7 +243,7 @@ class Auditor:
         assert event.number == len(sent), "transfers are numbered without gaps"
         self._change(who, -event.total_fen)
 
-    def _take_gift(self, event: PacketFunded) -> None:
+    def _take_gift(self, stream: str, event: PacketFunded) -> None:
         special, lishi_id = event.special, ""
         if special is not None:
             assert special.opens_at_ms <= event.at_ms + self._opens_ms_max, "nothing opens so late"
@@ -266,8 +254,9 @@ class Auditor:
         if gifts and gifts[-1] in self._new_gifts:
             gifts[-1].add(event)
         else:
-            last_ms = gifts[-1].fundings[0].at_ms if gifts else -self._idempotency_ms
-            assert event.at_ms - last_ms >= self._idempotency_ms, "a key funds once while it is remembered"
+            last = gifts[-1].fundings if gifts else []
+            assert all(event.at_ms - one.at_ms >= self._idempotency_ms for one in last), "a key funds once in its time"
+            assert all(self._arrived(stream, one) for one in last), "a key funds once while it is remembered"
             gifts.append(Gift(event, self.seq))
             self._new_gifts.append(gifts[-1])
         packet_id = event.packet_id.partition(".")[0]
@@ -483,9 +472,12 @@ class Auditor:
             assert answer in UNDECIDED, answer
 
     def forgotten(self, funding: PacketFunded) -> bool:
-        """Tell whether its wallet stream may have forgotten this funding's key."""
+        """Tell whether its wallet stream may have forgotten this funding's key: it is past, and its packet is there."""
         wallet = self.wallet_of((funding.tenant, funding.sender))
-        return self._stamps[wallet] - funding.at_ms >= self._idempotency_ms
+        return self._stamps[wallet] - funding.at_ms >= self._idempotency_ms and self._arrived(wallet, funding)
+
+    def _arrived(self, wallet: str, funding: PacketFunded) -> bool:
+        return self._heard.get((wallet, funding.packet_stream), 0) >= funding.number
 
     def explain_statement(self, who: Who, reply: Any, since: Mark) -> None:
         """Check lines that were told, newest first."""

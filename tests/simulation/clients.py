@@ -24,7 +24,8 @@ from actors.wallet.messages import CreditSandbox, Funded, ReadStatement, ReadWal
 from cluster.gateway.bodies import Asked
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
-from tests.simulation.auditor import UNDECIDED, Mark
+from tests.simulation.auditor import UNDECIDED
+from tests.simulation.marks import Mark
 from tests.simulation.recount import hash_of
 from tests.simulation.wishes import USERS, Wishes, asks_for_words, words_for
 from tests.simulation.world import KEYS, TENANT, World

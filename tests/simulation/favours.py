@@ -20,6 +20,7 @@ from actors.wallet.messages import (
     WriteNote,
 )
 from cluster.config import Settings
+from tests.simulation.recount import hash_of
 
 T = TypeVar("T")
 
@@ -77,6 +78,7 @@ class Favours:
 
     def __init__(self, settings: Settings) -> None:
         self._limits, self._bounds = settings.limits, settings.bounds
+        self._wallets = settings.layout.wallet_streams
         self._keep_ms = max(self._limits.lishi_cooldown_ms, self._bounds.idempotency_ms)
         self.committed: dict[str, Committed] = {}
         self.used: dict[str, tuple[int, int]] = {}
@@ -90,7 +92,11 @@ class Favours:
         """(tenant, asked) -> ids of what waits for an answer"""
         self._remembered: dict[str, dict[str, None]] = {}
         """wallet stream -> ids of lishi that it remembers, in the order in which they were asked"""
+        self._asked: dict[tuple[str, str, int], int] = {}
+        """(asker, asked, stamp of a count) -> how often that was asked"""
         self._ever_forgotten: set[str] = set()
+        self._forgotten_ms: dict[tuple[str, int], int] = {}
+        """(wallet stream, of which askers) -> the latest count among the lishi that it has forgotten"""
         self._accepted: dict[str, str] = {}
         """lishi id -> packet id of what was accepted and is not paid yet"""
         self._kept: dict[str, dict[tuple[str, str], tuple[Note, int]]] = {}
@@ -185,14 +191,16 @@ class Favours:
         prior = self.lishi.get(event.lishi_id)
         remembered = self._remembered.setdefault(stream, {})
         assert event.lishi_id not in remembered, "a lishi is asked once while it is remembered"
-        if pair and pair[-1] in remembered:
-            last = self.lishi[pair[-1]].now
+        last = self.lishi[pair[-1]].now if pair and pair[-1] in remembered else None
+        # A key that both streams had forgotten may have asked somebody else since: its id is that one's now.
+        if last is not None and (last.asker, last.asked) == (event.asker, event.asked):
             free_ms = 0 if last.state == "accepted" else last.ended_ms + self._limits.lishi_cooldown_ms
             assert last.state != "asked", "nobody is asked twice at once"
             assert event.at_ms >= free_ms, "nobody is asked again and again"
         assert event.lapses_at_ms == event.at_ms + self._limits.lishi_lifetime_ms
         stamps = event.at_ms, event.lapses_at_ms
-        lishi = Lishi(event.lishi_id, event.tenant, event.asker, event.asked, event.greeting, *stamps)
+        words = event.lishi_id, event.tenant, event.asker, event.asked, event.greeting
+        lishi = Lishi(*words, *stamps, counted_ms=event.counted_ms)
         if prior is None:
             self.lishi[event.lishi_id] = Moments(lishi, seq)
         else:
@@ -200,6 +208,10 @@ class Favours:
         pair.append(event.lishi_id)
         counted = [one for one in self._counted.get((event.tenant, event.asker), ()) if one.asked == event.asked]
         assert len(pair) <= len(counted), "who asks is counted before"
+        of_count = event.asker, event.asked, event.counted_ms
+        self._asked[of_count] = self._asked.get(of_count, 0) + 1
+        there = sum(one.at_ms == event.counted_ms for one in counted)
+        assert self._asked[of_count] <= there, "each count is asked at most once"
         waiting = self._waiting(event.tenant, event.asked)
         waiting.become((*waiting.now, event.lishi_id), seq)
         assert len(waiting.now) <= self._limits.lishi_open_max, "so many wait for one person"
@@ -216,6 +228,8 @@ class Favours:
                 break
             del remembered[lishi_id]
             self._ever_forgotten.add(lishi_id)
+            way = stream, hash_of(lishi.tenant, lishi.asker) % self._wallets
+            self._forgotten_ms[way] = max(lishi.counted_ms, self._forgotten_ms.get(way, -1))
             self._waits_no_more(lishi, seq)
 
     def _waits_no_more(self, lishi: Lishi, seq: int) -> None:
@@ -229,7 +243,7 @@ class Favours:
         assert (event.at_ms >= lishi.lapses_at_ms) is (event.outcome == "lapsed"), "it is answered in time, or lapses"
         fields = lishi.lishi_id, lishi.tenant, lishi.asker, lishi.asked, lishi.greeting
         stamps = lishi.asked_at_ms, lishi.lapses_at_ms
-        moments.become(Lishi(*fields, *stamps, event.outcome, event.at_ms, event.packet_id), seq)
+        moments.become(Lishi(*fields, *stamps, event.outcome, event.at_ms, event.packet_id, lishi.counted_ms), seq)
         if event.outcome == "accepted":
             self._accepted[event.lishi_id] = event.packet_id
         self._waits_no_more(lishi, seq)
@@ -250,8 +264,8 @@ class Favours:
         counted = self._counted.get((tenant, asker), ())
         return sum(at_ms < one.at_ms + self._bounds.idempotency_ms for one in counted)
 
-    def explain_ask(self, ask: AskLishi, answer: Any, seq: int, own_ms: int, stamp_ms: int) -> None:
-        """Check the answer to a request; `own_ms`, `stamp_ms`: the stamps of the asker's stream, and the other's."""
+    def explain_ask(self, ask: AskLishi, answer: Any, seq: int, own_ms: int, stamp_ms: int, asked_in: str) -> None:
+        """Check the answer to a request; `own_ms`, `stamp_ms`: the stamps of the asker's stream, and of `asked_in`."""
         if isinstance(answer, LishiTold):
             self._explain_told(answer, seq)
             told, wanted = answer.lishi, (ask.tenant, ask.user, ask.asked, ask.greeting)
@@ -267,6 +281,10 @@ class Favours:
                     if lishi.state != "accepted"
                 ]
                 assert max(ends, default=0) > stamp_ms, "nothing bars this request"
+        elif answer == "lishi_lapsed":
+            way = asked_in, hash_of(ask.tenant, ask.user) % self._wallets
+            mine = [one.at_ms for one in self._counted.get((ask.tenant, ask.user), ()) if one.key == ask.key]
+            assert min(mine) <= self._forgotten_ms.get(way, -1), "nothing that was counted so late is forgotten"
         elif answer != "rate_limited":
             assert answer == "idempotency_key_reused", answer
             used = [one for one in self._counted.get((ask.tenant, ask.user), ()) if one.key == ask.key]

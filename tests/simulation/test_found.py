@@ -18,6 +18,7 @@ async def test_a_stranger_hears_of_no_packet_although_its_forgotten_key_was_used
     wish = "lucky", 1_000, 5, ""
     funded = await system.service.send(Send(TENANT, "alice", "k", *wish))
     packet_id = funded.funding.packet_id
+    await system.settle()
     system.clock.ms += system.settings.bounds.idempotency_ms
     [won] = await system.service.grabs([(packet_id, "bob")], TENANT)
     assert not isinstance(won, Won), "its time is over"

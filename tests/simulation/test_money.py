@@ -35,8 +35,9 @@ from cluster.gateway.problems import Problem
 from cluster.journal.memory import Fault
 from cluster.snapshots import empty_machine, fold
 from tests.books import balances, book_sum
-from tests.simulation.auditor import UNDECIDED, Auditor, Mark
+from tests.simulation.auditor import UNDECIDED, Auditor
 from tests.simulation.loop import InstantLoop
+from tests.simulation.marks import Mark
 from tests.simulation.system import KEYS, TENANT, System
 
 USERS = [f"u{number}" for number in range(5)]

@@ -50,7 +50,7 @@ WALLET_RULES = WalletRules(
     relay_after_ms=1_000,
     settle_batch_max=100,
     commitments=CommitmentRules(unused_max=2, stream_max=3, lifetime_ms=60_000),
-    lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS),
+    lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS, wallet_streams=2),
     asks=AskRules(asks_max=3, period_ms=DAY_MS, total_max=5),
     notes=NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS),
 )

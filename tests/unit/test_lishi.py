@@ -30,7 +30,7 @@ from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT
 from tests.unit.samples import DAY_MS, NOW_MS, WALLET, WALLET_RULES, funding, order, terms, wallets
 
-RULES = LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS)
+RULES = LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS, wallet_streams=2)
 GREETING = "老板，利是逗来"
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from actors.wallet.messages import (
     SandboxCredited,
     WalletView,
 )
+from actors.wallet.sending import Place
 from tests.unit.samples import DAY_MS, NOW_MS, PACKET, TENANT, WALLET, WALLET_RULES, order, send, terms, wallets
 
 PAYOUT_SOURCE = "packet-001"
@@ -91,12 +93,38 @@ def test_a_refusal_is_decided_afresh_once_there_is_money() -> None:
 def test_keys_are_remembered_a_day_by_stamps_and_then_forgotten() -> None:
     machine = wallets(10_000)
     send(machine)
+    machine.apply(Settled(PACKET, 1))
     assert isinstance(send(machine, now_ms=NOW_MS + DAY_MS - 1), Funded)
     send(machine, "p2", now_ms=NOW_MS + DAY_MS - 1)
     assert isinstance(machine.find_funding("p1"), Funded)
     send(machine, "p3", now_ms=NOW_MS + DAY_MS)
     assert refusal(machine.find_funding("p1")) is Refusal.PACKET_NOT_FOUND
     assert isinstance(machine.find_funding("p2"), Funded)
+
+
+def test_a_key_is_remembered_until_its_packet_has_arrived_whatever_the_clocks_say() -> None:
+    machine = wallets(10_000)
+    send(machine)
+    for day in (1, 2, 3):
+        send(machine, f"later {day}", now_ms=NOW_MS + day * DAY_MS)
+        assert isinstance(machine.find_funding("p1"), Funded)
+        assert send(machine, now_ms=NOW_MS + day * DAY_MS).replayed
+    machine.apply(Settled(PACKET, 4))
+    send(machine, "p2", now_ms=NOW_MS + 9 * DAY_MS)
+    assert [refusal(machine.find_funding(name)) for name in ("p1", "later 3")] == [Refusal.PACKET_NOT_FOUND] * 2
+    assert isinstance(machine.find_funding("p2"), Funded)
+
+
+def test_one_packet_that_does_not_arrive_holds_up_no_other_key() -> None:
+    machine = wallets(10_000, idempotency_keys_max=3)
+    stuck = msgspec.structs.replace(terms(), places=[Place("p1", "packet-009", b"c" * 32)])
+    [funded] = machine.decide_send(order(), stuck, NOW_MS)  # type: ignore[misc]
+    machine.apply(funded)
+    for day in range(5):
+        send(machine, f"day {day}", now_ms=NOW_MS + day * DAY_MS)
+        machine.apply(Settled(PACKET, day + 1))
+    assert isinstance(machine.find_funding("p1"), Funded)
+    assert refusal(machine.find_funding("day 3")) is Refusal.PACKET_NOT_FOUND
 
 
 def test_more_keys_than_the_bound_are_refused_until_one_is_old() -> None:
