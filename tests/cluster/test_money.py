@@ -237,3 +237,11 @@ def _answered(told: dict[Any, Any], count: int) -> Any:
         return len(told) >= count
 
     return enough
+
+
+async def test_the_contract_and_its_pages_come_from_the_running_system(platform: Platform) -> None:
+    status, document, _ = await platform.ask("GET", "/openapi.json", platform.operator)
+    assert (status, document["paths"]["/v1/packets"]["post"]["operationId"]) == (200, "send_packet")
+    for part in ("/docs", "/docs/start.js", "/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js"):
+        status, content, _ = await platform.fetch("GET", part, platform.operator)
+        assert (status, len(content) > 100) == (200, True)
