@@ -14,6 +14,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import msgspec
 
 from actors.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure, WrongKeys
+from actors.fair import WHOLE, Percent
 from actors.ledger.book import Sent
 from actors.ledger.levers import Levers, ReadLevers, SetLever
 from actors.ledger.transfer import (
@@ -55,6 +56,7 @@ class HostRules(msgspec.Struct, frozen=True):
     commit_events_max: int
     expire_batch_max: int
     tick_ms: int
+    commit_events_fair: Percent = WHOLE
 
 
 class Corruption(NamedTuple):
@@ -264,7 +266,8 @@ class Host(ABC, Generic[M]):
     async def _activate_now(self, stream: str) -> Shell[M]:
         self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
         journal = self._journals.open(stream)
-        shell = Shell(stream, self._machine(stream), journal, self.now_ms, self._rules.commit_events_max)
+        bound = self._rules.commit_events_max, self._rules.commit_events_fair
+        shell = Shell(stream, self._machine(stream), journal, self.now_ms, *bound)
         await shell.activate(self.name)
         self._shells[stream] = shell
         return shell

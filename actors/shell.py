@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from actors.errors import FencedOut, JournalFull, JournalUnavailable, OperatingFailure
+from actors.fair import WHOLE, Bound, Counts, Percent
 from actors.ports import Event, Journal
 
 FULL_PAUSE_S = 0.2
@@ -41,10 +42,12 @@ class Machine(Protocol):
 class Commit:
     """What becomes durable together, and who waits for it."""
 
-    __slots__ = ("_done", "events", "failure", "size")
+    __slots__ = ("_done", "events", "failure", "held", "size")
 
-    def __init__(self) -> None:
+    def __init__(self, bound: Bound) -> None:
         self.events: list[Event] = []
+        self.held = Counts(bound)
+        """Whose events these are, where they are somebody's."""
         self.size = 0
         """What the events count for; one may hold a thousand grabs."""
         self.failure: OperatingFailure | None = None
@@ -69,7 +72,15 @@ M = TypeVar("M", bound=Machine)
 class Shell(Generic[M]):
     """One activation of one stream. Make it, `activate` it once, use it until it is dead, drop it."""
 
-    def __init__(self, stream: str, machine: M, journal: Journal, now_ms: Callable[[], int], events_max: int) -> None:
+    def __init__(
+        self,
+        stream: str,
+        machine: M,
+        journal: Journal,
+        now_ms: Callable[[], int],
+        events_max: int,
+        fair: Percent = WHOLE,
+    ) -> None:
         self.stream = stream
         self.machine = machine
         self.epoch = 0
@@ -81,9 +92,9 @@ class Shell(Generic[M]):
         """How often this activation was asked to set a lever: who sets one names the number that he was told."""
         self._journal = journal
         self._now_ms = now_ms
-        self._events_max = events_max
+        self._bound = Bound.of(events_max, fair)
         self.full = False
-        self._open = Commit()
+        self._open = Commit(self._bound)
         self._wanted = asyncio.Event()
         self._flusher: asyncio.Task[None] | None = None
 
@@ -108,7 +119,21 @@ class Shell(Generic[M]):
     @property
     def refusing(self) -> bool:
         """Tell whether new money must be refused: too much is staged already, or the store is full (`full`)."""
-        return self.full or self._open.size >= self._events_max
+        return self.full or self._open.size >= self._bound.whole
+
+    def refuses(self, tenant: str, user: str) -> bool:
+        """Tell whether nothing more is taken from this user now, or this tenant (`user` empty): see `actors.fair`."""
+        return self._open.held.full(tenant, user) is not None
+
+    @property
+    def staged(self) -> int:
+        """What is on the open commit."""
+        return self._open.size
+
+    def hold(self, tenant: str, user: str, size: int) -> None:
+        """Count what was just staged as somebody's."""
+        if size:
+            self._open.held.add(tenant, user, size)
 
     def stage(self, event: Event, size: int = 1) -> None:
         """Apply an event that was just decided and put it on the open commit, where it counts for `size`."""
@@ -143,7 +168,7 @@ class Shell(Generic[M]):
             while True:
                 await self._wanted.wait()
                 self._wanted.clear()
-                commit, self._open = self._open, Commit()
+                commit, self._open = self._open, Commit(self._bound)
                 version = self.machine.version
                 if commit.events:
                     await self._append(commit)
@@ -173,6 +198,6 @@ class Shell(Generic[M]):
     def _tell(self, held: Commit, failure: OperatingFailure) -> None:
         """Let those who wait for the held entry, or behind it, hear now; what they staged is still to be appended."""
         held.finish(failure)
-        behind, self._open = self._open, Commit()
-        self._open.events, self._open.size = behind.events, behind.size
+        behind, self._open = self._open, Commit(self._bound)
+        self._open.events, self._open.size, self._open.held = behind.events, behind.size, behind.held
         behind.finish(failure)

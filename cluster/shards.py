@@ -15,6 +15,7 @@ import ray
 from actors.host import Host, HostRules, SentTotals, StreamFigures
 from actors.ledger.transfer import Outgoing
 from actors.packet.fairness import SeedCommitments
+from actors.packet.parts import PacketFair
 from actors.packet.rules import PacketRules
 from actors.packet.shard import PacketShard
 from actors.tally import Tally, TallyFigures
@@ -70,7 +71,8 @@ def open_journals(settings: Settings) -> RedisJournals:
 def host_rules(settings: Settings) -> HostRules:
     """Read the bounds of a host."""
     bounds = settings.bounds
-    return HostRules(bounds.commit_events_max, bounds.expire_batch_max, settings.timing.tick_ms)
+    fair = settings.fair.commit_events_max.percent
+    return HostRules(bounds.commit_events_max, bounds.expire_batch_max, settings.timing.tick_ms, fair)
 
 
 def packet_rules(settings: Settings) -> PacketRules:
@@ -89,6 +91,7 @@ def packet_rules(settings: Settings) -> PacketRules:
         phrase_missers_max=bounds.phrase_missers_max,
         phrase_tries_max=settings.limits.phrase_tries_max,
         phrase_tries_ms=settings.limits.phrase_tries_ms,
+        fair=PacketFair(settings.fair.unsettled_max.percent, settings.fair.opened_ahead_max.percent),
     )
 
 

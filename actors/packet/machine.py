@@ -18,8 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from actors.ids import are_distinct, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
 from actors.ledger.machine import BookMachine
@@ -44,7 +42,8 @@ from actors.packet.messages import (
     View,
     Won,
 )
-from actors.packet.reading import figures_of, payouts_of, view_of, winners_of
+from actors.packet.parts import Holders
+from actors.packet.reading import figures_of, payouts_of, records_of, view_of, winners_of
 from actors.packet.recalling import Recalled, Unhashed
 from actors.packet.replies import (
     DAY_LIMIT,
@@ -192,7 +191,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             if packet is None or packet.terms != funding:
                 return Refused(Refusal.IDEMPOTENCY_KEY_REUSED)  # it was the second of its id, and went back
             return OpenNow(funding, packet.ended)
-        if funding.number != received.number + 1 and len(received.ahead) >= self._rules.opened_ahead_max:
+        if funding.number != received.number + 1 and not self._holders.has_room_ahead(source, received, funding):
             return OVERLOADED  # nothing is lost: settlement delivers it in order
         if packet is not None or is_of_second_rain(funding, self._find):
             to_wallet, number = self._way_back(funding)
@@ -234,10 +233,9 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Return big ended packets whose winners nobody has hashed yet."""
         return self.recalled.unhashed(map(self._find, packet_ids), self._rules.split_apart_min, self._rules.winners_max)
 
-    @property
-    def has_room(self) -> bool:
-        """Tell whether another group of grabs may be accepted: settlement is not too far behind."""
-        return self._state.book.unsettled_count < self._rules.unsettled_max
+    def has_room(self, packet_id: str, tenant: str) -> bool:
+        """Tell whether a packet's takers may be accepted: settlement is not too far behind, in all and with theirs."""
+        return self._holders.payouts.full(tenant, packet_id) is None
 
     def is_final(self, packet_id: str, durable_version: int) -> bool:
         """Tell whether every answer about this packet is durable and can never change: it has ended, durably."""
@@ -253,15 +251,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
         All of them are durable: a payout is settled only after its source was.
         """
-        records: dict[str, bytes] = {}
-        for packet_id in islice(self._quiet, self._rules.passivate_batch_max):
-            packet = self._state.packets.get(packet_id)
-            if packet is None:
-                continue  # it left before those in front of it
-            if now_ms - packet.ended_ms < self._rules.passivate_after_ms:
-                break
-            records[packet_id] = msgspec.msgpack.encode(packet)
-        return records
+        quiet, before_ms = islice(self._quiet, self._rules.passivate_batch_max), now_ms - self._rules.passivate_after_ms
+        return records_of(quiet, self._state.packets, before_ms)
 
     def decide_passivation(self, packet_ids: Sequence[str]) -> Passivated | None:
         """Let packets go whose records are kept; None if none of them is here any more."""
@@ -320,7 +311,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
                 self._apply_expired(event)
             case OpeningReturned():
                 funding = event.funding
-                state.book.receive(event.source, funding.number, funding.total_fen)
+                self._receive(event.source, funding)
+                self._holders.payouts.add(funding.tenant, funding.packet_id)
                 back = back_to_sender("returned", event.number, funding, funding.total_fen, funding.at_ms)
                 self._sent[event.to_wallet].add(back)
             case Settled():
@@ -345,8 +337,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         packet.add(event.first_rank, event.users, event.amounts_fen, event.at_ms)
         for to_wallet, run in event.runs().items():
             self._sent[to_wallet].add(run)
-        if event.at_ms > self._state.stamp_ms:
-            self._state.stamp_ms = event.at_ms
+        self._holders.payouts.add(packet.tenant, event.packet_id, len(event.users))
+        self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
         if len(packet.rank_of) == packet.count:
             assert packet.remaining_fen == 0, "the last share empties the escrow"
             self._end(packet, "drained", event.seed)
@@ -355,8 +347,12 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         funding = event.funding
         assert funding.packet_id not in self._state.packets, "a packet opens once"
         self._state.packets[funding.packet_id] = Packet(funding)
-        self._state.book.receive(event.source, funding.number, funding.total_fen)
+        self._receive(event.source, funding)
         self._timer.put(funding.expires_at_ms, funding.packet_id)
+
+    def _receive(self, source: str, funding: PacketFunded) -> None:
+        self._state.book.receive(source, funding.number, funding.total_fen)
+        self._holders.came(source, self._state.book.received[source], funding)
 
     def _apply_expired(self, event: Expired) -> None:
         packet = self._state.packets[event.packet_id]
@@ -369,6 +365,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         if event.number:
             packet.refunded_fen = event.amount_fen
             packet.unsettled += 1
+            self._holders.payouts.add(packet.tenant, event.packet_id)
             back = back_to_sender("refund", event.number, packet.terms, event.amount_fen, event.at_ms)
             self._sent[event.to_wallet].add(back)
         self._end(packet, "expired", event.seed)
@@ -377,7 +374,9 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def _apply_settled(self, event: Settled) -> None:
         packets = self._state.packets
-        for run in self._state.book.settle(event.destination, event.number):
+        settled = self._state.book.settle(event.destination, event.number)
+        self._holders.settled(settled)
+        for run in settled:
             if run.kind == "returned":
                 continue  # the second funding of a packet is no part of it
             packet = packets[run.packet_id]
@@ -390,10 +389,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         for packet_id in event.packet_ids:
             packet = state.packets.pop(packet_id)
             assert packet.is_quiet, "only what can never change leaves memory"
-            passed.packets += 1
-            passed.funded_fen += packet.total_fen - packet.rolled_in_fen
-            passed.paid_fen += packet.grabbed_fen
-            passed.refunded_fen += packet.refunded_fen
+            passed.add(packet)
         while self._quiet and self._quiet[0] not in state.packets:
             self._quiet.popleft()
         if self._timer.entries > 2 * len(state.packets) + _TIMER_SLACK:
@@ -420,6 +416,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         self._quiet = deque(packet_id for packet_id, packet in state.packets.items() if packet.is_quiet)
         wallets = (wallet_stream(index) for index in range(self._rules.wallet_streams))
         self._sent = [state.book.to(wallet) for wallet in wallets]
+        self._holders = Holders(self._rules, state)
 
     def _timer_of_open(self) -> Timer:
         """Return a timer of the open packets."""

@@ -1,9 +1,11 @@
 """Reading: what people, wallets and auditors get to see of packets. Pure; changes nothing."""
 
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 from actors.ids import user_hash
 from actors.ledger.book import Book
@@ -82,3 +84,16 @@ def payouts_of(stream: str, book: Book[PayoutRun], transfers_max: int) -> list[O
         receive = Receive(stream, sent.settled_number, sent.settled_fen, [], runs)
         batches.append(Outgoing(stream, destination, receive))
     return batches
+
+
+def records_of(quiet: Iterable[str], packets: Mapping[str, Packet], before_ms: int) -> dict[str, bytes]:
+    """Return the records of the quiet packets, in order, up to the first that has not ended by then."""
+    records: dict[str, bytes] = {}
+    for packet_id in quiet:
+        packet = packets.get(packet_id)
+        if packet is None:
+            continue  # it left before those in front of it
+        if packet.ended_ms > before_ms:
+            break
+        records[packet_id] = msgspec.msgpack.encode(packet)
+    return records

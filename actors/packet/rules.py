@@ -2,6 +2,8 @@
 
 import msgspec
 
+from actors.packet.parts import PacketFair
+
 
 class PacketRules(msgspec.Struct, frozen=True):
     """The bounds of one packet stream (configs/)."""
@@ -18,3 +20,4 @@ class PacketRules(msgspec.Struct, frozen=True):
     phrase_missers_max: int
     phrase_tries_max: int
     phrase_tries_ms: int
+    fair: PacketFair = PacketFair()

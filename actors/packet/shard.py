@@ -219,7 +219,7 @@ class PacketShard(Host[PacketMachine]):
         # No `await` in here: an interleaved grab would be decided on the same share.
         shell.machine.recalled.take(recalled)
         now_ms = shell.now_ms()
-        barred = None if shell.machine.has_room and not shell.refusing else OVERLOADED
+        barred = OVERLOADED if shell.refusing else None
         replies: list[Any] = []
         wait = False
         at = 0
@@ -254,11 +254,14 @@ class PacketShard(Host[PacketMachine]):
         packet_id = asked.packet_id
         for name in shell.machine.overdue_before(packet_id, now_ms):
             self._expire(shell, name, now_ms)
+        if shell.refuses(asked.tenant, "") or not shell.machine.has_room(packet_id, asked.tenant):
+            barred = OVERLOADED
         event, reply = shell.machine.decide_grabs(
             packet_id, asked.tenant, users, now_ms, barred, phrase=asked.phrase, group=asked.group
         )
         if event is not None:
             shell.stage(event, len(users))
+            shell.hold(asked.tenant, "", len(users))
         # Refusals wait too: "drained", told before the last share is durable, may prove untrue.
         return reply, not shell.machine.is_final(packet_id, shell.durable_version)
 

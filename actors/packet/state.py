@@ -220,6 +220,13 @@ class Passed(msgspec.Struct):
     paid_fen: int = 0
     refunded_fen: int = 0
 
+    def add(self, packet: Packet) -> None:
+        """Add one that leaves."""
+        self.packets += 1
+        self.funded_fen += packet.total_fen - packet.rolled_in_fen
+        self.paid_fen += packet.grabbed_fen
+        self.refunded_fen += packet.refunded_fen
+
 
 class State(msgspec.Struct):
     """Everything durable about one packet stream: what a snapshot holds."""

@@ -168,6 +168,19 @@ class WalletShard(Host[WalletMachine]):
                 return self._decide_common(shell, command)
         if shell.refusing:
             return OVERLOADED
+        tenant: str = getattr(command, "tenant", "")
+        if not tenant:  # settlement and the platform itself
+            return self._decide_fresh(shell, command, now_ms)
+        if shell.refuses(tenant, command.user):
+            return OVERLOADED
+        staged = shell.staged
+        answer = self._decide_fresh(shell, command, now_ms)
+        shell.hold(tenant, command.user, shell.staged - staged)
+        return answer
+
+    def _decide_fresh(self, shell: Shell[WalletMachine], command: Any, now_ms: int) -> Any:
+        """Answer what may change something."""
+        machine = shell.machine
         match command:
             case Send():
                 return self._send(shell, command, now_ms)

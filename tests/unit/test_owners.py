@@ -5,7 +5,7 @@ tenant must get a place; then many users of that tenant take until they are refu
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -13,6 +13,11 @@ from pydantic import BaseModel
 
 from actors.fair import Percent
 from actors.ledger.transfer import Refused
+from actors.packet.machine import PacketMachine
+from actors.packet.parts import PacketFair
+from actors.packet.replies import OVERLOADED
+from actors.ports import Journal
+from actors.shell import Shell
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import (
@@ -28,7 +33,19 @@ from actors.wallet.parts import WalletFair
 from actors.wallet.sending import Place
 from cluster.config import Settings, load
 from cluster.owners import OWNERS, Fair, Owner
-from tests.unit.samples import DAY_MS, NOW_MS, PACKET, WALLET, WALLET_RULES, order, terms
+from tests.unit.samples import (
+    DAY_MS,
+    KEYS,
+    NOW_MS,
+    PACKET,
+    PACKET_RULES,
+    WALLET,
+    WALLET_RULES,
+    funding,
+    grab,
+    order,
+    terms,
+)
 
 WHOLE = 20
 PERCENT = Percent(10, 50)
@@ -134,19 +151,69 @@ def notes() -> Take:
     return take
 
 
+def payouts() -> Take:
+    """Whose packet it is, is who takes here: its takers are many people."""
+    rules = msgspec.structs.replace(PACKET_RULES, unsettled_max=WHOLE, fair=PacketFair(unsettled=PERCENT))
+    machine = PacketMachine(PACKET, rules, KEYS)
+    opened: list[tuple[str, str]] = []
+
+    def take(tenant: str, user: str, number: int) -> Any:
+        packet_id = f"{tenant}-{user}"
+        if (tenant, user) not in opened:
+            opened.append((tenant, user))
+            paid = funding(packet_id, len(opened), tenant=tenant, sender=user, count=100, total_fen=1_000)
+            applied(machine, machine.decide_opening(WALLET, paid))
+        if not machine.has_room(packet_id, tenant):
+            return OVERLOADED
+        return grab(machine, f"taker-{number}", packet_id, tenant=tenant)
+
+    return take
+
+
+def ahead() -> Take:
+    rules = msgspec.structs.replace(PACKET_RULES, opened_ahead_max=WHOLE, fair=PacketFair(ahead=PERCENT))
+    machine = PacketMachine(PACKET, rules, KEYS)
+
+    def take(tenant: str, user: str, number: int) -> Any:
+        paid = funding(f"p{number}", number + 2, tenant=tenant, sender=user)
+        return applied(machine, machine.decide_opening(WALLET, paid))
+
+    return take
+
+
+def staged() -> Take:
+    async def commit() -> None:
+        raise AssertionError("nothing is committed here")
+
+    rules = WHOLE, PERCENT
+    shell = Shell("wallet-000", wallet("keys"), cast(Journal, commit), lambda: NOW_MS, *rules)
+
+    def take(tenant: str, user: str, number: int) -> Any:
+        if shell.refuses(tenant, user) or shell.refusing:
+            return OVERLOADED
+        shell.stage(SandboxCredited(tenant, f"{user}-{number}", 1, NOW_MS))
+        shell.hold(tenant, user, 1)
+        return None
+
+    return take
+
+
 SCENES: dict[str, dict[str, Callable[[], Take]]] = {
     "accounts_max": {"accounts": accounts},
+    "commit_events_max": {"staged": staged},
     "commitments_max": {"commitments": commitments},
     "idempotency_keys_max": {"keys": keys, "holds": holds},
     "lishi_counted_max": {"asks": asks},
     "lishi_max": {"lishi": lishi},
     "notes_max": {"notes": notes},
-    "unsettled_max": {"fundings": fundings},
+    "opened_ahead_max": {"ahead": ahead},
+    "unsettled_max": {"fundings": fundings, "payouts": payouts},
 }
 """Shared bound -> the places where it holds. `accounts` has no users: an account is one."""
 
 PLACES = [pytest.param(make, id=f"{bound}-{name}") for bound, made in SCENES.items() for name, make in made.items()]
 OF_USERS = [one for one in PLACES if one.values[0] is not accounts]
+REMEMBERED = [one for one in OF_USERS if one.values[0] is not staged]
 
 
 def fill(take: Take, tenant: str, users: list[str], numbers: Any) -> int:
@@ -217,7 +284,7 @@ def test_a_full_part_is_free_again_once_what_fills_it_is_over() -> None:
     assert not isinstance(send(4, NOW_MS + DAY_MS), Refused)
 
 
-@pytest.mark.parametrize("make", OF_USERS)
+@pytest.mark.parametrize("make", REMEMBERED)
 def test_a_snapshot_holds_what_the_parts_are_counted_from(make: Callable[[], Take]) -> None:
     """A machine restored from its own snapshot refuses whom it refused before, and nobody else."""
     take, numbers = make(), iter(range(10_000))
