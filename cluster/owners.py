@@ -131,6 +131,7 @@ _BOUNDS = {
     "queued_requests_max": Owner.OUTER,
     "photo_bytes_max": Owner.REQUEST,
     "photo_pixels_max": Owner.REQUEST,
+    "photo_memory_bytes_max": Owner.REQUEST,
     "photos_uploading_max": Owner.SHARED,
     "photos_making_max": Owner.INTERNAL,  # turns among at most `photos_uploading_max`
 }

@@ -9,15 +9,16 @@ Key text (`cluster.config.TokenKey.key`): hex for HS256, at least 32 bytes; the 
 Instants are integer Unix seconds, as JWT has them.
 """
 
-from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from actors.fair import WHOLE, Bound, Percent
 from actors.ids import USER_RULE, is_tenant, is_user
 from cluster.config import PLATFORM_KID, Keys, TokenKey
+from cluster.fair_cache import FairCache
 
 USER_SCOPE = "user"
 GATEWAY_SCOPE = "gateway"
@@ -75,28 +76,23 @@ class _Key(NamedTuple):
 
 
 class Verifier:
-    """Verifies tokens and remembers at most `cache_max` verified ones, the least recently used leaving first."""
+    """Verifies tokens and remembers at most `cache_max` verified ones, of one tenant its part of them."""
 
-    def __init__(self, keys: Keys, cache_max: int) -> None:
+    def __init__(self, keys: Keys, cache_max: int, fair: Percent = WHOLE) -> None:
         """Prepare the keys. Raises ValueError naming a key that is none: correct the keys file."""
         assert cache_max >= 1, "a cache holds something"
         self._keys = {kid: _prepare(kid, key) for kid, key in keys.tokens.items()}
-        self._verified: OrderedDict[str, Claims] = OrderedDict()
-        self._cache_max = cache_max
+        self._verified: FairCache[str, Claims] = FairCache(Bound.of(cache_max, fair))
 
     def verify(self, token: str, now_s: int) -> Claims:
         """Return what the token proves at `now_s`. Raises Unauthenticated."""
         claims = self._verified.get(token)
         if claims is None:
             claims = self._verify(token, now_s)
-            self._verified[token] = claims
-            if len(self._verified) > self._cache_max:
-                self._verified.popitem(last=False)
+            self._verified.put(token, claims, claims.tenant, 1)
         elif now_s >= claims.exp_s:
-            del self._verified[token]
+            self._verified.drop(token)
             raise Unauthenticated("the token has expired")
-        else:
-            self._verified.move_to_end(token)
         return claims
 
     def _verify(self, token: str, now_s: int) -> Claims:

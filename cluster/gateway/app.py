@@ -66,7 +66,7 @@ class Gateway:
         log_json("gateway")
         self.settings = settings
         self.keys = keys
-        self.auth = Auth(keys, settings.bounds.token_cache_max)
+        self.auth = Auth(keys, settings.bounds.token_cache_max, settings.fair.token_cache_max.percent)
         self.directory = Directory(settings)
         self.service = Service(settings, self.directory)
         self.levers = LeverFlow(settings, self.directory)

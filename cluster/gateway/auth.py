@@ -4,6 +4,7 @@ import time
 
 from starlette.requests import Request
 
+from actors.fair import WHOLE, Percent
 from actors.ids import User
 from cluster.config import Keys
 from cluster.gateway.heads import read_acting_user, read_token
@@ -15,8 +16,8 @@ from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, Claims, Unauthenticate
 class Auth:
     """Reads callers from requests, or from their headers alone."""
 
-    def __init__(self, keys: Keys, cache_max: int) -> None:
-        self._verifier = Verifier(keys, cache_max)
+    def __init__(self, keys: Keys, cache_max: int, fair: Percent = WHOLE) -> None:
+        self._verifier = Verifier(keys, cache_max, fair)
 
     def claims(self, headers: Headers) -> Claims:
         """Return what the caller's token proves. Raises Problem."""

@@ -2,8 +2,9 @@
 
 Laws:
 - one call per host and replica at a time, so that a saturated gateway leaves a shard free for settlement;
-- queues are bounded, in all and for each packet, and packets take turns (`cluster.gateway.lanes`): beyond a bound a
-  caller is refused at once, and a crowd before one packet delays another packet by one call at most;
+- queues are bounded, in all, for each packet and for each user and tenant (`actors.fair`), and packets take turns
+  (`cluster.gateway.lanes`): beyond a bound a caller is refused at once, and a crowd before one packet delays another
+  packet by one call at most;
 - a caller that went away breaks nobody else's batch; one whose deadline passes before its call leaves is refused
   without being sent;
 - an unknown outcome is repeated with the same identity until the parcel's deadline, then told as `shard_unavailable`.
@@ -17,6 +18,7 @@ import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
+from actors.fair import WHOLE, Bound, Counts, Percent
 from actors.ledger.transfer import PacketFunded, Refusal, Refused
 from cluster.directory import Directory, Group, Reply, ShardUnavailable
 from cluster.gateway.admission import BUCKETS_MS, Histogram
@@ -47,8 +49,9 @@ class BatchingTally:
     """What metrics want to know of all batchers of a replica. Numbers only grow.
 
     `batch_sizes`: items a call; `queueing_ms`: queueing time of each packet's first parcel in a call (above);
-    `refused_full`, `refused_packet_full`, `refused_late`: items refused because too much waited for the host, for the
-    packet, or too long; `gone`: items dropped because nobody waited any more; `repeated`: items sent again.
+    `refused_full`: items refused because too much waited for the host, in all or of one user or tenant;
+    `refused_packet_full`, `refused_late`: because too much waited for the packet, or too long; `gone`: items dropped
+    because nobody waited any more; `repeated`: items sent again.
     """
 
     __slots__ = (
@@ -74,7 +77,7 @@ class BatchingTally:
 class Parcel:
     """What one caller asks of one lane of one stream: it is answered as a whole."""
 
-    __slots__ = ("calls_before", "commands", "deadline_s", "future", "lane", "sent", "size", "stream")
+    __slots__ = ("calls_before", "commands", "deadline_s", "future", "lane", "owner", "sent", "size", "stream")
 
     def __init__(
         self,
@@ -89,6 +92,7 @@ class Parcel:
         self.size = sum(map(size_of, commands)) if size is None else size
         self.stream = stream
         self.lane = stream if lane is None else lane
+        self.owner = owner_of(commands[0])
         self.commands = commands
         self.deadline_s = deadline_s
         self.calls_before = 0
@@ -150,8 +154,9 @@ class Batcher:
         batch_max: int,
         packet_queue_max: int | None = None,
         tally: BatchingTally | None = None,
+        fair: Percent = WHOLE,
     ) -> None:
-        """`packet_queue_max` None: a packet may take the whole queue."""
+        """`packet_queue_max` None: a packet may take the whole queue. `fair`: what of it a user and a tenant may."""
         self._host = host
         self._hosts = hosts
         self._batch_max = batch_max
@@ -161,6 +166,7 @@ class Batcher:
             lane_size_max=queue_max if packet_queue_max is None else packet_queue_max,
             turn_size=max(1, batch_max // TURNS_A_CALL),
         )
+        self._held = Counts(Bound.of(queue_max, fair))
         self._filled = asyncio.Event()
         self._sender: asyncio.Task[None] | None = None
         self._pausing = 0
@@ -178,6 +184,9 @@ class Batcher:
         elif not self._lanes.lane_has_room(parcel.lane, parcel.size):
             self._tally.refused_packet_full += parcel.size
             parcel.refuse(OVERLOADED)
+        elif (part := self._held.full(*parcel.owner, parcel.size)) is not None:
+            self._tally.refused_full += parcel.size
+            parcel.refuse(Refused(Refusal.OVERLOADED, part))
         else:
             self._queue(parcel)
 
@@ -193,6 +202,7 @@ class Batcher:
     def _queue(self, parcel: Parcel) -> None:
         parcel.calls_before = self._calls
         self._lanes.put(parcel)
+        self._held.add(*parcel.owner, parcel.size)
         self._filled.set()
         if self._sender is None or self._sender.done():
             self._sender = asyncio.get_running_loop().create_task(self._send(), name=f"batches to {self._host}")
@@ -219,6 +229,7 @@ class Batcher:
         parcels = []
         size = 0
         for parcel in taken:
+            self._held.remove(*parcel.owner, parcel.size)
             if parcel.future.done():
                 self._tally.gone += parcel.size
             elif now_s >= parcel.deadline_s:
@@ -306,6 +317,7 @@ class Batching:
         batch_max: int,
         deadline_ms: int,
         packet_queue_max: int | None = None,
+        fair: Percent = WHOLE,
     ) -> None:
         self.tally = BatchingTally()
         self._directory = directory
@@ -316,6 +328,7 @@ class Batching:
             batch_max=batch_max,
             packet_queue_max=packet_queue_max,
             tally=self.tally,
+            fair=fair,
         )
         self._batchers: dict[str, Batcher] = {}
         self._deadline_s = deadline_ms / 1000
@@ -367,6 +380,14 @@ def lane_of(stream: str, command: Any) -> Hashable:
         return funding.packet_id
     user = getattr(command, "user", None)
     return stream if user is None else (command.tenant, user)
+
+
+def owner_of(command: Any) -> tuple[str, str]:
+    """Return whose place a command takes: (tenant, user); empty where it is nobody's in particular."""
+    funding: PacketFunded | None = getattr(command, "funding", None)
+    if funding is not None:
+        return funding.tenant, funding.sender
+    return getattr(command, "tenant", ""), getattr(command, "user", "")
 
 
 def size_of(command: Any) -> int:

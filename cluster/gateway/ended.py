@@ -5,20 +5,21 @@ Laws:
   (two users may share a hash), and only the rest is answered here;
 - another tenant is never answered from it, and a 404 is never kept;
 - only what can never change enters: a shard tells an end once it is durable, and an ended packet has no new winners;
-- bounded by packets and by bytes; whoever was asked for least recently goes.
+- bounded by packets and by bytes, in all and for each tenant; whoever was asked for least recently goes.
 
 The idea is a Bloom filter's, with exact 32-bit hashes: a loser is taken for a winner once in 2^32 / winners.
 """
 
 from array import array
 from bisect import bisect_left
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
+from actors.fair import Bound
 from actors.ids import user_hash
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import PacketEnd, ReadEnd
+from cluster.fair_cache import FairCache
 
 ENTRY_BYTES = 600
 """What a packet takes here beside its winners: texts, objects, the place in the table."""
@@ -55,22 +56,17 @@ class Ended:
 class EndedPackets:
     """The packets of which one replica knows that they ended."""
 
-    def __init__(self, ask: Callable[[str, list[Any]], Any], *, packets_max: int, bytes_max: int) -> None:
-        """`ask` asks a stream commands and returns a future of its replies; it never raises."""
+    def __init__(self, ask: Callable[[str, list[Any]], Any], *, packets: Bound, sizes: Bound) -> None:
+        """`ask` asks a stream commands and returns a future of its replies; it never raises. `sizes`: bytes."""
         self._ask = ask
-        self._packets_max = packets_max
-        self._bytes_max = bytes_max
-        self._ended: OrderedDict[str, Ended] = OrderedDict()
-        self._bytes = 0
+        self._bytes_max = sizes.tenant
+        self._ended: FairCache[str, Ended] = FairCache(packets, sizes)
         self._asking: set[str] = set()
 
     def find(self, packet_id: str, tenant: str) -> Ended | None:
         """Return the packet's end, if it is known and the packet is this tenant's."""
         ended = self._ended.get(packet_id)
-        if ended is None or ended.tenant != tenant:
-            return None
-        self._ended.move_to_end(packet_id)
-        return ended
+        return None if ended is None or ended.tenant != tenant else ended
 
     def notice(self, reply: Any, stream: str, packet_id: str, tenant: str) -> None:
         """Hear what a shard replied to a grab; if that was the packet's end, ask once who had won."""
@@ -94,8 +90,4 @@ class EndedPackets:
         ended = Ended(tenant, _REFUSED[end.state], array("I", end.winners))
         if end.many or ended.size > self._bytes_max:
             ended.winners = None  # kept as that, so that its every loser does not ask for its winners again
-        self._ended[packet_id] = ended
-        self._bytes += ended.size
-        while len(self._ended) > self._packets_max or self._bytes > self._bytes_max:
-            _, gone = self._ended.popitem(last=False)
-            self._bytes -= gone.size
+        self._ended.put(packet_id, ended, tenant, 1, ended.size)

@@ -18,6 +18,7 @@ from zlib import crc32
 import msgspec
 
 from actors.errors import JournalUnavailable
+from actors.fair import Bound, Counts, Part
 from actors.ids import User
 from actors.ledger.transfer import PacketFunded, Refusal, Special
 from actors.photo import is_photo_id, payment_id_of, payment_key, photo_id_of, price_fen_of
@@ -33,6 +34,11 @@ from cluster.picture_process import NoPicture, Picture, PictureBounds, PictureLa
 CHUNK_BYTES = 65_536
 """Of a picture in memory while it is sent."""
 
+_FULL: dict[Part, str] = {
+    "user": "Several pictures of yours are on their way; nothing was done, send it once they have arrived.",
+    "tenant": "Many pictures of your tenant are on their way; nothing was done, send it again later.",
+    "whole": "Many pictures are on their way; nothing was done, send it again later.",
+}
 _NAME_HEX = 16
 Make = Callable[[bytes, PictureBounds], Picture]
 """Makes both versions of an upload; raises NoPicture or PictureLate."""
@@ -103,19 +109,21 @@ class Photos:
         self._journals = journals
         self._clock = clock
         self._place = place
-        self._uploading = 0
+        uploading = Bound.of(settings.bounds.photos_uploading_max, settings.fair.photos_uploading_max.percent)
+        self._uploading = Counts(uploading)
         self._making = [asyncio.Lock() for _ in range(settings.bounds.photos_making_max)]
         """One for a part of all ids each: so many pictures are made at once, and of one id never two."""
 
     async def upload(self, owner: User, key: str, band: Band, receive: Any) -> tuple[Photo, bool]:
         """Make a photo of a request's body; True: it was there already. Raises Problem."""
-        if self._uploading >= self._bounds.photos_uploading_max:
-            raise Problem("overloaded", "Many pictures are on their way; nothing was done, send it again later.")
-        self._uploading += 1
+        full = self._uploading.full(*owner)
+        if full is not None:
+            raise Problem("overloaded", _FULL[full])
+        self._uploading.add(*owner)
         try:
             return await self._keep(owner, key, band, await self._body(receive))
         finally:
-            self._uploading -= 1
+            self._uploading.remove(*owner)
 
     async def find(self, reader: User, photo_id: str) -> Photo:
         """Return a photo of the reader's tenant. Raises Problem."""

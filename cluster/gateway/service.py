@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from actors.fair import Bound
 from actors.ids import (
     LanePlace,
     User,
@@ -79,10 +80,13 @@ class Service:
             batch_max=bounds.gateway_batch_max,
             deadline_ms=settings.timing.request_deadline_ms,
             packet_queue_max=settings.overload.packet_queue_max,
+            fair=settings.fair.gateway_queue_max.percent,
         )
         cache = settings.gateway_cache
         self._ended = EndedPackets(
-            self._batching.post, packets_max=cache.ended_packets_max, bytes_max=cache.ended_bytes_max
+            self._batching.post,
+            packets=Bound.of(cache.ended_packets_max, settings.fair.ended_packets_max.percent),
+            sizes=Bound.of(cache.ended_bytes_max, settings.fair.ended_bytes_max.percent),
         )
         self.admission = Admission(admission_rules(settings.overload))
         self.pulse = Pulse(self.admission, self.batching, settings.overload)

@@ -22,6 +22,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from actors.fair import Bound, Counts, Part
 from cluster.config import Streaming
 from cluster.gateway.bodies import Asked, asked
 from cluster.gateway.entrance import DRAINING, STREAM_PATH
@@ -61,6 +62,11 @@ End your body and the rest is answered before the response ends. Otherwise the s
 (the token has expired), `too_large` (a line is too long), `malformed` (the first line is no JSON object). However it
 ends, what is unanswered may have taken effect: ask it again on the next stream and get the same answer, `replayed`.
 An idle stream needs no sign of life: nothing on the way cuts it before it is old."""
+_FULL: dict[Part, str] = {
+    "user": "The holder of this token has its part of this gateway's streams open; use one of those, or close one.",
+    "tenant": "This tenant has its part of this gateway's streams open; use one of those, or close one.",
+    "whole": "This gateway has too many streams; open it later.",
+}
 _AGES = 8
 """Streams that began together end at so many different ages."""
 
@@ -271,6 +277,7 @@ class Streams:
         self._bounds: Streaming = gateway.settings.stream
         self._drain_file = gateway.settings.drain_file
         self._open: set[_Stream] = set()
+        self._counts = Counts(Bound.of(self._bounds.streams_max, gateway.settings.fair.streams_max.percent))
         self._serial = itertools.count()
         self._watch: asyncio.Task[None] | None = None
 
@@ -283,12 +290,13 @@ class Streams:
             claims = self._gateway.auth.gateway(headers_of(scope))
             if scope.get("http_version") == "1.0":
                 raise Problem("malformed", "A stream needs HTTP/1.1: nothing else sends lines as they come.")
-            await self._admit()
+            await self._admit(claims)
         except Problem as problem:
             await write(send, answer(problem, scope["hongbao.request_id"]))
             return
         stream = _Stream(self._gateway, claims, self._until_s(), send)
         self._open.add(stream)
+        self._counts.add(claims.tenant, claims.user)
         if self._watch is None or self._watch.done():
             self._watch = asyncio.get_running_loop().create_task(self._look(DRAINING.get()), name="streams")
         try:
@@ -299,13 +307,15 @@ class Streams:
             await stream.serve(receive)
         finally:
             self._open.discard(stream)
+            self._counts.remove(claims.tenant, claims.user)
 
-    async def _admit(self) -> None:
+    async def _admit(self, claims: Claims) -> None:
         """Refuse a stream that this replica cannot hold. Raises Problem."""
         if await self._is_draining(DRAINING.get()):
             raise Problem("draining", "This replica ends; open the stream again.")
-        if len(self._open) >= self._bounds.streams_max:
-            raise Problem("overloaded", "This gateway has too many streams; open it later.")
+        full = self._counts.full(claims.tenant, claims.user)
+        if full is not None:
+            raise Problem("overloaded", _FULL[full])
 
     def _until_s(self) -> float:
         """Return when a stream that opens now is old.

@@ -18,8 +18,8 @@ GATEWAY = [
     Mutant(
         "another tenant is never answered from a gateway's memory",
         ENDED,
-        "if ended is None or ended.tenant != tenant:",
-        "if ended is None:",
+        "return None if ended is None or ended.tenant != tenant else ended",
+        "return ended",
         (ENDED_TESTS,),
     ),
     Mutant(
@@ -32,8 +32,8 @@ GATEWAY = [
     Mutant(
         "what a gateway remembers of ended packets is bounded in bytes",
         ENDED,
-        "len(self._ended) > self._packets_max or self._bytes > self._bytes_max",
-        "len(self._ended) > self._packets_max",
+        "FairCache(packets, sizes)",
+        "FairCache(packets, sizes._replace(whole=10**9, tenant=10**9))",
         (ENDED_TESTS,),
     ),
     Mutant(

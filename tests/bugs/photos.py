@@ -136,8 +136,8 @@ PHOTO_PACKETS = [
     Mutant(
         "photos: uploads under way are bounded",
         FLOW,
-        "if self._uploading >= self._bounds.photos_uploading_max:",
-        "if self._uploading > self._bounds.photos_uploading_max:",
+        "        self._uploading.add(*owner)\n",
+        "        self._uploading.add(*owner, 0)\n",
         (PHOTOS,),
     ),
     Mutant(

@@ -74,7 +74,7 @@ class Replica:
 
     def __init__(self, **bounds: int) -> None:
         stream = load().stream.model_copy(update=SMALL | bounds)
-        self.settings = load(stream=stream.model_dump())
+        self.settings = load(stream=stream.model_dump(), fair={"streams_max": {"user": 100, "tenant": 100}})
         self.auth = Auth(KEYS, 10)
         self.keys = KEYS
         self.service = Service()

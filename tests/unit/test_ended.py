@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.fair import Bound
 from actors.ids import user_hash
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import GrabMany, PacketEnd, ReadEnd, Won
@@ -54,7 +55,7 @@ class Shard:
 
 
 def cache(shard: Shard, *, packets_max: int = PACKETS_MAX, bytes_max: int = BYTES_MAX) -> EndedPackets:
-    return EndedPackets(shard.post, packets_max=packets_max, bytes_max=bytes_max)
+    return EndedPackets(shard.post, packets=Bound.of(packets_max), sizes=Bound.of(bytes_max))
 
 
 def told(ended: EndedPackets, packet_id: str, user: str, tenant: str = TENANT) -> Refused | None:
@@ -187,8 +188,9 @@ async def interleave(steps: list[Any]) -> None:
                     winners.append(user)
                     if len(winners) == 2:
                         shard.drained.add(packet_id)
-        assert len(ended._ended) <= PACKETS_MAX
-        assert ended._bytes == sum(end.size for end in ended._ended.values()) <= BYTES_MAX
+        packets, size = ended._ended.sizes
+        assert packets == len(ended._ended) <= PACKETS_MAX
+        assert size <= BYTES_MAX
     await shard.answer()
 
 

@@ -1,219 +1,67 @@
 """Every bound of configs/ has an owner; a shared one can be filled by no user, and by no tenant, for others.
 
-A scene is a place with one small bound. In each, one user takes until they are refused, then another user of the same
-tenant must get a place; then many users of that tenant take until they are refused, and another tenant's must get one.
+In each place with a shared bound one user takes until they are refused, then another user of the same tenant must get
+a place; then many users of that tenant take until they are refused, and another tenant's must get one.
 """
 
-from collections.abc import Callable
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
 
-import msgspec
 import pytest
 from pydantic import BaseModel
 
-from actors.fair import Percent
 from actors.ledger.transfer import Refused
-from actors.packet.machine import PacketMachine
-from actors.packet.parts import PacketFair
-from actors.packet.replies import OVERLOADED
-from actors.ports import Journal
-from actors.shell import Shell
-from actors.wallet.commitments import CommitmentRules
-from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import (
-    AskLishi,
-    Commit,
-    CountLishi,
-    CreditSandbox,
-    Hold,
-    SandboxCredited,
-    WriteNote,
-)
-from actors.wallet.parts import WalletFair
-from actors.wallet.sending import Place
+from actors.wallet.messages import SandboxCredited
 from cluster.config import Settings, load
 from cluster.owners import OWNERS, Fair, Owner
-from tests.unit.samples import (
-    DAY_MS,
-    KEYS,
-    NOW_MS,
-    PACKET,
-    PACKET_RULES,
-    WALLET,
-    WALLET_RULES,
-    funding,
-    grab,
-    order,
-    terms,
-)
+from tests.unit import gateway_places, places
+from tests.unit.places import WHOLE, Take, applied, wallet
+from tests.unit.samples import DAY_MS, NOW_MS, order, terms
 
-WHOLE = 20
-PERCENT = Percent(10, 50)
-"""Two places a user, ten a tenant."""
-
-Take = Callable[[str, str, int], Any]
-"""(tenant, user, number of the attempt) -> the answer; a `Refused` is none."""
-
-
-def wallet(field: str, **rules: Any) -> WalletMachine:
-    """Return a wallet stream with parts of one bound."""
-    fair = msgspec.structs.replace(WalletFair(), **{field: PERCENT})
-    return WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, fair=fair, accounts_max=1_000, **rules))
-
-
-def applied(machine: WalletMachine, decided: Any) -> Any:
-    """Apply what was decided, unless it is a refusal."""
-    if not isinstance(decided, Refused):
-        for event in decided if isinstance(decided, list) else [decided]:
-            machine.apply(event)
-    return decided
-
-
-def fitted(machine: WalletMachine, decided: Any) -> Any:
-    """Do as the shard does with what takes a place in a table."""
-    assert not isinstance(decided, Refused), decided
-    return machine.refusal(decided, NOW_MS) or applied(machine, decided)
-
-
-def sends(machine: WalletMachine) -> Take:
-    def take(tenant: str, user: str, number: int) -> Any:
-        machine.apply(SandboxCredited(tenant, user, 1_000, NOW_MS))
-        wanted = order(tenant=tenant, user=user, key=f"k{number}")
-        return applied(machine, machine.decide_send(wanted, terms(f"p{number}"), NOW_MS))
-
-    return take
-
-
-def keys() -> Take:
-    return sends(wallet("keys", idempotency_keys_max=WHOLE))
-
-
-def fundings() -> Take:
-    return sends(wallet("unsettled", unsettled_max=WHOLE))
-
-
-def holds() -> Take:
-    machine = wallet("keys", idempotency_keys_max=WHOLE)
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        machine.apply(SandboxCredited(tenant, user, 1_000, NOW_MS))
-        return applied(machine, machine.decide_hold(Hold(f"h{number}", tenant, user, 1), NOW_MS))
-
-    return take
-
-
-def accounts() -> Take:
-    fair = WalletFair(accounts=PERCENT)
-    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, fair=fair, accounts_max=WHOLE))
-    return lambda tenant, user, number: applied(
-        machine, machine.decide_credit(CreditSandbox(tenant, f"{user}-{number}", 1), NOW_MS)
-    )
-
-
-def commitments() -> Take:
-    machine = wallet("commitments", commitments=CommitmentRules(unused_max=99, stream_max=WHOLE, lifetime_ms=60_000))
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        place = Place(f"p{number}", PACKET, b"c" * 32)
-        return applied(machine, machine.decide_commit(Commit(tenant, user, "", "even/1"), [place], "k1", NOW_MS))
-
-    return take
-
-
-def lishi() -> Take:
-    rules = msgspec.structs.replace(WALLET_RULES.lishi, open_max=99, total_max=WHOLE)
-    machine = wallet("lishi", lishi=rules)
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        ask = AskLishi(tenant, user, f"asked-{number}", f"k{number}", "")
-        return fitted(machine, machine.lishi.decide_ask(ask, f"l{number}", rules, NOW_MS))
-
-    return take
-
-
-def asks() -> Take:
-    rules = msgspec.structs.replace(WALLET_RULES.asks, asks_max=99, total_max=WHOLE)
-    machine = wallet("asks", asks=rules)
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        return fitted(machine, machine.asks.decide(CountLishi(tenant, user, "x", f"k{number}"), rules, NOW_MS))
-
-    return take
-
-
-def notes() -> Take:
-    rules = msgspec.structs.replace(WALLET_RULES.notes, total_max=WHOLE)
-    machine = wallet("notes", notes=rules)
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        return fitted(machine, machine.notes.decide(WriteNote(f"p{number}", user, "hi", tenant), rules, NOW_MS))
-
-    return take
-
-
-def payouts() -> Take:
-    """Whose packet it is, is who takes here: its takers are many people."""
-    rules = msgspec.structs.replace(PACKET_RULES, unsettled_max=WHOLE, fair=PacketFair(unsettled=PERCENT))
-    machine = PacketMachine(PACKET, rules, KEYS)
-    opened: list[tuple[str, str]] = []
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        packet_id = f"{tenant}-{user}"
-        if (tenant, user) not in opened:
-            opened.append((tenant, user))
-            paid = funding(packet_id, len(opened), tenant=tenant, sender=user, count=100, total_fen=1_000)
-            applied(machine, machine.decide_opening(WALLET, paid))
-        if not machine.has_room(packet_id, tenant):
-            return OVERLOADED
-        return grab(machine, f"taker-{number}", packet_id, tenant=tenant)
-
-    return take
-
-
-def ahead() -> Take:
-    rules = msgspec.structs.replace(PACKET_RULES, opened_ahead_max=WHOLE, fair=PacketFair(ahead=PERCENT))
-    machine = PacketMachine(PACKET, rules, KEYS)
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        paid = funding(f"p{number}", number + 2, tenant=tenant, sender=user)
-        return applied(machine, machine.decide_opening(WALLET, paid))
-
-    return take
-
-
-def staged() -> Take:
-    async def commit() -> None:
-        raise AssertionError("nothing is committed here")
-
-    rules = WHOLE, PERCENT
-    shell = Shell("wallet-000", wallet("keys"), cast(Journal, commit), lambda: NOW_MS, *rules)
-
-    def take(tenant: str, user: str, number: int) -> Any:
-        if shell.refuses(tenant, user) or shell.refusing:
-            return OVERLOADED
-        shell.stage(SandboxCredited(tenant, f"{user}-{number}", 1, NOW_MS))
-        shell.hold(tenant, user, 1)
-        return None
-
-    return take
-
-
-SCENES: dict[str, dict[str, Callable[[], Take]]] = {
-    "accounts_max": {"accounts": accounts},
-    "commit_events_max": {"staged": staged},
-    "commitments_max": {"commitments": commitments},
-    "idempotency_keys_max": {"keys": keys, "holds": holds},
-    "lishi_counted_max": {"asks": asks},
-    "lishi_max": {"lishi": lishi},
-    "notes_max": {"notes": notes},
-    "opened_ahead_max": {"ahead": ahead},
-    "unsettled_max": {"fundings": fundings, "payouts": payouts},
+REMEMBERED: dict[str, dict[str, Callable[[], Take]]] = {
+    "accounts_max": {"accounts": places.accounts},
+    "commitments_max": {"commitments": places.commitments},
+    "idempotency_keys_max": {"keys": places.keys, "holds": places.holds},
+    "lishi_counted_max": {"asks": places.asks},
+    "lishi_max": {"lishi": places.lishi},
+    "notes_max": {"notes": places.notes},
+    "opened_ahead_max": {"ahead": places.ahead},
+    "unsettled_max": {"fundings": places.fundings, "payouts": places.payouts},
 }
-"""Shared bound -> the places where it holds. `accounts` has no users: an account is one."""
+"""Shared bound -> the tables of machines where it holds, which snapshots bring back."""
 
-PLACES = [pytest.param(make, id=f"{bound}-{name}") for bound, made in SCENES.items() for name, make in made.items()]
-OF_USERS = [one for one in PLACES if one.values[0] is not accounts]
-REMEMBERED = [one for one in OF_USERS if one.values[0] is not staged]
+PASSING: dict[str, dict[str, Callable[[], Take]]] = {
+    "commit_events_max": {"staged": places.staged},
+    "gateway_queue_max": {"sends": gateway_places.queued_sends, "grabs": gateway_places.queued_grabs},
+    "photos_uploading_max": {"uploads": gateway_places.uploads},
+    "streams_max": {"streams": gateway_places.streams},
+}
+"""The same of what is only under way."""
+
+CACHES: dict[str, Callable[[], gateway_places.Cache]] = {
+    "token_cache_max": gateway_places.tokens,
+    "ended_packets_max": gateway_places.ended_packets,
+    "ended_bytes_max": gateway_places.ended_bytes,
+}
+"""Where nobody is refused, but something older goes."""
+
+
+def params(tables: dict[str, dict[str, Callable[[], Take]]]) -> list[Any]:
+    """Return a parameter for each place."""
+    return [pytest.param(make, id=f"{bound}-{name}") for bound, made in tables.items() for name, make in made.items()]
+
+
+PLACES = params(REMEMBERED | PASSING)
+OF_USERS = [one for one in PLACES if one.values[0] is not places.accounts]
+"""An account is one user's, who has no second."""
+
+
+@pytest.fixture(autouse=True)
+def ended() -> Iterator[None]:
+    """End what a place has left under way."""
+    yield
+    gateway_places.end()
 
 
 def fill(take: Take, tenant: str, users: list[str], numbers: Any) -> int:
@@ -232,17 +80,30 @@ def fill(take: Take, tenant: str, users: list[str], numbers: Any) -> int:
 
 @pytest.mark.parametrize("make", OF_USERS)
 def test_one_user_who_takes_all_they_get_leaves_others_their_places(make: Callable[[], Take]) -> None:
-    take, numbers = make(), iter(range(10_000))
+    take, numbers = make(), count()
     assert 1 <= fill(take, "t1", ["greedy"], numbers) < WHOLE // 2
     assert not isinstance(take("t1", "other", next(numbers)), Refused)
 
 
 @pytest.mark.parametrize("make", PLACES)
 def test_one_tenant_whose_users_take_all_they_get_leaves_other_tenants_their_places(make: Callable[[], Take]) -> None:
-    take, numbers = make(), iter(range(10_000))
+    take, numbers = make(), count()
     got = fill(take, "t1", [f"u{number}" for number in range(WHOLE)], numbers)
     assert 1 <= got <= WHOLE // 2
     assert not isinstance(take("t2", "u0", next(numbers)), Refused)
+
+
+@pytest.mark.parametrize("make", [pytest.param(make, id=bound) for bound, make in CACHES.items()])
+def test_one_tenant_who_fills_a_cache_pushes_nothing_of_another_tenant_out(
+    make: Callable[[], gateway_places.Cache],
+) -> None:
+    cache = make()
+    cache.put("t2", 0)
+    for number in range(1, 3 * WHOLE):
+        cache.put("t1", number)
+    assert cache.has("t2", 0)
+    assert cache.has("t1", 3 * WHOLE - 1)
+    assert not cache.has("t1", 1)
 
 
 def test_every_bound_has_an_owner_and_every_shared_one_its_parts() -> None:
@@ -256,6 +117,7 @@ def test_every_bound_has_an_owner_and_every_shared_one_its_parts() -> None:
     assert others == {"layout", "placement", "timing", "sight", "fair"}, "a new section bounds something, or does not"
     shared = {name for owners in OWNERS.values() for name, owner in owners.items() if owner is Owner.SHARED}
     assert shared == set(Fair.model_fields)
+    assert shared - {"requests_max"} == {*REMEMBERED, *PASSING, *CACHES}, "every shared bound is filled here"
 
 
 def _is_section(annotation: Any) -> bool:
@@ -284,10 +146,10 @@ def test_a_full_part_is_free_again_once_what_fills_it_is_over() -> None:
     assert not isinstance(send(4, NOW_MS + DAY_MS), Refused)
 
 
-@pytest.mark.parametrize("make", REMEMBERED)
+@pytest.mark.parametrize("make", [one for one in params(REMEMBERED) if one in OF_USERS])
 def test_a_snapshot_holds_what_the_parts_are_counted_from(make: Callable[[], Take]) -> None:
     """A machine restored from its own snapshot refuses whom it refused before, and nobody else."""
-    take, numbers = make(), iter(range(10_000))
+    take, numbers = make(), count()
     fill(take, "t1", ["greedy"], numbers)
     machine = next(cell.cell_contents for cell in take.__closure__ or () if hasattr(cell.cell_contents, "restore"))
     machine.restore(machine.snapshot())
