@@ -6,9 +6,10 @@
 - `exp` is judged by the caller's wall clock at every use, also of a cached token, without leeway.
 
 Key text (`cluster.config.TokenKey.key`): hex for HS256, at least 32 bytes; the PEM of an Ed25519 public key for EdDSA.
-Instants are integer Unix seconds, as JWT has them.
+Instants are Unix seconds, as JWT has them: integers, or with a fraction.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jwt
@@ -146,12 +147,12 @@ def _judge(key: _Key, body: dict[str, Any], now_s: int) -> Claims:
         raise Unauthenticated("the token's tenant is none")
     if not isinstance(scope, str) or scope not in SCOPES:
         raise Unauthenticated("the token's scope is none")
-    if type(exp_s) is not int:
-        raise Unauthenticated("the token has no integer exp")
-    if now_s >= exp_s:
+    until_s, from_s = _second(exp_s), _second(body.get("nbf", now_s))
+    if until_s is None or from_s is None or _second(body.get("iat", now_s)) is None:
+        raise Unauthenticated("the token has no exp, or an exp, nbf or iat that is no number of seconds")
+    if now_s >= until_s:
         raise Unauthenticated("the token has expired")
-    not_before_s = body.get("nbf", now_s)
-    if type(not_before_s) is not int or not_before_s > now_s:
+    if from_s > now_s:
         raise Unauthenticated("the token is not valid yet")
     if scope not in key.scopes:
         raise Unauthenticated("the token's scope is beyond its key")
@@ -159,4 +160,14 @@ def _judge(key: _Key, body: dict[str, Any], now_s: int) -> Claims:
         raise Unauthenticated("the token's tenant is beyond its key")
     if scope == OPERATOR_SCOPE and (key.tenant != ANY_TENANT or key.algorithm != "HS256"):
         raise Unauthenticated("a tenant's key never grants operator")
-    return Claims(user, tenant, scope, exp_s)
+    return Claims(user, tenant, scope, until_s)
+
+
+def _second(instant: object) -> int | None:
+    """Return the first whole second that is not before an instant of a token; None: it is no instant.
+
+    A NumericDate may have a fraction (RFC 7519, 2). To a clock of whole seconds it is the same as the second after it.
+    """
+    if type(instant) is int:
+        return instant
+    return math.ceil(instant) if type(instant) is float and math.isfinite(instant) else None

@@ -279,7 +279,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             lines.append(
                 StatementLine(at_ms, _KINDS[kind], amount_fen, balance_fen, reference.rstrip(b"\x00").decode())
             )
-        return Statement(lines, start if start > oldest and lines else None)
+        return Statement(lines, start if start > oldest and lines else None, min(end, oldest))
 
     def outgoing(self, now_ms: int) -> list[Outgoing]:
         """Return the next fundings for every packet stream that their gateways have had time to deliver.

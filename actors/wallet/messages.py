@@ -326,10 +326,11 @@ class StatementLine(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Statement(msgspec.Struct, frozen=True, array_like=True, tag="statement"):
-    """Lines, newest first; `below` continues (None: no more are kept)."""
+    """Lines, newest first; `below` continues (None: no more are kept). `let_go`: older lines that are not kept here."""
 
     lines: list[StatementLine]
     below: int | None
+    let_go: int = 0
 
 
 class Lishi(msgspec.Struct, frozen=True, array_like=True, tag="lishi"):

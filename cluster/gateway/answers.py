@@ -19,7 +19,13 @@ _ENCODER = msgspec.json.Encoder()
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
     """Write any msgspec-encodable value."""
-    return Response(_ENCODER.encode(body), status_code=status, media_type="application/json", headers=headers)
+    return encoded(_ENCODER.encode(body), status, headers)
+
+
+def encoded(content: bytes, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Write JSON that is encoded already. No cache keeps it."""
+    told = {"cache-control": "no-store", **(headers or {})}
+    return Response(content, status_code=status, media_type="application/json", headers=told)
 
 
 def sent_packet(funding: PacketFunded, others: Sequence[PacketFunded] = ()) -> dict[str, Any]:

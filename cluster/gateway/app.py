@@ -34,6 +34,7 @@ from cluster.gateway.routes import levers, lishi, operator, packets, photos, rai
 from cluster.gateway.service import Service
 from cluster.gateway.sight import Sight, overload_source
 from cluster.gateway.stream import Streams
+from cluster.gateway.strict import HeadAsGet
 from cluster.keys import check_keys, keep_keys
 from cluster.logs import log_json
 from cluster.placement import SUPERVISOR, hosts, kinds
@@ -125,6 +126,7 @@ def build_routes(settings: Settings) -> FastAPI:
     api = FastAPI(
         title="hongbao",
         version="1",
+        redirect_slashes=False,
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
@@ -152,7 +154,7 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     api.state.gateway = gateway
     doors.check(api.routes)
     settings, service, sight = gateway.settings, gateway.service, gateway.settings.sight
-    inner = Streams(HotRoutes(api, gateway), gateway)
+    inner = Streams(HotRoutes(HeadAsGet(api), gateway), gateway)
     under_way = Bound.of(settings.bounds.requests_max, settings.fair.requests_max.percent)
     edge = Edge(inner, Gate(gateway.auth, service.admission, service.pulse, under_way), settings, stamps=stamps)
     return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])

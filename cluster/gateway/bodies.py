@@ -11,6 +11,7 @@ import msgspec
 from actors.ids import USER_RULE, is_user
 from actors.phrase import PHRASE_CHARS_MAX, spoken
 from cluster.gateway.problems import Problem
+from cluster.gateway.strict import Twice, read_json, read_marked, texts_in
 
 PASSPHRASE_CHARS_MAX = PHRASE_CHARS_MAX
 
@@ -66,6 +67,7 @@ _ITEM = msgspec.json.Decoder(GrabItem)
 def read_grab(body: bytes) -> GrabBody:
     """Read the body of a single grab. Raises Problem."""
     wanted: GrabBody = decode(_GRAB, body) or GrabBody()
+    read_json(body)  # for what msgspec does not refuse
     fields: dict[str, str] = {}
     if wanted.passphrase is not None and len(wanted.passphrase) > PASSPHRASE_CHARS_MAX:
         fields["passphrase"] = f"at most {PASSPHRASE_CHARS_MAX} characters"
@@ -95,16 +97,28 @@ def said(packet_id: str, passphrase: str | None, group: str | None, platform_key
     return Said(packet_id, spoken(platform_key, passphrase) if passphrase else b"", group or "")
 
 
-def read_items(body: bytes, items_max: int) -> list[GrabItem | None]:
+def read_items(body: bytes, items_max: int) -> Sequence[GrabItem | None]:
     """Read a batch; None stands for an item that is none. Raises Problem, for too many before it looks at each."""
     try:
-        items: Sequence[GrabItem] = _ITEMS.decode(body).grabs
+        items: list[GrabItem] = _ITEMS.decode(body).grabs
     except NOT_JSON:
-        raw = decode(_RAW_ITEMS, body).grabs
-        _check_count(raw, items_max)
-        return [_item(item) for item in raw]
-    _check_count(items, items_max)
-    return [*items]
+        pass
+    else:
+        _check_count(items, items_max)
+        if texts_in(body) == 1 + texts_of(items):
+            return items
+    raw = decode(_RAW_ITEMS, body).grabs
+    _check_count(raw, items_max)
+    told = read_marked(body)
+    if isinstance(told, Twice):
+        raise Problem("malformed", "The body says grabs more than once.")
+    return [None if isinstance(one, Twice) else _item(item) for item, one in zip(raw, told["grabs"], strict=True)]
+
+
+def texts_of(grabs: Sequence[Any]) -> int:
+    """Return how many texts, keys included, are in items (of lines: without their ids) that say each key once."""
+    said = sum([(grab.passphrase is not None) + (grab.group is not None) for grab in grabs])
+    return 4 * len(grabs) + 2 * said
 
 
 def _check_count(items: Sequence[Any], items_max: int) -> None:
@@ -114,18 +128,17 @@ def _check_count(items: Sequence[Any], items_max: int) -> None:
 
 def _item(item: msgspec.Raw) -> GrabItem | None:
     try:
-        return decode(_ITEM, item)  # type: ignore[no-any-return]  # a decoder's own type
-    except Problem as problem:
-        if problem.code == "malformed":  # nobody can tell where the next item would begin
-            raise
+        return _ITEM.decode(item)
+    except NOT_JSON:
         return None
 
 
-def decode(decoder: Any, body: bytes | msgspec.Raw) -> Any:
+def decode(decoder: Any, body: bytes) -> Any:
     """Read a body. Raises Problem."""
     try:
         return decoder.decode(body)
     except msgspec.ValidationError as failure:
+        read_json(body)  # what is no JSON further on is malformed first
         raise Problem("invalid", "Correct the body.", {"body": str(failure)}) from failure
     except NOT_JSON as failure:
         raise Problem("malformed", f"The body is not valid JSON: {failure}.") from failure

@@ -98,7 +98,7 @@ def refusals_of(name: str, *, keyed: bool, body: bool, asked: bool) -> dict[int,
     if keyed:
         codes.add("idempotency_key_missing")
     if body:
-        codes.add("too_slow")
+        codes |= {"too_slow", "unsupported_media_type"}
     return _by_status(codes)
 
 

@@ -102,6 +102,7 @@ ANSWERS: dict[str, Any] = {
             }
         ],
         "next_cursor": None,
+        "older_lines_elsewhere": 0,
     },
     "alive": {"status": "alive"},
     "ready": {"status": "ready", "system": "8a1c0d5e2f7b4f0f9c3e6d1b5a7f2e4c"},

@@ -6,13 +6,13 @@ is taken. A test sends what lies on each bound, and what lies beyond it.
 
 from typing import Any
 
-from actors.ids import LANES_MAX, USER_CHARS_MAX
+from actors.ids import LANES_MAX, USER_CHARS_MAX, USER_RULE
 from actors.phrase import PHRASE_CHARS_MAX
 from cluster.config import Limits, Settings
 
 Keywords = dict[str, Any]
 
-_USER: Keywords = {"minLength": 1, "maxLength": USER_CHARS_MAX, "pattern": r"^\S+$"}
+_USER: Keywords = {"minLength": 1, "maxLength": USER_CHARS_MAX, "pattern": r"^\S+$", "description": f"{USER_RULE}."}
 _PHRASE: Keywords = {"minLength": 1, "maxLength": PHRASE_CHARS_MAX, "pattern": r"\S"}
 _GRAB: dict[str, Keywords] = {"group": _USER, "passphrase": {"maxLength": PHRASE_CHARS_MAX}}
 

@@ -15,7 +15,7 @@ from actors.ids import user_hash
 from cluster.gateway.admission import EXEMPT, MANY, Admission
 from cluster.gateway.auth import Auth
 from cluster.gateway.doors import Callers, Door
-from cluster.gateway.problems import Problem, respond
+from cluster.gateway.problems import NEVER_KEPT, Problem, respond
 from cluster.gateway.pulse import Pulse
 from cluster.gateway.wire import Headers, write
 from cluster.tokens import OPERATOR_SCOPE
@@ -96,6 +96,7 @@ class Gate:
         body = b'%s,"request_id":%s,"retry_after_ms":%d}' % told
         headers = [
             (b"content-type", b"application/problem+json"),
+            NEVER_KEPT,
             (b"content-length", b"%d" % len(body)),
             (b"retry-after", b"%d" % -(-retry_after_ms // 1000)),
         ]

@@ -21,6 +21,7 @@ from cluster.gateway.keyed import KEY_PARAMETER
 from cluster.gateway.problems import Answer, Problem, answer, internal, refused
 from cluster.gateway.schemas import BatchBody, SentPacket, ShareBody
 from cluster.gateway.sends import read_send
+from cluster.gateway.strict import check_json_type
 from cluster.gateway.wire import Headers, headers_of, json_answer, read_body, write
 from cluster.tokens import GATEWAY_SCOPE
 
@@ -80,6 +81,7 @@ class HotRoutes:
         tenant, user = self._gateway.auth.acting(headers)
         what: Asked = packet_id
         if body:
+            check_json_type(headers)
             told = read_grab(body)
             if told.group is not None and self._gateway.auth.claims(headers).scope != GATEWAY_SCOPE:
                 raise Problem("forbidden", "Only a gateway's token may say whose member a user is.")
@@ -93,6 +95,7 @@ class HotRoutes:
     async def _batch(self, headers: Headers, body: bytes) -> Answer:
         """Grab for many users at once (chat gateways). One bad item never fails the others."""
         tenant = self._gateway.auth.tenant(headers)
+        check_json_type(headers)
         items = read_items(body, self._batch_size_max)
         wanted: dict[Asked, list[str]] = {}
         places: dict[Asked, list[int]] = {}
@@ -117,10 +120,12 @@ class HotRoutes:
         """Send a packet. 201 means open: a grab right after it succeeds."""
         sender = self._gateway.auth.acting(headers)
         key = read_key(headers.get(b"idempotency-key", b""))
+        check_json_type(headers)
         wanted = read_send(body, self._gateway.settings, sender.user)
         funded = await self._gateway.service.send(wanted.send(sender, key, self._platform_key))
-        content = _ENCODE(answers.sent_packet(funded.funding, funded.others))
-        return json_answer(content, 201, _REPLAYED) if funded.replayed else json_answer(content, 201)
+        sent = answers.sent_packet(funded.funding, funded.others)
+        location = (b"location", b"/v1/packets/" + sent["packet_id"].encode())
+        return json_answer(_ENCODE(sent), 201, location, *[_REPLAYED] * funded.replayed)
 
 
 def _put(results: list[Any], places: list[int], reply: Crowd) -> None:

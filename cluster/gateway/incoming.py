@@ -13,6 +13,9 @@ from starlette.exceptions import HTTPException
 from cluster.gateway.problems import Problem
 from cluster.gateway.wire import Headers
 
+_DIGITS_MAX = 18
+"""Of a length that is told, zeros in front of it included."""
+
 
 def has_body(headers: Headers) -> bool:
     """Tell whether a request announces a body."""
@@ -22,7 +25,7 @@ def has_body(headers: Headers) -> bool:
 def check_length(headers: Headers, bytes_max: int) -> None:
     """Refuse a body by the length that it tells, before any of it is read. Raises Problem."""
     told = headers.get(b"content-length", b"")
-    if told.isdigit() and int(told) > bytes_max:
+    if told.isdigit() and (len(told) > _DIGITS_MAX or int(told) > bytes_max):
         raise Problem("too_large", _too_large(bytes_max))
 
 

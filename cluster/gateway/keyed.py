@@ -25,6 +25,7 @@ def key_of(request: Request) -> str:
     return read_key(headers_of(request.scope).get(b"idempotency-key", b""))
 
 
-def told_once(body: Any, *, replayed: bool, status: int = 201) -> Response:
-    """Answer a request that took effect, or had taken effect before."""
-    return answers.json_response(body, status, REPLAYED if replayed else None)
+def told_once(body: Any, *, replayed: bool, location: str = "") -> Response:
+    """Answer a request that took effect, or had taken effect before. `location`: of what it made (201); "": nothing."""
+    headers = (REPLAYED if replayed else {}) | ({"location": location} if location else {})
+    return answers.json_response(body, 201 if location else 200, headers)

@@ -74,6 +74,7 @@ _HEADERS: Json = {
         "description": "The request had taken effect before; this is what it was answered then.",
         "schema": {"type": "string", "enum": ["true"]},
     },
+    "Location": {"description": "The path of what was made.", "schema": {"type": "string"}},
     "RetryAfter": {
         "description": "Seconds after which to ask again.",
         "required": True,
@@ -189,8 +190,9 @@ def _answer(operation: Json, *, keyed: bool) -> None:
     """Complete the answers of success; what FastAPI says of failures goes."""
     name, responses = operation["operationId"], operation["responses"]
     operation["responses"] = {status: told for status, told in responses.items() if status.startswith("2")}
-    for told in operation["responses"].values():
-        told["headers"] = _headers(_ALWAYS | ({"Idempotent-Replayed": "Replayed"} if keyed else {}))
+    for status, told in operation["responses"].items():
+        made = {"Location": "Location"} if status == "201" else {}
+        told["headers"] = _headers(_ALWAYS | made | ({"Idempotent-Replayed": "Replayed"} if keyed else {}))
         if name in ANSWERS:
             _content(told)["example"] = ANSWERS[name]
 

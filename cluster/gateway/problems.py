@@ -13,6 +13,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from actors.ledger.transfer import Refusal
 
@@ -23,6 +24,9 @@ RATE_LIMITED_AFTER_MS = 60_000
 """Who tried too often waits for minutes, or a day: he has no reason to ask every second."""
 
 MEDIA_TYPE = "application/problem+json"
+
+NEVER_KEPT = (b"cache-control", b"no-store")
+"""On every answer about somebody or to somebody: no cache on the way keeps it."""
 
 FRAMES_MAX = 256
 """Problems kept encoded. A detail that names what was asked makes one more, so they are bounded."""
@@ -60,6 +64,7 @@ _TABLE: dict[str, tuple[int, str]] = {
     "already_in_progress": (409, "The same request is still under way"),
     "too_slow": (408, "The request did not come in time"),
     "too_large": (413, "The request is too large"),
+    "unsupported_media_type": (415, "The body is of a type that the route does not take"),
     "invalid": (422, "The request is not valid"),
     "bad_times": (422, "It opens too late, or a burst ends before now"),
     "commitment_mismatch": (422, "The commitment is for another algorithm, kind or count"),
@@ -168,7 +173,7 @@ def _frame(code: str, detail: str) -> tuple[int, list[tuple[bytes, bytes]], byte
         "code": code,
         "retryable": code in _RETRYABLE,
     }
-    headers = [(b"content-type", MEDIA_TYPE.encode())]
+    headers = [(b"content-type", MEDIA_TYPE.encode()), NEVER_KEPT]
     tail = b"}"
     if status in (429, 503):
         after_ms = RATE_LIMITED_AFTER_MS if code == Refusal.RATE_LIMITED else RETRY_AFTER_MS
@@ -245,9 +250,10 @@ def install(app: FastAPI) -> None:
     async def on_http(request: Request, failure: Exception) -> Response:
         assert isinstance(failure, HTTPException)
         code = _HTTP_CODES.get(failure.status_code, "internal")
-        response = respond(request, Problem(code, f"{request.method} {request.url.path}: {failure.detail}"))
-        for name, text in (failure.headers or {}).items():
-            response.headers[name] = text
+        path = request.scope["path"]  # not of `request.url`: that is made of a Host header, which may be nonsense
+        response = respond(request, Problem(code, f"{request.method} {path}: {failure.detail}"))
+        if code == "method_not_allowed":
+            response.headers["allow"] = ", ".join(_methods(app, request.scope))
         return response
 
     async def on_bug(request: Request, failure: Exception) -> Response:
@@ -257,6 +263,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid)
     app.add_exception_handler(HTTPException, on_http)
     app.add_exception_handler(Exception, on_bug)
+
+
+def _methods(app: FastAPI, scope: Any) -> list[str]:
+    """Return the methods by which a path may be asked, of all its routes; HEAD wherever GET is."""
+    found = [
+        method
+        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
+    ]
+    return sorted([*found, "HEAD"] if "GET" in found else found)
 
 
 def _from_validation(failure: RequestValidationError) -> Problem:

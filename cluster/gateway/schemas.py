@@ -346,10 +346,14 @@ class StatementEntry(BaseModel):
 
 
 class StatementBody(BaseModel):
-    """Lines, newest first; `next_cursor` continues."""
+    """Lines, newest first; `next_cursor` continues.
+
+    `older_lines_elsewhere`: so many lines, older than these, are kept no longer here; `hongbao statement` has them.
+    """
 
     entries: list[StatementEntry]
     next_cursor: str | None
+    older_lines_elsewhere: int
 
 
 class CreatedUser(BaseModel):

@@ -3,7 +3,6 @@
 Every bad field is named at once. Amounts are integer fen, instants integer Unix milliseconds.
 """
 
-import json
 from typing import Annotated, Literal
 
 import msgspec
@@ -17,6 +16,7 @@ from actors.wallet.messages import Send
 from cluster.config import Limits, Settings
 from cluster.gateway.bodies import NOT_JSON, PASSPHRASE_CHARS_MAX
 from cluster.gateway.problems import Problem, refused
+from cluster.gateway.strict import read_json
 
 GREETING_CHARS_HARD_MAX = 10_000
 """The configured limit is lower; this one bounds what is looked at at all."""
@@ -116,6 +116,7 @@ def read_send(body: bytes, settings: Settings, sender: str) -> SendBody:
         wanted = _SEND.decode(body)
     except NOT_JSON as failure:
         raise _bad_send(body) from failure
+    read_json(body)  # for what msgspec does not refuse
     limits = settings.limits
     fields = _misfits(wanted, sender)
     if wanted.algorithm is not None and wanted.is_equal:
@@ -217,10 +218,7 @@ def _bad_send(body: bytes) -> Problem:
     """
     if not body:
         return Problem("invalid", "Correct the named fields.", {"body": "a JSON object"})
-    try:
-        told = json.loads(body.decode())
-    except (ValueError, RecursionError) as failure:  # UnicodeDecodeError and JSONDecodeError are ValueErrors
-        return Problem("malformed", f"The body is not valid JSON: {type(failure).__name__}.")
+    told = read_json(body)
     if not isinstance(told, dict):
         return Problem("invalid", "Correct the named fields.", {"body": "a JSON object"})
     fields = {name: "no such field" for name in told if name not in _SEND_FIELDS}

@@ -39,7 +39,8 @@ from cluster.gateway.lines import (
     write_crowds,
     write_end,
 )
-from cluster.gateway.problems import Problem, answer
+from cluster.gateway.problems import NEVER_KEPT, Problem, answer
+from cluster.gateway.strict import check_type
 from cluster.gateway.wire import headers_of, write
 from cluster.tokens import Claims
 
@@ -48,8 +49,8 @@ log = logging.getLogger(__name__)
 DRAINED = StreamEnd("draining", "The replica ends, or the stream is old; open another and ask what is unanswered.")
 EXPIRED = StreamEnd("unauthenticated", "The token has expired; open another stream with a fresh one.")
 OVERLONG = StreamEnd("too_large", "A line is too long; send one grab a line.")
-NO_NDJSON = StreamEnd("malformed", "The first line is no JSON object; send one grab a line.")
-_NDJSON = "application/x-ndjson"
+NONDJSON = StreamEnd("malformed", "The first line is no JSON object; send one grab a line.")
+NDJSON = "application/x-ndjson"
 _DESCRIPTION = """Grab as a stream (chat gateways): one long request, a grab a line in, an answer a line out.
 
 The answer starts at once (200), then lines come in any order, each when it is durable: `{id, amount_fen, rank,
@@ -192,7 +193,7 @@ class _Stream:
     def _take(self, lines: list[bytes]) -> None:
         """Ask for the grabs of these lines; answer at once what is none, or too much."""
         if not self._begun and not is_object(lines[0]):
-            self._end = NO_NDJSON
+            self._end = NONDJSON
         elif self._is_expired():
             self._end = EXPIRED
         if self._end is not None:
@@ -287,7 +288,9 @@ class Streams:
             await self._app(scope, receive, send)
             return
         try:
-            claims = self._gateway.auth.gateway(headers_of(scope))
+            headers = headers_of(scope)
+            claims = self._gateway.auth.gateway(headers)
+            check_type(headers, (NDJSON,))
             if scope.get("http_version") == "1.0":
                 raise Problem("malformed", "A stream needs HTTP/1.1: nothing else sends lines as they come.")
             await self._admit(claims)
@@ -302,8 +305,8 @@ class Streams:
         try:
             # Before anything is read: a client need not write to learn that it may. The connection ends with the
             # stream, because its client may be in the middle of its body.
-            headers = [(b"content-type", _NDJSON.encode()), (b"connection", b"close")]
-            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            begun = [(b"content-type", NDJSON.encode()), NEVER_KEPT, (b"connection", b"close")]
+            await send({"type": "http.response.start", "status": 200, "headers": begun})
             await stream.serve(receive)
         finally:
             self._open.discard(stream)
@@ -359,6 +362,6 @@ def document(router: APIRouter) -> None:
         name="grab_stream",
         response_class=Response,
         description=_DESCRIPTION,
-        responses={200: {"description": "Answers, a line each.", "content": {_NDJSON: {"schema": {"oneOf": answers}}}}},
-        openapi_extra={"requestBody": {"required": True, "content": {_NDJSON: {"schema": grab}}}},
+        responses={200: {"description": "Answers, a line each.", "content": {NDJSON: {"schema": {"oneOf": answers}}}}},
+        openapi_extra={"requestBody": {"required": True, "content": {NDJSON: {"schema": grab}}}},
     )

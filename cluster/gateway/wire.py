@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from cluster.gateway.problems import Answer, Problem
+from cluster.gateway.problems import NEVER_KEPT, Answer, Problem
 
 Headers = Mapping[bytes, bytes]
 
@@ -43,7 +43,7 @@ async def read_body(receive: Any) -> bytes:
 
 def json_answer(content: bytes, status: int = 200, *more: tuple[bytes, bytes]) -> Answer:
     """Put JSON, already encoded, into an answer; `more`: further headers."""
-    return status, [_JSON, (b"content-length", b"%d" % len(content)), *more], content
+    return status, [_JSON, NEVER_KEPT, (b"content-length", b"%d" % len(content)), *more], content
 
 
 async def write(send: Any, answer: Answer) -> None:

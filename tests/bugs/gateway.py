@@ -6,6 +6,7 @@ ENDED, HOT, SENDS = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "
 ENDED_TESTS, HOT_TESTS = "tests/unit/test_ended.py", "tests/unit/test_hot.py"
 HEADS, HEADS_TESTS, IDS_TESTS = "cluster/gateway/heads.py", "tests/unit/test_heads.py", "tests/unit/test_ids.py"
 ENTRANCE, ENTRANCE_TESTS = "cluster/gateway/entrance.py", "tests/unit/test_entrance.py"
+STRICT, STRICT_TESTS = "cluster/gateway/strict.py", "tests/unit/test_strict.py"
 REFUSALS = "tests/unit/test_http_refusals.py"
 GATEWAY = [
     Mutant(
@@ -119,5 +120,33 @@ GATEWAY = [
         "if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:",
         "if self.cycle:",
         (ENTRANCE_TESTS,),
+    ),
+    Mutant(
+        "a key of a body is said once",
+        STRICT,
+        "    if len(told) == len(pairs):\n",
+        "    if pairs:\n",
+        (STRICT_TESTS,),
+    ),
+    Mutant(
+        "a quote within a text is not counted for one around it",
+        STRICT,
+        """return -1 if b'\\\\"' in body else""",
+        "return -1 if False else",
+        (STRICT_TESTS,),
+    ),
+    Mutant(
+        "a body is of the type that the route takes",
+        STRICT,
+        'if told.decode("latin-1") not in accepted or',
+        "if",
+        (STRICT_TESTS,),
+    ),
+    Mutant(
+        "a method not allowed is told every one that is",
+        "cluster/gateway/problems.py",
+        'for method in ("DELETE", "GET", "PATCH", "POST", "PUT")',
+        'for method in ("GET", "PATCH", "PUT")',
+        (STRICT_TESTS,),
     ),
 ]

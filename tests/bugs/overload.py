@@ -83,7 +83,7 @@ OVERLOAD = [
     Mutant(
         "doors: a batch is counted before its items are looked at",
         BODIES,
-        "        _check_count(raw, items_max)\n",
+        "    _check_count(raw, items_max)\n",
         "",
         (DOORS_TESTS,),
     ),

@@ -41,10 +41,10 @@ PHOTO_PACKETS = [
     ),
     Mutant(
         "photos: nothing but its routes leads to a picture",
-        ROUTES,
-        '@router.get("/{path:path}", include_in_schema=False)',
-        '@router.get("/nothing/{path:path}", include_in_schema=False)',
-        (PROMISE,),
+        "cluster/gateway/app.py",
+        "redirect_slashes=False",
+        "redirect_slashes=True",
+        (PROMISE, "tests/unit/test_strict.py"),
     ),
     Mutant(
         "photos: what names a photo is an id, never a path",

@@ -97,7 +97,7 @@ async def stream(platform: Platform, token: str) -> AsyncIterator[Line]:
     """Open a raw stream; nothing of it is read yet."""
     reader, writer = await asyncio.open_connection(platform.record.host, platform.record.http_port)
     writer.write(
-        f"POST {PATH} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\n"
+        f"POST {PATH} HTTP/1.1\r\nHost: test\r\nAuthorization: Bearer {token}\r\nContent-Type: application/x-ndjson\r\n"
         "Transfer-Encoding: chunked\r\n\r\n".encode()
     )
     try:

@@ -101,6 +101,8 @@ class Http:
         sent = {"authorization": f"Bearer {token(user, scope, tenant)}"}
         if key is not None:
             sent["idempotency-key"] = key
+        if "content" in options:
+            sent["content-type"] = "application/json"
         response = await self.client.request(method, path, headers=sent | (headers or {}), **options)
         contract().judge(response)
         return response

@@ -103,7 +103,10 @@ class Caller:
             "method": "POST",
             "path": STREAM_PATH,
             "hongbao.request_id": "r",
-            "headers": [(b"authorization", f"Bearer {bearer}".encode())],
+            "headers": [
+                (b"authorization", f"Bearer {bearer}".encode()),
+                (b"content-type", b"application/x-ndjson"),
+            ],
         }
         self.task = asyncio.create_task(app(scope, self._receive, self._send))
 

@@ -51,8 +51,10 @@ class Site:
 
     async def upload(self, key: str = "k", content: Any = UPLOAD, **options: Any) -> httpx.Response:
         """Upload as alice."""
-        band = BAND | options.pop("band", {})
-        return await self.http.ask("POST", "/v1/photos", key=key, params=band, content=content, **options)
+        band, headers = BAND | options.pop("band", {}), {"content-type": "image/png"} | options.pop("headers", {})
+        return await self.http.ask(
+            "POST", "/v1/photos", key=key, params=band, content=content, headers=headers, **options
+        )
 
     async def photo(self, key: str = "k") -> str:
         """Make a photo of alice's and return its path."""

@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import USER_RULE, is_user, user_hash
-from cluster.gateway.gate import Gate
+from actors.fair import Bound
+from actors.ids import USER_RULE, is_user
+from cluster.gateway.doors import door_of
+from cluster.gateway.gate import Caller, Gate
 from cluster.gateway.heads import read_acting_user, read_key, read_token
 from cluster.gateway.problems import Problem
 from tests.simulation.http import Http, token
@@ -158,15 +160,16 @@ def test_a_token_is_ascii_or_none(value: bytes) -> None:
 @simulated
 async def test_the_gate_queues_a_person_by_whom_the_doors_name() -> None:
     http = await Http.start()
-    service = http.gateway.service
-    gate = Gate(http.gateway.auth, service.admission, service.pulse, 10)
+    service, door = http.gateway.service, door_of("GET", "/v1/wallet")
+    gate = Gate(http.gateway.auth, service.admission, service.pulse, Bound.of(10))
     bearer = b"Bearer " + token("chat", "gateway").encode()
     for value in ("zoé".encode(), b"zo%C3%A9"):
-        assert gate._asker({b"authorization": bearer, b"x-acting-user": value}) == user_hash(TENANT, "zoé")
+        caller = gate.authenticate(door, {b"authorization": bearer, b"x-acting-user": value})
+        assert caller == Caller(TENANT, "zoé")
     deep = b"Bearer a." + b"W1tb" * 1_000 + b".c"
-    for headers in ({b"authorization": deep}, {b"authorization": b"Bearer \xff.\xff"}, {b"x-acting-user": b"\xff"}):
-        assert isinstance(gate._asker(headers), int)
-    assert isinstance(gate._asker({b"authorization": bearer, b"x-acting-user": b"\xff"}), int)
+    for authorization in (deep, b"Bearer " + b"W1tb" * 900 + b".b.c", b"Bearer \xff.\xff", b"\xff", b"Bearer"):
+        with pytest.raises(Problem, match="unauthenticated"):
+            gate.authenticate(door, {b"authorization": authorization})
 
 
 TWICE = {

@@ -62,7 +62,10 @@ async def test_after_payment_the_whole_picture_is_sent_and_nobody_may_keep_it(si
         assert (sent["content-type"], sent["cache-control"]) == ("image/jpeg", "private, no-store")
         assert (sent["x-content-type-options"], sent["vary"]) == ("nosniff", "Authorization, X-Acting-User")
         assert not {"etag", "last-modified", "accept-ranges", "content-range"} & sent.keys()
-    assert (await site.http.ask("HEAD", f"{path}/clear", user="bob")).status_code == 405
+        assert int(sent["content-length"]) == len(response.content)
+    head = await site.http.ask("HEAD", f"{path}/clear", user="bob")
+    assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", sent["content-length"])
+    assert (await site.http.ask("HEAD", f"{path}/clear", user="carol")).status_code == 402
     as_bob = {"scope": "gateway", "headers": {"x-acting-user": "bob"}}
     assert (await site.get(f"{path}/clear", "gateway", **as_bob)).content == site.clear()
     as_carol = {"scope": "gateway", "headers": {"x-acting-user": "carol"}}

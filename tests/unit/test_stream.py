@@ -490,12 +490,13 @@ async def test_a_stream_of_more_than_a_body_may_be_passes_the_edge_and_pays_exac
         for line in body:
             yield line
 
-    response = await http.ask("POST", STREAM_PATH, scope="gateway", content=chunks())
+    headers = {"content-type": "application/x-ndjson"}
+    response = await http.ask("POST", STREAM_PATH, scope="gateway", content=chunks(), headers=headers)
     lines = [msgspec.json.decode(line) for line in response.content.splitlines()]
     assert sum(map(len, body)) > http.system.settings.bounds.body_bytes_max
     assert sorted(line["id"] for line in lines) == list(range(300))
     assert sum(line.get("amount_fen", 0) for line in lines) == 12_345
-    again = await http.ask("POST", STREAM_PATH, scope="gateway", content=b"".join(body))
+    again = await http.ask("POST", STREAM_PATH, scope="gateway", content=b"".join(body), headers=headers)
     first = {line["id"]: line for line in lines}
     for line in map(msgspec.json.decode, again.content.splitlines()):
         assert line == first[line["id"]] | ({"replayed": True} if "rank" in line else {})

@@ -29,6 +29,7 @@ KEYS = Keys(
         "root-ed": TokenKey(algorithm="EdDSA", key=QQ_PEM, tenant="*", scopes=EVERY_SCOPE),
     },
 )
+NO_INSTANT = "the token has no exp, or an exp, nbf or iat that is no number of seconds"
 GOOD = {"sub": "li", "tenant": "wechat", "scope": "user", "iat": NOW_S, "exp": NOW_S + 60}
 
 
@@ -166,7 +167,14 @@ def test_a_tenant_beyond_the_key_is_refused(kid: str, alg: str, secret: Any) -> 
         ({"tenant": None}, "the token's tenant is none"),
         ({"scope": "root"}, "the token's scope is none"),
         ({"scope": None}, "the token's scope is none"),
-        ({"exp": None}, "the token has no integer exp"),
+        ({"exp": None}, NO_INSTANT),
+        ({"nbf": "now"}, NO_INSTANT),
+        ({"nbf": True}, NO_INSTANT),
+        ({"iat": "now"}, NO_INSTANT),
+        ({"iat": [NOW_S]}, NO_INSTANT),
+        ({"nbf": NOW_S + 0.5}, "the token is not valid yet"),
+        ({"exp": NOW_S - 0.5}, "the token has expired"),
+        ({"exp": float(NOW_S)}, "the token has expired"),
         ({"nbf": NOW_S + 1}, "the token is not valid yet"),
         ({"aud": "somebody-else"}, "the token's signature or form is wrong"),
     ],
@@ -175,12 +183,21 @@ def test_claims_that_do_not_stand_are_refused_each_with_its_reason(change: dict[
     assert refused(sign(**change)) == reason
 
 
-@pytest.mark.parametrize("exp", [True, "9999999999", 9e9, float("inf")])
-def test_exp_is_an_integer(exp: Any) -> None:
-    header, body = part({"alg": "HS256", "kid": PLATFORM_KID}), part({**GOOD, "exp": exp})
+@pytest.mark.parametrize("name", ["exp", "nbf", "iat"])
+@pytest.mark.parametrize("instant", [True, "9999999999", [], {}, float("inf"), float("-inf"), float("nan")], ids=str)
+def test_what_is_no_instant_makes_no_token(name: str, instant: Any) -> None:
+    header, body = part({"alg": "HS256", "kid": PLATFORM_KID}), part({**GOOD, name: instant})
     signature = jwt.get_algorithm_by_name("HS256").sign(f"{header}.{body}".encode(), bytes.fromhex(SECRET))
     token = f"{header}.{body}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}"
-    assert refused(token) == "the token has no integer exp"
+    assert refused(token) == NO_INSTANT
+
+
+def test_an_instant_may_have_a_fraction() -> None:
+    """NumericDate of RFC 7519: many libraries write time.time() as it is."""
+    token = sign(iat=NOW_S - 0.25, nbf=NOW_S - 0.5, exp=NOW_S + 1.5)
+    assert verify(token, NOW_S) == Claims("li", "wechat", "user", NOW_S + 2)
+    assert verify(token, NOW_S + 1)
+    assert refused(token, NOW_S + 2) == "the token has expired"
 
 
 def nested(depth: int) -> str:

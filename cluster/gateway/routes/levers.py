@@ -1,12 +1,13 @@
 """Routes of levers: what is paused, and operators who pause and resume. Idempotent by nature, so without a key."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from cluster.gateway import answers
 from cluster.gateway.schemas import LeverBody, LeversBody, LeverState
+from cluster.gateway.strict import StrictRouter
 
-router = APIRouter(tags=["operator"])
+router = StrictRouter(tags=["operator"])
 
 
 @router.get("/v1/levers", response_model=LeversBody)

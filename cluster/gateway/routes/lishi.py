@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from actors.ids import USER_RULE, is_user, parse_lishi_id, wallet_stream
@@ -14,8 +14,9 @@ from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.schemas import AcceptBody, AskBody, LishiBody, LishiListBody, SentPacket
 from cluster.gateway.sends import check_greeting
+from cluster.gateway.strict import StrictRouter
 
-router = APIRouter(tags=["lishi"])
+router = StrictRouter(tags=["lishi"])
 
 _KEYED = {"parameters": [KEY_PARAMETER]}
 
@@ -41,7 +42,7 @@ async def ask_lishi(request: Request, body: AskBody) -> Response:
     # A repeat is told what the first was, whatever became of it since.
     asked = answers.lishi(reply.lishi) | {"state": "asked"}
     asked.pop("packet_id", None)
-    return told_once(asked, replayed=reply.replayed)
+    return told_once(asked, replayed=reply.replayed, location=f"/v1/lishi/{reply.lishi.lishi_id}")
 
 
 @router.get("/v1/lishi", response_model=LishiListBody, response_model_exclude_none=True)
@@ -88,7 +89,8 @@ async def accept_lishi(request: Request, lishi_id: str, body: AcceptBody) -> Res
         funded = await gateway.service.fund(stream, command)
     except Problem as problem:
         raise _to_the_asked(problem) from problem
-    return told_once(answers.sent_packet(funded.funding), replayed=funded.replayed)
+    sent = answers.sent_packet(funded.funding)
+    return told_once(sent, replayed=funded.replayed, location=f"/v1/packets/{sent['packet_id']}")
 
 
 @router.post("/v1/lishi/{lishi_id}/decline", response_model=LishiBody, response_model_exclude_none=True)
@@ -102,7 +104,7 @@ async def decline_lishi(request: Request, lishi_id: str) -> Response:
         )
     except Problem as problem:
         raise _to_the_asked(problem) from problem
-    return told_once(answers.lishi(reply.lishi), replayed=reply.replayed, status=200)
+    return told_once(answers.lishi(reply.lishi), replayed=reply.replayed)
 
 
 def _to_the_asked(problem: Problem) -> Problem:

@@ -2,7 +2,7 @@
 
 import time
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from actors.ids import USER_RULE, is_tenant, is_user
@@ -10,12 +10,15 @@ from actors.wallet.messages import CreditSandbox
 from cluster.gateway import answers
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import AliveBody, ClockBody, ClockState, CreatedUser, ReadyBody, UserBody
+from cluster.gateway.strict import StrictRouter
 from cluster.tokens import USER_SCOPE, mint
 
-router = APIRouter(tags=["operator"])
-sandbox = APIRouter(tags=["sandbox"], prefix="/sandbox")
+router = StrictRouter(tags=["operator"])
+sandbox = StrictRouter(tags=["sandbox"], prefix="/sandbox")
 
 SANDBOX_TOKEN_S = 7 * 86_400
+WALLET = {"location": "/v1/wallet"}
+"""Where who has the token finds what was made."""
 
 
 @router.get("/v1/audit")
@@ -31,7 +34,7 @@ async def read_figures(request: Request) -> Response:
     """Get what the system is doing now: counters, latencies, shards, store, and the last audit."""
     gateway = request.app.state.gateway
     gateway.auth.require_operator(request)
-    return Response(await gateway.service.figures(), media_type="application/json")
+    return answers.encoded(await gateway.service.figures())
 
 
 @router.get("/healthz", response_model=AliveBody)
@@ -69,7 +72,7 @@ async def create_user(request: Request, body: UserBody) -> Response:
         now_s=int(time.time()),
         ttl_s=SANDBOX_TOKEN_S,
     )
-    return answers.json_response({"user": body.user, "tenant": body.tenant, "token": token}, 201)
+    return answers.json_response({"user": body.user, "tenant": body.tenant, "token": token}, 201, WALLET)
 
 
 def too_far(offset_ms_max: int) -> Problem:

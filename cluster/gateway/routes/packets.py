@@ -4,7 +4,7 @@ import asyncio
 import secrets
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from actors.ids import User
@@ -15,8 +15,9 @@ from cluster.config import Limits
 from cluster.gateway import answers, hot, stream
 from cluster.gateway.problems import Problem, refused, told
 from cluster.gateway.schemas import CommitBody, CommitmentBody, NoteBody, PacketBody, ProofBody, WrittenNote
+from cluster.gateway.strict import StrictRouter, Whole
 
-router = APIRouter(tags=["packets"])
+router = StrictRouter(tags=["packets"])
 hot.document(router)
 stream.document(router)
 
@@ -24,7 +25,7 @@ stream.document(router)
 APART_COUNT_MIN = 1_000
 """Shares of a packet whose proof is computed in a thread: the loop is not held for more than 2 ms."""
 
-Rank = Annotated[int, Query(ge=0, le=2**31 - 1)]
+Rank = Annotated[Whole, Query(ge=0, le=2**31 - 1)]
 
 
 @router.get("/v1/packets/{packet_id}", response_model=PacketBody, response_model_exclude_none=True)
@@ -61,7 +62,7 @@ async def write_note(request: Request, packet_id: str, body: NoteBody) -> Respon
 
 @router.get("/v1/packets/{packet_id}/proof", response_model=ProofBody, response_model_exclude_none=True)
 async def read_proof(
-    request: Request, packet_id: str, lane: Annotated[int, Query(ge=0)] = 0, after_rank: Rank = 0
+    request: Request, packet_id: str, lane: Annotated[Whole, Query(ge=0)] = 0, after_rank: Rank = 0
 ) -> Response:
     """Get what is needed to recompute every share: of a packet in lanes one lane, of a big one a page of ranks."""
     gateway = request.app.state.gateway

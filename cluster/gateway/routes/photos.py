@@ -5,7 +5,7 @@ Pictures are sent whole, whatever range or condition is asked: a cache between u
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
 from cluster.gateway import answers
@@ -13,9 +13,10 @@ from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.photos import Band, Photo, Sending
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import PaymentBody, PaymentState, PhotoBody, PhotoState
+from cluster.gateway.strict import StrictRouter, Whole
 
 PHOTOS_PATH = "/v1/photos"
-router = APIRouter(tags=["photos"], prefix=PHOTOS_PATH)
+router = StrictRouter(tags=["photos"], prefix=PHOTOS_PATH)
 
 JPEG = "image/jpeg"
 _HEADERS = {
@@ -30,7 +31,7 @@ _UPLOAD = {
 }
 _PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {JPEG: _BINARY}}}
 
-Fen = Annotated[int, Query(ge=1, le=2**31 - 1)]
+Fen = Annotated[Whole, Query(ge=1, le=2**31 - 1)]
 PhotoId = Annotated[str, Path()]
 
 
@@ -51,7 +52,7 @@ async def upload_photo(request: Request, price_fen_min: Fen, price_fen_max: Fen)
     if fields:
         raise Problem("invalid", "Correct the named fields.", fields)
     photo, replayed = await gateway.photos.upload(owner, key, band, request.receive)
-    return told_once(_told(photo), replayed=replayed)
+    return told_once(_told(photo), replayed=replayed, location=f"{PHOTOS_PATH}/{photo.photo_id}")
 
 
 @router.get("/{photo_id}", response_model=PhotoBody)
@@ -99,13 +100,7 @@ async def pay_photo(request: Request, photo_id: PhotoId, body: PaymentBody) -> R
         "price_fen": funding.total_fen,
         "paid_at_ms": funding.at_ms,
     }
-    return told_once(told, replayed=replayed)
-
-
-@router.get("/{path:path}", include_in_schema=False)
-async def unknown(path: str) -> Response:
-    """Say that nothing else is here; without this, Starlette would lead a trailing slash somewhere."""
-    raise Problem("photo_not_found")
+    return told_once(told, replayed=replayed, location=f"/v1/packets/{funding.packet_id}")
 
 
 def _picture(sending: Sending) -> Response:

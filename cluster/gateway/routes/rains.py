@@ -1,6 +1,6 @@
 """Routes of rains: a campaign of timed bursts with one budget. Each burst is a packet, looked at and grabbed as any."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from starlette.responses import Response
 
 from actors.ids import User
@@ -11,8 +11,9 @@ from cluster.gateway import answers
 from cluster.gateway.keyed import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.schemas import RainBody, RainState
 from cluster.gateway.sends import check_band, check_division, check_limits, check_nonce, refuse_misfits
+from cluster.gateway.strict import StrictRouter
 
-router = APIRouter(tags=["rains"])
+router = StrictRouter(tags=["rains"])
 
 
 @router.post(
@@ -29,7 +30,8 @@ async def send_rain(request: Request, body: RainBody) -> Response:
     key = key_of(request)
     _check(body, gateway.settings.limits)
     funded = await gateway.service.send(_send(body, sender, key))
-    return told_once(answers.rain([funded.funding, *funded.others]), replayed=funded.replayed)
+    rain = answers.rain([funded.funding, *funded.others])
+    return told_once(rain, replayed=funded.replayed, location=f"/v1/rains/{rain['rain_id']}")
 
 
 @router.get("/v1/rains/{rain_id}", response_model=RainState, response_model_exclude_none=True)

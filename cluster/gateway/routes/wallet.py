@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import Query, Request
 from starlette.responses import Response
 
 from actors.wallet.messages import ReadStatement, ReadWallet
 from cluster.gateway import answers
 from cluster.gateway.problems import Problem
 from cluster.gateway.schemas import StatementBody, WalletBody
+from cluster.gateway.strict import StrictRouter, Whole, is_whole
 
-router = APIRouter(tags=["wallet"])
+router = StrictRouter(tags=["wallet"])
 
 LINES_MAX = 100
 
@@ -26,14 +27,14 @@ async def read_wallet(request: Request) -> Response:
 
 @router.get("/v1/wallet/statement", response_model=StatementBody)
 async def read_statement(
-    request: Request, limit: Annotated[int, Query(ge=1, le=LINES_MAX)] = 20, cursor: str | None = None
+    request: Request, limit: Annotated[Whole, Query(ge=1, le=LINES_MAX)] = 20, cursor: str | None = None
 ) -> Response:
-    """Read one's lines, newest first."""
+    """Read one's lines, newest first; `older_lines_elsewhere`: so many more, only `hongbao statement` has them."""
     gateway = request.app.state.gateway
     user = gateway.auth.acting_user(request)
     below = None
     if cursor is not None:
-        if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 15):
+        if not (is_whole(cursor) and len(cursor) <= 15):
             raise Problem("invalid", "Pass next_cursor as it was given.", {"cursor": "unknown"})
         below = int(cursor)
     page = await gateway.service.wallet(ReadStatement(user.tenant, user.user, limit, below))
@@ -47,4 +48,5 @@ async def read_statement(
         }
         for line in page.lines
     ]
-    return answers.json_response({"entries": entries, "next_cursor": None if page.below is None else str(page.below)})
+    cursor = None if page.below is None else str(page.below)
+    return answers.json_response({"entries": entries, "next_cursor": cursor, "older_lines_elsewhere": page.let_go})
