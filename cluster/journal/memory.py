@@ -95,13 +95,14 @@ class MemoryJournals(Shelf):
         self.codec = codec
         self.stored: dict[str, StoredStream] = {}
         self.books: dict[str, dict[str, bytes]] = {}
-        self.held = False
+        self.holders: set[str] = set()
         self.history: deque[Operation] = deque(maxlen=HISTORY_MAX)
         self._catalogue: dict[str, str] = {}
         self._system_id = ""
         self._layout: tuple[int, int] | None = None
         self._activated: set[str] = set()
         self._clock_offset_ms = 0
+        self._cuts = 0
         self._stopped = False
         self._faults: dict[tuple[OperationName, str | None], deque[Fault]] = {}
         self._gates: dict[tuple[OperationName, str | None], deque[Gate]] = {}
@@ -265,7 +266,9 @@ class MemoryJournals(Shelf):
     async def cut(self, hold_ms: int) -> Cut:
         """Note where everything stands, in one step; the hold lasts until `release`: this store has no time."""
         async with self.operation("shelf", ""):
-            self.held = self.held or hold_ms > 0
+            self._cuts += 1
+            holder = str(self._cuts)
+            self.holders |= {holder} if hold_ms > 0 else set()
             stood = {
                 stream: StreamCut(
                     self.stored[stream].last if stream in self.stored else None,
@@ -274,12 +277,17 @@ class MemoryJournals(Shelf):
                 )
                 for stream in sorted(self._catalogue)
             }
-            return Cut(stood, self._clock_offset_ms)
+            return Cut(stood, self._clock_offset_ms, holder)
 
-    async def release(self) -> None:
-        """End the hold."""
+    async def release(self, cut: Cut) -> None:
+        """End the hold of a cut; another's stays."""
         async with self.operation("shelf", ""):
-            self.held = False
+            self.holders.discard(cut.holder)
+
+    @property
+    def held(self) -> bool:
+        """Tell whether a hold is on."""
+        return bool(self.holders)
 
     def _newest(self, stream: str) -> Position | None:
         newest = self.books.get(f"snapshots:{stream}", {}).get("newest")

@@ -10,7 +10,7 @@ fence is greater) and a repeated append alike. So the client library must never 
 | `<prefix>:epochs` | hash | stream -> its latest epoch: tells a lost stream from a new one |
 | `<prefix>:<book>` | hash | what `cluster.journal.shelf` keeps beside the streams |
 | `<prefix>:clock` | string | offset of the sandbox clock in ms |
-| `<prefix>:hold` | string | while it lasts, nothing is trimmed and no snapshot is dropped |
+| `<prefix>:holds` | sorted set | holder -> when its hold ends; until then nothing is trimmed, no snapshot dropped |
 | `<prefix>:system` | hash | `id`, `created`, `packet_streams`, `wallet_streams` |
 """
 
@@ -106,9 +106,15 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[4])
 return 1
 """
 
-# KEYS book, hold; ARGV fields.
-_DELETE = """
-if redis.call('EXISTS', KEYS[2]) == 1 then return 0 end
+_HELD = """
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+local function held(holds) return redis.call('ZCOUNT', holds, string.format('(%.0f', now_ms), '+inf') > 0 end
+"""
+
+# KEYS book, holds; ARGV fields.
+_DELETE = f"""{_HELD}
+if held(KEYS[2]) then return 0 end
 if #ARGV > 0 then redis.call('HDEL', KEYS[1], unpack(ARGV)) end
 return 1
 """
@@ -130,20 +136,23 @@ redis.call('HSET', KEYS[1], name, ARGV[3])
 return ARGV[3]
 """
 
-# KEYS journal, snapshots, hold; ARGV epoch, seq. Returns -1 if that is beyond the newest snapshot.
-_TRIM = """
+# KEYS journal, snapshots, holds; ARGV epoch, seq. Returns -1 if that is beyond the newest snapshot.
+_TRIM = f"""{_HELD}
 local newest = redis.call('HGET', KEYS[2], 'newest') or '0-0'
 local epoch, seq = string.match(newest, '^(%d+)-(%d+)$')
 epoch, seq = tonumber(epoch), tonumber(seq)
 local last_epoch, last_seq = tonumber(ARGV[1]), tonumber(ARGV[2])
 if last_epoch > epoch or (last_epoch == epoch and last_seq > seq) then return -1 end
-if redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
+if held(KEYS[3]) then return 0 end
 return redis.call('XTRIM', KEYS[1], 'MINID', '=', ARGV[1] .. '-' .. string.format('%.0f', last_seq + 1))
 """
 
-# KEYS hold, clock, then journal, snapshots and sealed of each stream; ARGV hold in ms.
-_CUT = """
-if tonumber(ARGV[1]) > 0 then redis.call('SET', KEYS[1], '1', 'PX', ARGV[1]) end
+# KEYS holds, clock, then journal, snapshots and sealed of each stream; ARGV hold in ms, holder.
+_CUT = (
+    _HELD
+    + """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now_ms))
+if tonumber(ARGV[1]) > 0 then redis.call('ZADD', KEYS[1], string.format('%.0f', now_ms + ARGV[1]), ARGV[2]) end
 local cut = {redis.call('GET', KEYS[2]) or '0'}
 for at = 3, #KEYS, 3 do
   local last = ''
@@ -159,6 +168,7 @@ for at = 3, #KEYS, 3 do
 end
 return cut
 """
+)
 
 
 class RedisJournals(Shelf):
@@ -294,7 +304,7 @@ class RedisJournals(Shelf):
 
     async def delete_fields(self, book: str, fields: Sequence[str]) -> bool:
         """Delete fields, all or none; False, and nothing is deleted, while a hold is on."""
-        return bool(await self._ask(self._client.eval(_DELETE, 2, self._key(book), self._key("hold"), *fields)))
+        return bool(await self._ask(self._client.eval(_DELETE, 2, self._key(book), self._key("holds"), *fields)))
 
     async def index_snapshot(self, stream: str, position: Position, index: bytes, chunks: Sequence[str]) -> bytes:
         """Write the index of a snapshot, unless there is one, a chunk is missing, or one as new is adopted."""
@@ -323,7 +333,7 @@ class RedisJournals(Shelf):
 
     async def trim(self, stream: str, through: Position) -> int:
         """Remove the stream's elements through a position; return how many, 0 while a hold is on."""
-        keys = self._key("journal", stream), self._key("snapshots", stream), self._key("hold")
+        keys = self._key("journal", stream), self._key("snapshots", stream), self._key("holds")
         trimmed = int(await self._ask(self._client.eval(_TRIM, len(keys), *keys, *through)))
         if trimmed < 0:
             raise beyond_snapshot(stream, through)
@@ -333,17 +343,18 @@ class RedisJournals(Shelf):
         """Note where everything stands, in one step, and hold trims and dropped snapshots off until `release`."""
         streams = sorted(await self.streams())
         keys = [self._key(family, stream) for stream in streams for family in ("journal", "snapshots", "sealed")]
-        keys = [self._key("hold"), self._key("clock"), *keys]
-        clock, *found = await self._ask(self._client.eval(_CUT, len(keys), *keys, hold_ms))
+        keys = [self._key("holds"), self._key("clock"), *keys]
+        holder = uuid.uuid4().hex
+        clock, *found = await self._ask(self._client.eval(_CUT, len(keys), *keys, hold_ms, holder))
         stood = {
             stream: StreamCut(_position_or_none(last), _position_or_none(snapshot), int(sealed))
             for stream, last, snapshot, sealed in zip(streams, found[::3], found[1::3], found[2::3], strict=True)
         }
-        return Cut(stood, int(clock))
+        return Cut(stood, int(clock), holder)
 
-    async def release(self) -> None:
-        """End the hold."""
-        await self._ask(self._client.delete(self._key("hold")))
+    async def release(self, cut: Cut) -> None:
+        """End the hold of a cut; another's stays."""
+        await self._ask(self._client.zrem(self._key("holds"), cut.holder))
 
     async def fence(self, stream: str, host: str) -> tuple[Position | None, Position]:
         """Append the next epoch's fence; return the stream's last id before it (None: new stream) and its own.

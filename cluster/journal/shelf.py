@@ -81,6 +81,8 @@ class Cut(NamedTuple):
 
     streams: dict[str, StreamCut]
     clock_offset_ms: int
+    holder: str
+    """Who holds, for `release`."""
 
 
 class Shelf(ABC):
@@ -136,8 +138,8 @@ class Shelf(ABC):
         """
 
     @abstractmethod
-    async def release(self) -> None:
-        """End the hold."""
+    async def release(self, cut: Cut) -> None:
+        """End the hold of a cut; another's stays."""
 
     @abstractmethod
     async def put_elements(self, stream: str, elements: Sequence[tuple[Position, bytes]]) -> None:

@@ -5,6 +5,7 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 
 | file | holds |
 |---|---|
+| `backup.unfinished` | written first and deleted at the end: nobody else writes there meanwhile |
 | `backup.json` | `Backup`: written last, so a folder without it is no backup |
 | `journal/…` | every element of every stream, in parts as an archive has them: copied, or sealed for this |
 | `snapshots/<stream>.snapshot` | the snapshot that activations start from |
@@ -23,6 +24,7 @@ import hashlib
 import io
 import re
 import time
+import uuid
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
@@ -48,7 +50,7 @@ from cluster.offline.reading import Sources
 from cluster.private import read_private
 from cluster.sealing import PartBounds, Sealer
 
-INDEX = "backup.json"
+INDEX, CLAIM = "backup.json", "backup.unfinished"
 PHOTO = "photo.json"
 PHOTO_DEPTH = 3
 """Of a photo's file: tenant, photo id, name."""
@@ -170,6 +172,8 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
     layout, kinds = await store.layout(), await store.streams()
     if places.backup.read(INDEX) is not None:
         raise NotRestorable("there is a backup already; give another folder")
+    if not places.backup.create(CLAIM, uuid.uuid4().hex.encode()):
+        raise NotRestorable("another backup is being written there, or was and did not end; give another folder")
     cut = await store.cut(hold_ms)
     try:
         streams = {}
@@ -179,7 +183,7 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
         report("adding up every line")
         digest = await _digest(places, cut.streams)
     finally:
-        await store.release()
+        await store.release(cut)
     report("reading photos")  # after the cut: what was paid for by then is there, and stays as it is
     photos, photo_files = _save_photos(places.photos, places.backup) if places.photos else ([], 0)
     made = Backup(
@@ -198,6 +202,7 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
     )
     places.backup.write(KEYS_FILE, keys)
     places.backup.write(INDEX, msgspec.json.format(msgspec.json.encode(made)))
+    places.backup.delete(CLAIM)
     return made
 
 

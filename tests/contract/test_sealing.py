@@ -133,11 +133,11 @@ async def test_sealing_goes_on_where_it_ended(ledger: Store, archive: Archive) -
 
 async def test_while_a_hold_is_on_everything_is_sealed_and_nothing_is_trimmed(ledger: Store, archive: Archive) -> None:
     older, elements = await with_snapshots(ledger)
-    await ledger.journals.cut(60_000)
+    cut = await ledger.journals.cut(60_000)
     assert await sealer(ledger, archive).run(PACKET, older) == Sealing(2, 0)
     await ledger.journals.cut(0)  # a reader's cut does not end another's hold
     assert (await sealer(ledger, archive).run(PACKET, older)).trimmed == 0
-    await ledger.journals.release()
+    await ledger.journals.release(cut)
     assert (await sealer(ledger, archive).run(PACKET, older)).trimmed == len(elements) - 2
 
 
@@ -169,9 +169,9 @@ async def test_a_named_file_that_is_gone_keeps_its_elements_in_the_store(
     ledger: Store, archive: Archive, tmp_path: Path
 ) -> None:
     older, elements = await with_snapshots(ledger)
-    await ledger.journals.cut(60_000)
+    cut = await ledger.journals.cut(60_000)
     await sealer(ledger, archive).run(PACKET, older)
-    await ledger.journals.release()
+    await ledger.journals.release(cut)
     gone = min(await named(ledger))
     (tmp_path / "archive" / gone).unlink()
     with pytest.raises(JournalCorrupt, match=f"1-0 is missing: the file {gone}"):

@@ -62,12 +62,12 @@ async def test_a_hold_that_ends_while_snapshots_are_dropped_leaves_none_without_
     _, older, newer = await filled(store, 2)
     await adopted(store, older)
     await adopted(store, newer)
-    await store.journals.cut(60_000)
+    cut = await store.journals.cut(60_000)
     delete_fields = store.journals.delete_fields
 
     async def released_behind(book: str, fields: Sequence[str]) -> bool:
         deleted = await delete_fields(book, fields)
-        await store.journals.release()
+        await store.journals.release(cut)
         return deleted
 
     monkeypatch.setattr(store.journals, "delete_fields", released_behind)
@@ -164,7 +164,10 @@ async def test_a_cut_says_where_everything_stands_and_holds_trims_and_drops_off(
     assert await store.journals.trim(STREAM, older.position) == 0
     assert await store.journals.drop_snapshots(STREAM, newer.position) == 0
     assert await store.journals.stored_snapshots(STREAM) == [older.position, newer.position]
-    await store.journals.release()
+    other = await store.journals.cut(60_000)
+    await store.journals.release(cut)
+    assert await store.journals.trim(STREAM, older.position) == 0, "another holds too"
+    await store.journals.release(other)
     assert await store.journals.trim(STREAM, older.position) == 2
     await store.journals.drop_snapshots(STREAM, newer.position)
     assert await store.journals.stored_snapshots(STREAM) == [newer.position]

@@ -45,10 +45,9 @@ class Sealed:
         older = next(record for record in records if record.position == (1, 6))
         await adopt(store, older, records[-3])
         archive = Archive(str(root))
-        if not trimmed:
-            await store.journals.cut(60_000)
+        cut = await store.journals.cut(0 if trimmed else 60_000)
         await Sealer(store.journals, store.journals.codec, archive, PartBounds(1_000, 1_000_000)).run(PACKET, older)
-        await store.journals.release()
+        await store.journals.release(cut)
         return cls(store, archive, root)
 
     async def parts(self) -> list[SealedPart]:

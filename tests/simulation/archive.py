@@ -22,6 +22,12 @@ class MemoryArchive(Archive):
             self.files[path] = content
         self._answer(path)
 
+    def create(self, path: str, content: bytes) -> bool:
+        if path in self.files:
+            return False
+        self.write(path, content)
+        return True
+
     def read(self, path: str) -> bytes | None:
         self._answer(path)
         return self.files.get(path)

@@ -24,7 +24,7 @@ from actors.wallet.messages import CreditSandbox, ReadWallet, WalletView
 from cluster.config import Settings, load
 from cluster.journal.codec import platform_codec
 from cluster.journal.memory import MemoryJournals, OperationName
-from cluster.offline.backup import Places, make
+from cluster.offline.backup import CLAIM, NotRestorable, Places, make
 from cluster.offline.reading import Sources
 from cluster.offline.verify import Verification, verify
 from cluster.placement import hosts, kinds
@@ -249,8 +249,8 @@ def test_tasks_that_take_turns_in_any_order_leave_a_whole_stream(turns: list[int
     run(all_at_once())
 
 
-async def backup(one: Tended) -> None:
-    places = Places(one.journals, one.journals.codec, one.archive, MemoryArchive(Random(0)))
+async def backup(one: Tended, folder: MemoryArchive | None = None) -> None:
+    places = Places(one.journals, one.journals.codec, one.archive, folder or MemoryArchive(Random(0)))
     made = await make(places, KEYS.model_dump_json().encode(), PartBounds(3, 1_000_000), 60_000, lambda _: None)
     assert made.streams[STREAM].snapshot is not None
 
@@ -283,6 +283,33 @@ def test_who_reads_and_sleeps_anywhere_meets_nothing_that_is_missing(reader: Cal
 
     for asleep_at in range(steps_of(reader)):
         run(sleeper(asleep_at))
+
+
+def test_a_backup_that_sleeps_anywhere_is_held_for_until_it_is_done_whoever_else_makes_one() -> None:
+    async def sleeper(asleep_at: int) -> None:
+        one = await Tended.start()
+        sleeping = one.lead(backup(one))
+        await sleeping.go(asleep_at)
+        await backup(one)
+        await one.tended_on()
+        await sleeping.end()
+        await one.check_cleared()
+
+    for asleep_at in range(0, steps_of(backup), 2):
+        run(sleeper(asleep_at))
+
+
+@simulated
+async def test_two_backups_never_write_into_one_folder() -> None:
+    one, folder = await Tended.start(), MemoryArchive(Random(0))
+    first = one.lead(backup(one, folder))
+    await first.go(3)
+    with pytest.raises(NotRestorable, match="another backup is being written there"):
+        await backup(one, folder)
+    await first.end()
+    assert CLAIM not in folder.files
+    with pytest.raises(NotRestorable, match="there is a backup already"):
+        await backup(one, folder)
 
 
 @simulated
