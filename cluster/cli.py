@@ -4,10 +4,12 @@ Only `up`, `down` and `status` know how a system is started; what asks a running
 Heavy imports (Ray, aiohttp, pydantic) stay inside the commands: `hongbao --help` answers at once.
 """
 
+import os
 import signal
 import sys
+from importlib.metadata import version
 from types import FrameType
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -28,6 +30,7 @@ from cluster.commands import (
     top,
 )
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
+from cluster.screen import write
 
 COMMANDS = (
     system.up,
@@ -57,7 +60,6 @@ app = typer.Typer(
     name="hongbao",
     help="Red packets on Ray: exact, durable, fair under a hot key.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -65,28 +67,60 @@ for command in COMMANDS:
     app.command()(command)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        write(f"hongbao {version('hongbao')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    shows_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take what goes before a command."""
+
+
 def main() -> None:
     """Run the command line; the entry point `hongbao`."""
     if not __debug__:
         sys.exit("hongbao: refuses to run without assertions; start it without python -O and PYTHONOPTIMIZE")
+    if sys.getfilesystemencoding() != "utf-8":
+        _begin_again_in_utf8()
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, _terminate)
+    run()
+
+
+def run(arguments: list[str] | None = None) -> NoReturn:
+    """Carry out one command, by default the process's; always ends with SystemExit."""
     from actors.errors import OperatingFailure
 
     try:
-        app()
+        app(arguments)
     except (Failure, OperatingFailure, OSError, ValueError) as failure:
         _fail(failure)
     except RuntimeError as failure:
         if type(failure) is RuntimeError:
             raise  # a bug, not an operating failure
         _fail(failure)
+    raise AssertionError("typer ends every command")
+
+
+def _begin_again_in_utf8() -> NoReturn:
+    """Begin anew where paths are UTF-8: in another encoding some have no text, and a record cannot name them.
+
+    The processes of a system inherit it.
+    """
+    os.environ["PYTHONUTF8"] = "1"
+    os.execv(sys.executable, [sys.executable, "-X", "utf8=1", *sys.orig_argv[1:]])
 
 
 def _fail(failure: BaseException) -> NoReturn:
     """Print a failure as one line and exit."""
     sentence = " ".join(str(failure).split()) or type(failure).__name__
-    err.print(f"hongbao: {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+    err.print(f"hongbao: {sentence}", style="red", highlight=False, soft_wrap=True)
     sys.exit(COULD_NOT)
 
 

@@ -5,6 +5,7 @@ A file may say `extends = "local"`: then it holds only what differs from that on
 `Keys` come from a file of mode 0600. Nothing else in the project reads the environment.
 """
 
+import os
 import re
 import tomllib
 from importlib.resources import files
@@ -404,5 +405,6 @@ def keys_in(content: bytes, name: str) -> Keys:
 
 
 def data_folder(data: Path | None = None) -> Path:
-    """Return the data folder: as given, or the user's own for this application."""
-    return (data or Path(platformdirs.user_data_dir("hongbao", appauthor=False))).absolute()
+    """Return the data folder: as given, or as HONGBAO_DATA says, or the user's own for this application."""
+    named = os.environ.get("HONGBAO_DATA") or platformdirs.user_data_dir("hongbao", appauthor=False)
+    return (data or Path(named)).absolute()

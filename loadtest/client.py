@@ -48,6 +48,11 @@ class Problem(NamedTuple):
     unknown: bool = False
     """The request, in this or an earlier attempt, may have taken effect without our learning of it."""
 
+    @property
+    def told(self) -> str:
+        """What a sentence about the address says: that it does not answer, or what it answers."""
+        return f"answers {self.code} (status {self.status})" if self.status else "does not answer"
+
 
 class Taken(msgspec.Struct, frozen=True):
     """A successful grab as its user is told it."""

@@ -133,7 +133,9 @@ class Replay:
         async def create(name: str) -> Api:
             created = await self._operator.create_user(name, TENANT, BALANCE_FEN)
             if isinstance(created, Problem):
-                raise DemoFailed(f"user {name} could not be created: {_words_of(created)}")
+                raise DemoFailed(
+                    f"user {name} could not be created: {self._target.url} {created.told}; is it a sandbox?"
+                )
             return self._operator.acting(created.token)
 
         self._people = await gather(create, names, self._options.connections_max)
@@ -237,7 +239,7 @@ class Replay:
         end = time.monotonic() + DRAIN_S
         while (problem := await self._operator.advance_clock(DAY_MS)) is not None:
             if not problem.retryable or time.monotonic() >= end:
-                raise DemoFailed(f"the sandbox clock could not be moved: {_words_of(problem)}")
+                raise DemoFailed(f"the sandbox clock could not be moved: {self._target.url} {problem.told}")
             await asyncio.sleep(POLL_S)
 
     async def _end_all(self) -> None:
@@ -250,7 +252,7 @@ class Replay:
         async def compare(packet: PacketRecord) -> None:
             ended = await person_of[packet.sender].packet(packet.packet_id)
             if isinstance(ended, Problem):
-                self._record.contradict(f"packet {packet.packet_id} cannot be read: {_words_of(ended)}")
+                self._record.contradict(f"packet {packet.packet_id} cannot be read: the platform {ended.told}")
             else:
                 self._record.compare(packet, ended, may_be_open=not self._moves_clock)
 
@@ -265,7 +267,7 @@ class Replay:
             wallet = await self._people[index].wallet()
             expected_fen = BALANCE_FEN + changes.get(user, 0)
             if isinstance(wallet, Problem):
-                self._record.contradict(f"the wallet of {user} cannot be read: {_words_of(wallet)}")
+                self._record.contradict(f"the wallet of {user} cannot be read: the platform {wallet.told}")
                 return True
             if (wallet.available_fen, wallet.held_fen) == (expected_fen, 0):
                 return False
@@ -277,7 +279,7 @@ class Replay:
     async def _audit(self) -> Audit:
         report = await self._auditor.audit()
         if isinstance(report, Problem):
-            raise DemoFailed(f"the audit does not answer: {_words_of(report)}")
+            raise DemoFailed(f"no audit: {self._target.url} {report.told}")
         self._lag_ms = report.settlement_lag_ms
         return report
 
@@ -406,10 +408,6 @@ def replay(target: Target, options: Options, console: Console) -> Outcome:
         while isinstance(first, BaseExceptionGroup):
             first = first.exceptions[0]
         raise first from None
-
-
-def _words_of(problem: Problem) -> str:
-    return problem.code if not problem.status else f"{problem.status} {problem.code}"
 
 
 def _counts(counts: dict[str, int]) -> str:

@@ -9,6 +9,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Column, Table
+from rich.text import Text
 
 from actors.money import yuan
 from loadtest.result import Outcome
@@ -47,9 +48,9 @@ class Line:
         self._words = words
         self._progress = Progress(
             *([SpinnerColumn(), BarColumn(bar_width=20)] if console.width >= WIDE else []),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             TimeElapsedColumn(table_column=Column(min_width=7, no_wrap=True)),
-            TextColumn("{task.fields[words]}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -107,8 +108,13 @@ def show(outcome: Outcome, console: Console) -> None:
         money.add_row(name, f"¥ {yuan(amount_fen)}", f"{amount_fen:,} fen")
     console.print(money)
     for check in outcome.checks:
-        console.print("[green]holds [/green]" if check.holds else "[red]BROKEN[/red]", check.sentence, highlight=False)
+        console.print(judged(check.holds, check.sentence))
     for sentence in outcome.record.sentences:
-        console.print(f"  {sentence}", style="red", markup=False, highlight=False)
-    verdict = "[green]Clean: every fen is accounted for.[/green]" if outcome.clean else "[red]NOT CLEAN[/red]"
-    console.print(verdict)
+        console.print(f"  {sentence}", style="red", highlight=False)
+    verdict = "Clean: every fen is accounted for." if outcome.clean else "NOT CLEAN"
+    console.print(verdict, style="green" if outcome.clean else "red")
+
+
+def judged(holds: bool, sentence: str) -> Text:
+    """Return the line of one promise: whether it holds, and what it is."""
+    return Text.assemble(("holds ", "green") if holds else ("BROKEN", "red"), " ", sentence)

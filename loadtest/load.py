@@ -39,6 +39,7 @@ import msgspec
 from rich.console import Console
 
 from cluster.processes import end_with_parent
+from cluster.screen import Screen
 from loadtest.client import Api, Problem
 from loadtest.display import Line, Rates
 from loadtest.gather import gather
@@ -102,7 +103,7 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
     async with Api(target.url, target.operator_token, connections_max=AT_ONCE) as operator:
         with Line(console, progress.words) as line, tempfile.TemporaryDirectory(prefix="hongbao-load-") as secret:
             if isinstance(found := await operator.ready(), Problem):
-                raise LoadFailed(f"{target.url} is not ready: {found.status or 'no answer'} {found.code}")
+                raise LoadFailed(f"{target.url} is not ready: it {found.told}")
             if profile.clients.door == "stream":
                 await _check_stream(target)
             tokens = await line.during("users", None, _create_users(operator, run, profile.users))
@@ -133,7 +134,7 @@ async def _create_users(operator: Api, run: str, users: int) -> list[str]:
     async def create(person: int) -> str:
         created = await operator.create_user(user_name(run, person), TENANT, BALANCE_FEN)
         if isinstance(created, Problem):
-            raise LoadFailed(f"users could not be created: {created.status} {created.code}; is it a sandbox?")
+            raise LoadFailed(f"users could not be created: the platform {created.told}; is it a sandbox?")
         return created.token
 
     return await gather(create, range(users), AT_ONCE)
@@ -314,7 +315,7 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the command; return its exit code."""
     arguments = _parser().parse_args()
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     folder = (arguments.out or Path("load-results") / f"{arguments.scenario}-{stamp}").absolute()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -332,7 +333,7 @@ def main() -> int:
         with system as target:
             result = asyncio.run(load(target, profile, options, console))
     except (LoadFailed, ProfileUnusable, AuditSilent) as failure:
-        console.print(f"load: {failure}", style="red", markup=False, highlight=False)
+        console.print(f"load: {failure}", style="red", highlight=False)
         return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -340,8 +341,7 @@ def main() -> int:
     (folder / "result.json").write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     if arguments.json:
         sys.stdout.write(msgspec.json.encode(found).decode() + "\n")
-    wide = None if console.is_terminal else 120
-    show(arguments.scenario, profile, result.tally, result.verdict, folder, Console(stderr=arguments.json, width=wide))
+    show(arguments.scenario, profile, result.tally, result.verdict, folder, Screen(stderr=arguments.json))
     return 0 if result.verdict.clean else 1
 
 

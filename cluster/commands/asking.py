@@ -25,6 +25,7 @@ from cluster.commands.terminal import (
     out,
     print_json,
     progress,
+    reachable,
 )
 from cluster.commands.tokens import RUN_TOKEN_S, operator_of, tokens_of
 
@@ -62,6 +63,8 @@ def audit(
         url, token = operator_of(data)
     elif token is None:
         raise Failure("--url needs --token, an operator's (hongbao token --scope operator)")
+    else:
+        url = reachable(url)
 
     async def ask(address: str, operator_token: str) -> "Audit | Problem":
         async with Api(address, operator_token, deadline_s=20.0) as api:
@@ -71,7 +74,7 @@ def audit(
     with progress("Reading every book"):
         report = asyncio.run(ask(url, token))
     if isinstance(report, Problem):
-        raise Failure(f"{url} does not answer the audit: {report.code} (status {report.status})")
+        raise Failure(f"no audit: {url} {report.told}")
     if as_json:
         import msgspec
 
@@ -140,7 +143,7 @@ def demo(
                     operator_token, gateway_token = tokens_of(data.absolute(), RUN_TOKEN_S)
                 if operator_token is None or gateway_token is None:
                     raise Failure("--url needs --operator-token and --gateway-token, or --data to mint them")
-                target = Target(url, operator_token, gateway_token, fresh=False)
+                target = Target(reachable(url), operator_token, gateway_token, fresh=False)
             outcome = replay(target, options, err)
             show(outcome, err if as_json else out)
     except DemoFailed as failure:

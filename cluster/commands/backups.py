@@ -144,5 +144,5 @@ def _show(place: str, saved: "Backup", as_json: bool) -> None:
         return
     counts = f"{facts['streams']} streams, {facts['events']:,} events, {facts['bytes']:,} bytes of journal"
     counts += f", {saved.photo_files:,} files of photos" if saved.photo_files else ""
-    out.print(f"{place}: {counts}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"{place}: {counts}", highlight=False, soft_wrap=True)
     out.print(f"balances SHA-256 {saved.balances_sha256}", highlight=False)

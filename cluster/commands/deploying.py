@@ -1,13 +1,13 @@
 """Deploying: what a Ray cluster of your own needs."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cluster.commands.terminal import Config, Failure, Sandbox
+from cluster.screen import write
 
 
 def serve_config(
@@ -30,7 +30,7 @@ def serve_config(
     keys_path = (keys_file or data_folder() / KEYS_FILE).absolute()
     environment = " ".join(f"{name}={value}" for name, value in SERVE_ENVIRONMENT.items())
     named = str(config_path(config).absolute()) if config.endswith(".toml") else config
-    sys.stdout.write(f"""\
+    write(f"""\
 # hongbao on a running Ray cluster: hongbao serve-config … > hongbao.yaml && serve deploy hongbao.yaml
 # Set these {len(SERVE_ENVIRONMENT)} variables on every node BEFORE Ray starts there, or nothing starts:
 #   {environment}

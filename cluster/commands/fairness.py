@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from cluster.commands.asking import own_system
-from cluster.commands.terminal import ANSWERED_BADLY, INTERRUPTED, AsJson, Failure, err, out, print_json, progress
+from cluster.commands.terminal import (
+    ANSWERED_BADLY,
+    INTERRUPTED,
+    AsJson,
+    Failure,
+    err,
+    out,
+    print_json,
+    progress,
+    reachable,
+)
 from cluster.commands.tokens import operator_of
 
 PACKETS_MIN = 20
@@ -50,6 +60,8 @@ def fairness(
             elif url is None:
                 target = ended_with_us.enter_context(own_system("measurement"))
                 url, token = target.url, target.operator_token
+            else:
+                url = reachable(url)
             assert token is not None, "given, or minted with the address"
             with progress("Firing") as report:
                 rounds = measure(url, token, options, report)

@@ -28,7 +28,7 @@ def keys(
         if (path.parent / "store").exists():
             raise Failure(f"{path.parent} holds a system: put its own keys file there (keys.json of its backup)")
         new_keys(path)
-        err.print(f"Made {path}. Copy it to every node, and keep it: the store does not hold it.", markup=False)
+        err.print(f"Made {path}. Copy it to every node, and keep it: the store does not hold it.")
     found = keys_at(path)
     prints = {key_id: fingerprint(found.key(key_id)) for key_id in found.platform}
     if as_json:
@@ -49,4 +49,4 @@ def keys(
         uses = [use for use, named in (("packet ids", found.first), ("new seeds", found.current)) if named == key_id]
         table.add_row(key_id, told, ", ".join(uses) or "seeds of older packets")
     out.print(table)
-    out.print(f"token keys: {', '.join(sorted(found.tokens))}", markup=False, highlight=False)
+    out.print(f"token keys: {', '.join(sorted(found.tokens))}", highlight=False)

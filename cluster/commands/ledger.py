@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Config, Data, Failure, out, print_json, progress
+from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Config, Data, Failure, err, out, print_json, progress
 from cluster.commands.tokens import SANDBOX_TENANT
 from cluster.instants import second_of
 
@@ -98,12 +98,12 @@ def _show_verification(found: "Verification") -> None:
     if left:
         lines = [*left[:LEFT_OVER_LINES], *(["…"] if len(left) > LEFT_OVER_LINES else [])]
         out.print(f"left over by tasks that died, or in use by one at work; harmless ({len(left):,}):", highlight=False)
-        out.print("\n".join(lines), markup=False, highlight=False)
+        out.print("\n".join(lines), highlight=False)
     bad_streams = sum(one.bad is not None for one in found.streams)
     for words in found.cuts:
-        out.print(f"cut off the store's log: {words}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"cut off the store's log: {words}", style="yellow", highlight=False, soft_wrap=True)
     if found.missing:
-        out.print(found.missing, style="red", markup=False, highlight=False, soft_wrap=True)
+        out.print(found.missing, style="red", highlight=False, soft_wrap=True)
     verdict = f"NOT WHOLE: {bad_streams} of {len(found.streams)} streams" if bad_streams else "whole"
     if not bad_streams and (found.missing or found.cuts):
         verdict = "NOT WHOLE: its end is missing" if found.missing else "whole, but for what was cut off its log"
@@ -150,7 +150,7 @@ def _show_offline_audit(found: "OfflineAudit") -> None:
     totals = " · ".join(f"{account} {fen:,}" for account, fen in found.totals_fen.items())
     out.print(f"fen by kind of account: {totals}", highlight=False)
     for one in found.negative:
-        out.print(f"negative: {one.stream} {one.account} {one.name} {one.amount_fen:,} fen", style="red", markup=False)
+        out.print(f"negative: {one.stream} {one.account} {one.name} {one.amount_fen:,} fen", style="red")
     out.print(f"balances SHA-256 {found.balances_sha256}", highlight=False)
     verdict = "clean" if found.clean else "NOT CLEAN"
     out.print(
@@ -173,7 +173,7 @@ def statement(
     config: Config = "local",
     as_json: AsJson = False,
 ) -> None:
-    """Show every line of a user since his account began, newest first, from sealed files and the journal."""
+    """Show every line of a user, newest first, from sealed files and the journal; exit code 1 for nobody's name."""
     import msgspec
 
     from actors.ids import is_tenant, may_have_lines
@@ -184,8 +184,11 @@ def statement(
         found = asyncio.run(_statement(ledger, tenant, user, limit))
     if as_json:
         print_json(msgspec.to_builtins(found))
-    else:
+    elif found.entries:
         _show_statement(found)
+    if not found.entries:
+        err.print(f"nobody was ever called {user} in tenant {tenant}: there is not one line", highlight=False)
+        raise typer.Exit(ANSWERED_BADLY)
 
 
 async def _statement(ledger: "Ledger", tenant: str, user: str, limit: int | None) -> "WholeStatement":

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cluster.commands.terminal import AsJson, Data, Failure, out, print_json, progress
+from cluster.commands.terminal import AsJson, Data, Failure, out, print_json, progress, reachable
 from cluster.commands.tokens import operator_of
 from cluster.instants import second_of
 
@@ -60,6 +60,8 @@ def _set(
         url, token = operator_of(data)
     elif token is None:
         raise Failure("--url needs --token, an operator's (hongbao token --scope operator)")
+    else:
+        url = reachable(url)
 
     async def ask(address: str, operator_token: str) -> "Problem | list[PausedLever]":
         async with Api(address, operator_token, deadline_s=DEADLINE_S) as api:
@@ -71,13 +73,13 @@ def _set(
         answer = asyncio.run(ask(url, token))
     if isinstance(answer, Problem):
         undecided = "; it may be so in part, and may be repeated" if answer.unknown else ""
-        raise Failure(f"{url} does not do it: {answer.code} (status {answer.status}){undecided}")
+        raise Failure(f"{url} {answer.told}{undecided}")
     if as_json:
         import msgspec
 
         print_json({"paused": msgspec.to_builtins(answer)})
     else:
-        out.print(f"Paused now: {sentence(answer)}.", highlight=False, markup=False, soft_wrap=True)
+        out.print(f"Paused now: {sentence(answer)}.", highlight=False, soft_wrap=True)
 
 
 def paused_now(url: str, token: str) -> str:
@@ -89,7 +91,7 @@ def paused_now(url: str, token: str) -> str:
             return await api.levers()
 
     answer = asyncio.run(ask())
-    return f"unknown: {answer.code}" if isinstance(answer, Problem) else sentence(answer)
+    return f"unknown: the system {answer.told}" if isinstance(answer, Problem) else sentence(answer)
 
 
 def sentence(levers: "list[PausedLever]") -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster import verify_packet as page
-from cluster.commands.terminal import Data, Failure, out, progress
+from cluster.commands.terminal import Data, Failure, out, progress, reachable
 from cluster.commands.tokens import SANDBOX_TENANT, reader_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def verify_packet(
         code, lines = page.judge(content, commitment or (), head or (), total_fen)
     except page.NotAProof as failure:
         raise Failure(f"no proof that can be checked: {failure}") from failure
-    out.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    out.print("\n".join(lines), highlight=False, soft_wrap=True)
     if code != page.MATCHES:
         raise typer.Exit(code)
 
@@ -62,6 +62,8 @@ def _fetch(packet_id: str, tenant: str, url: str | None, token: str | None, data
         url, token = reader_of(data, tenant)
     elif token is None:
         raise Failure("--url needs --token, of a user of the packet's tenant (hongbao token --user … --tenant …)")
+    else:
+        url = reachable(url)
 
     async def ask(address: str, reader_token: str) -> list[page.Proof]:
         async with Api(address, reader_token, deadline_s=DEADLINE_S) as api:
@@ -116,7 +118,7 @@ async def _ask(api: "Api", packet_id: str, lane: int | None = None, after_rank: 
 
     answer = await api.proof(packet_id, lane=lane, after_rank=after_rank)
     if isinstance(answer, Problem):
-        raise Failure(f"{packet_id} is not proven: {answer.code} (status {answer.status})")
+        raise Failure(f"{packet_id} is not proven: the system {answer.told}")
     if not isinstance(answer, dict):
         raise Failure(f"what is told of {packet_id} is no proof")
     return answer

@@ -37,5 +37,5 @@ def repair(
     if cut is None:
         out.print("Nothing to repair: the log ends with a whole entry.", highlight=False)
         return
-    out.print(f"Cut off the store's log: {cut.words()}", markup=False, highlight=False, soft_wrap=True)
+    out.print(f"Cut off the store's log: {cut.words()}", highlight=False, soft_wrap=True)
     err.print("`hongbao up` starts it; `hongbao verify` and `hongbao audit --offline` read all that is there.")

@@ -1,9 +1,9 @@
 """Scraping: writes the Prometheus configuration of the system that runs on a data folder."""
 
-import sys
 from importlib.resources import files
 
 from cluster.commands.terminal import Data, Failure
+from cluster.screen import write
 
 CLUSTER_TARGETS = """    file_sd_configs:
       - files: [/tmp/ray/prom_metrics_service_discovery.json]
@@ -23,7 +23,7 @@ def prometheus_config(data: Data = None) -> None:
     record = read_record(folder)
     if record is None:
         raise Failure(f"no system runs on {folder}; `hongbao up` starts it")
-    sys.stdout.write(local_config(record.ports["metrics"], str(folder)))
+    write(local_config(record.ports["metrics"], str(folder)))
 
 
 def local_config(port: int, data: str) -> str:

@@ -70,9 +70,9 @@ def _many(
         if tally.failed is not None:
             report(f"seed {tally.failed} fails; looking for a shorter run that does")
             failing = campaigns.shorten(campaigns.simulate(tally.failed, steps))
-    out.print(tally.line(), markup=False, highlight=False, soft_wrap=True)
+    out.print(tally.line(), highlight=False, soft_wrap=True)
     if failing is not None:
-        out.print(campaigns.story(failing), markup=False, highlight=False, soft_wrap=True)
+        out.print(campaigns.story(failing), highlight=False, soft_wrap=True)
     if as_json:
         print_json(tally.summary() | {"violation": failing.violation if failing else None})
     if failing is not None:
@@ -84,11 +84,10 @@ def _show(campaigns: Any, outcome: Any, as_json: bool) -> None:
         f"seed {outcome.seed}, {outcome.steps} steps: {outcome.lives} packet lives, "
         f"{sum(outcome.asked.values())} requests, {sum(outcome.faults.values())} faults, "
         f"{outcome.virtual_ms / 1000:.1f} s of virtual time, trace {outcome.digest[:16]}",
-        markup=False,
         highlight=False,
         soft_wrap=True,
     )
     if outcome.violation:
-        out.print(campaigns.story(outcome), markup=False, highlight=False, soft_wrap=True)
+        out.print(campaigns.story(outcome), highlight=False, soft_wrap=True)
     if as_json:
         print_json(campaigns.summary(outcome))

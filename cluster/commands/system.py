@@ -1,6 +1,7 @@
 """System commands: start, describe and end the system of a data folder on this machine."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cluster.commands.levers import paused_now
-from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Data, Sandbox, err, out, print_json, progress
+from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Data, Failure, Sandbox, err, out, print_json, progress
 from cluster.commands.tokens import RUN_TOKEN_S, SANDBOX_TENANT, tokens_of
 
 UP_TOKEN_S = 30 * 24 * 3_600
@@ -22,37 +23,57 @@ def up(
     config: Annotated[str | None, typer.Option(help="Configuration, a name or a .toml file; default: local.")] = None,
     store_url: Annotated[str | None, typer.Option(help="Redis or Valkey; without it our own is started.")] = None,
     sandbox: Sandbox = None,
+    with_tokens: Annotated[
+        bool, typer.Option("--with-tokens", help="With --json: print two tokens of 30 days, and the store's password.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Start a system, or resume the one in the data folder, and leave it running."""
+    if with_tokens and not as_json:
+        raise Failure("--with-tokens goes with --json; `hongbao token` mints one for people")
     from cluster import bootstrap
     from cluster.config import data_folder
+    from cluster.store import shown
 
     folder = data_folder(data)
-    with progress("Starting") as report:
-        record = bootstrap.up(folder, port=port, config=config, store_url=store_url, sandbox=sandbox, report=report)
-    operator_token, gateway_token = tokens_of(folder, UP_TOKEN_S)
+    try:
+        with progress("Starting") as report:
+            record = bootstrap.up(folder, port=port, config=config, store_url=store_url, sandbox=sandbox, report=report)
+    except (KeyboardInterrupt, SystemExit):
+        err.print(f"Interrupted. {_left_of(folder)}", highlight=False, soft_wrap=True)
+        raise
+    facts = {"url": record.url, "store_url": shown(record.store_url), "data": str(folder)}
     if as_json:
-        print_json(
-            {
-                "url": record.url,
-                "operator_token": operator_token,
-                "gateway_token": gateway_token,
-                "store_url": record.store_url,
-                "data": str(folder),
-            }
-        )
+        if with_tokens:
+            operator_token, gateway_token = tokens_of(folder, UP_TOKEN_S)
+            facts["store_url"] = record.store_url
+            facts |= {"operator_token": operator_token, "gateway_token": gateway_token}
+        print_json(facts)
         return
-    facts = Table(title="The system is up", show_header=False)
-    for name, value in (("address", record.url), ("store", record.store_url), ("data folder", str(folder))):
-        facts.add_row(name, value)
-    out.print(facts)
-    out.print(_next_steps(record.url, None if data is None else folder), markup=False, highlight=False, soft_wrap=True)
+    table = Table(title="The system is up", show_header=False)
+    for name, value in (*facts.items(), ("sandbox", "on" if record.sandbox else "off")):
+        table.add_row({"url": "address", "store_url": "store", "data": "data folder"}.get(name, name), value)
+    out.print(table)
+    where = "" if data is None else f" --data {shlex.quote(str(folder))}"
+    if record.sandbox:
+        out.print(_first_steps(record.url, where), highlight=False, soft_wrap=True)
+    then = (
+        f"Then: hongbao audit{where} · hongbao status{where} · hongbao down{where} · the API's pages: {record.url}/docs"
+    )
+    out.print(f"\n{then}", highlight=False, soft_wrap=True)
 
 
-def _next_steps(url: str, folder: Path | None) -> str:
-    """Write what can be pasted into a shell: users, a packet, a grab, the audit."""
-    where = "" if folder is None else f" --data '{folder}'"
+def _left_of(folder: Path) -> str:
+    """Say what an interrupted start has left behind."""
+    from cluster.system import read_record
+
+    if read_record(folder) is None:
+        return f"Nothing was left running; what {folder} holds is as durable as before."
+    return f"A system that was there before runs on {folder} as it did: `hongbao status` shows it."
+
+
+def _first_steps(url: str, where: str) -> str:
+    """Write what can be pasted into a shell: users, a packet, a grab."""
     body = "-H 'Content-Type: application/json' -d"
     return f"""
 Two users, a packet for three, a grab (paste it):
@@ -65,8 +86,6 @@ Two users, a packet for three, a grab (paste it):
   PACKET=$(curl -s $URL/v1/packets -H "Authorization: Bearer $LI" -H "Idempotency-Key: $(date +%s%N)" {body} '{{"kind": "lucky", "total_fen": 888, "count": 3}}' | grep -o '[a-z2-7]\\{{32\\}}' | head -1)
   curl -sw '\\n' $URL/v1/packets/$PACKET/grabs -H "Authorization: Bearer $MEI" {body} '{{}}'
   curl -sw '\\n' $URL/v1/packets/$PACKET -H "Authorization: Bearer $LI"
-
-Then: hongbao audit{where} · hongbao status{where} · hongbao down{where} · the API's pages: {url}/docs
 """  # noqa: E501 - a line of shell is one line
 
 

@@ -1,6 +1,5 @@
 """Tokens: minted from the keys of a data folder, for people and for the commands that speak HTTP."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cluster.commands.terminal import Data, Failure
+from cluster.screen import write
 
 OPERATOR = "operator"
 GATEWAY = "gateway"
@@ -36,7 +36,7 @@ def token(
         raise Failure(f"{path} does not exist; `hongbao up` on this data folder creates the keys")
     tenant = tenant or (PLATFORM_TENANT if scope == OPERATOR else SANDBOX_TENANT)
     text = mint(keys_at(path), user=user or scope, tenant=tenant, scope=scope, now_s=int(time.time()), ttl_s=ttl)
-    sys.stdout.write(f"{text}\n")
+    write(f"{text}\n")
 
 
 def tokens_of(folder: Path, ttl_s: int) -> tuple[str, str]:

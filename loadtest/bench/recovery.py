@@ -22,6 +22,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from cluster.screen import Screen
+
 if TYPE_CHECKING:
     from loadtest.bench.traffic import Traffic
 
@@ -233,14 +235,14 @@ def main() -> None:
     parser.add_argument("--only", choices=PARTS, help="one of the two measurements")
     arguments = parser.parse_args()
     parts = (arguments.only,) if arguments.only else PARTS
-    console = Console(stderr=True)
+    console = Screen(stderr=True)
     # Ray writes a paragraph about every process that we kill to the standard output.
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
         rows = measure(lambda words: console.print(words, highlight=False), parts, quick=arguments.quick)
     if arguments.json:
         for row in rows:
             sys.stdout.write(msgspec.json.encode(row._asdict()).decode() + "\n")
-    show(rows, Console(width=None if sys.stdout.isatty() else 160, stderr=arguments.json))
+    show(rows, Screen(stderr=arguments.json, plain_width=160))
     sys.exit(0 if all(row.met for row in rows) else 1)
 
 

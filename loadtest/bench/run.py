@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from cluster import bootstrap
 from cluster.config import keys_at, load
+from cluster.screen import Screen
 from loadtest.bench import cost
 from loadtest.bench.hops import SERVERS
 from loadtest.bench.result import Row, target_words
@@ -71,7 +73,7 @@ def show_rows(rows: Sequence[Row], console: Console) -> None:
     for column in ("what", "ours", "peer", "unit", "ratio", "target", "met", "note"):
         table.add_column(column, justify="right" if column in ("ours", "peer", "ratio") else "left")
     for row in rows:
-        met = ("yes" if row.met else "[bold red]NO[/]") if row.target else ""
+        met = Text("yes" if row.met else "NO", style="" if row.met else "bold red") if row.target else ""
         peer, ratio = (_number(row.peer), f"{row.ratio:.2f}") if row.peer else ("", "")
         table.add_row(row.name, _number(row.ours), peer, row.unit, ratio, target_words(row), met, row.note)
     console.print(table)
@@ -136,7 +138,7 @@ def run(names: Sequence[str], rounds: int, say: Callable[[str], None]) -> tuple[
 def main() -> None:
     """Run the bench, print the tables, exit 1 if a target is missed."""
     arguments = arguments_of()
-    err = Console(stderr=True)
+    err = Screen(stderr=True)
 
     def say(words: str) -> None:
         err.print(words, highlight=False)
@@ -152,7 +154,7 @@ def main() -> None:
         _print_json([("cost", line._asdict()) for line in lines])
         _print_json([("measured_us", {"door": door, "rounds": found}) for door, found in ground.costs.items()])
         _print_json([("point", point._asdict()) for point in ground.points])
-    console = Console(width=None if sys.stdout.isatty() else WIDTH, stderr=arguments.json)
+    console = Screen(stderr=arguments.json, plain_width=WIDTH)
     show_rows(rows, console)
     show_costs(lines, console)
     if ground.points:
@@ -163,7 +165,7 @@ def main() -> None:
         console.print(f"plot: {arguments.plot}", highlight=False)
     console.print(f"{time.monotonic() - began_s:.0f} s in all", highlight=False)
     if failed:
-        console.print(f"[bold red]failed: {', '.join(failed)}[/] (why stands above)", highlight=False)
+        console.print(f"failed: {', '.join(failed)} (why stands above)", style="bold red", highlight=False)
     all_met = not failed and all(row.met for row in rows)
     if arguments.recovery:
         sys.stdout.flush()

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.bootstrap import system_environment
+from cluster.screen import Screen
 from cluster.tokens import mint
 from loadtest.chaos.checker import Final, Violation, check
 from loadtest.chaos.clients import TENANT, Clients
@@ -225,7 +226,7 @@ def show(figures: Figures, sentences: list[str], console: Console) -> None:
         highlight=False,
     )
     for sentence in sentences[:SHOWN_MAX]:
-        console.print(f"  {sentence}", style="red", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"  {sentence}", style="red", highlight=False, soft_wrap=True)
     if len(sentences) > SHOWN_MAX:
         console.print(f"  and {len(sentences) - SHOWN_MAX} more", style="red")
     clean = is_clean(figures)
@@ -240,7 +241,7 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
     keep = True  # whoever looks for a failure needs what the run has left
 
     def say(words: str) -> None:
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
+        console.print(words, highlight=False, soft_wrap=True)
 
     say(f"chaos: seed {arguments.seed}, {arguments.faults} faults, data in {folder}")
     site = Site(folder, say)
@@ -315,7 +316,7 @@ def main() -> None:
     if arguments.seed is None:
         arguments.seed = secrets.randbelow(1_000_000)
     _on_signals(_interrupt)
-    console: Any = Console(stderr=True, width=None if sys.stderr.isatty() else 120)
+    console: Any = Screen(stderr=True)
     try:
         sys.exit(chaos(arguments, console))
     except (KeyboardInterrupt, asyncio.CancelledError):
@@ -325,7 +326,7 @@ def main() -> None:
         console.print(f"chaos: not over within {arguments.seconds:.0f} s {failure}".rstrip(), style="red")
         sys.exit(COULD_NOT)
     except (RuntimeError, OSError) as failure:
-        console.print(f"chaos: {' '.join(str(failure).split())}", style="red", markup=False, highlight=False)
+        console.print(f"chaos: {' '.join(str(failure).split())}", style="red", highlight=False)
         sys.exit(COULD_NOT)
 
 

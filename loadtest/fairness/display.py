@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from loadtest.display import judged
 from loadtest.fairness.report import P_MIN, Report
 
 
@@ -27,10 +28,10 @@ def show(report: Report, console: Console) -> None:
         ("a repeat after a lost answer keeps rank and share", not report.repeats.lost_place),
         ("what was told is what the packets list", not report.contradictions),
     ):
-        console.print("[green]holds [/green]" if holds else "[red]BROKEN[/red]", sentence, highlight=False)
+        console.print(judged(holds, sentence))
     for sentence in report.sentences:
-        console.print(f"  {sentence}", style="red", markup=False, highlight=False)
-    console.print("[green]Fair.[/green]" if report.fair else "[red]NOT FAIR[/red]")
+        console.print(f"  {sentence}", style="red", highlight=False)
+    console.print("Fair." if report.fair else "NOT FAIR", style="green" if report.fair else "red")
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:

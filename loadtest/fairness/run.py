@@ -101,7 +101,7 @@ class Rounds:
     async def _token(self, operator: Api, user: str, balance_fen: int = 0) -> str:
         created = await operator.create_user(user, TENANT, balance_fen)
         if isinstance(created, Problem):
-            raise FairnessFailed(f"user {user} could not be created: {created.status} {created.code}")
+            raise FairnessFailed(f"user {user} could not be created: the platform {created.told}; is it a sandbox?")
         return created.token
 
     async def _round(self, sender: Api, number: int) -> Round:
@@ -134,7 +134,7 @@ class Rounds:
     async def _list(self, sender: Api, packet_id: str) -> list[Share]:
         packet = await sender.packet(packet_id)
         if not isinstance(packet, Packet):
-            raise FairnessFailed(f"packet {packet_id} could not be read: {packet.status} {packet.code}")
+            raise FairnessFailed(f"packet {packet_id} could not be read: the platform {packet.told}")
         return packet.grabs or []
 
 

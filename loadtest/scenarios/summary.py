@@ -5,7 +5,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from loadtest.display import judged
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND
 from loadtest.record import REFUSALS
 from loadtest.scenarios.finale import Verdict
@@ -51,16 +53,19 @@ def show(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Pa
     console.print(_facts(profile, tally, verdict))
     console.print(_latencies(tally))
     for check in verdict.checks:
-        console.print("[green]holds [/green]" if check.holds else "[red]BROKEN[/red]", check.sentence, highlight=False)
+        console.print(judged(check.holds, check.sentence))
     for sentence in tally.record.sentences:
-        console.print(f"  {sentence}", style="red", markup=False, highlight=False)
+        console.print(f"  {sentence}", style="red", highlight=False)
     if verdict.pace.on_time_share < profile.on_time_share_min:
         console.print(_behind(verdict), style="yellow", highlight=False)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
-    clean = f"[green]{name}: clean, and at the asked rate.[/green]"
-    if verdict.clean and verdict.pace.on_time_share < profile.on_time_share_min:
-        clean = f"[green]{name}: clean,[/green] [yellow]behind the asked rate, as --allow-behind permits.[/yellow]"
-    console.print(clean if verdict.clean else f"[red]{name}: NOT CLEAN[/red]", highlight=False)
+    if not verdict.clean:
+        console.print(f"{name}: NOT CLEAN", style="red", highlight=False)
+    elif verdict.pace.on_time_share < profile.on_time_share_min:
+        behind = ("behind the asked rate, as --allow-behind permits.", "yellow")
+        console.print(Text.assemble((f"{name}: clean, ", "green"), behind))
+    else:
+        console.print(f"{name}: clean, and at the asked rate.", style="green", highlight=False)
 
 
 def _facts(profile: Profile, tally: Tally, verdict: Verdict) -> Table:

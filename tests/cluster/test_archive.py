@@ -139,6 +139,9 @@ async def test_a_system_seals_while_it_serves_and_its_files_answer_for_every_fen
         code, whole, told = await command("statement", "boss", "--tenant", TENANT, *folder)
         assert code == 0, told
         assert len(whole["entries"]) == sent + 1, "a line a packet, more than a shard keeps, and the first"
+        code, nobody, told = await command("statement", "typo", "--tenant", TENANT, *folder)
+        assert (code, nobody["entries"]) == (1, []), told
+        assert "nobody was ever called typo" in told
         status, page = await platform.insist("GET", "/v1/wallet/statement?limit=50", boss)
         assert status == 200
         assert whole["entries"][:50] == page["entries"]

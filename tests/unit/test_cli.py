@@ -24,7 +24,7 @@ ANSWER_S_MAX = 30
 
 # `cluster.bootstrap` as the command line needs it: the system is the fake gateway, its life is two files.
 WITH_FAKE_BOOTSTRAP = """
-import sys, types
+import sys, time, types
 from pathlib import Path
 import cluster
 from cluster.keys import new_keys
@@ -38,7 +38,9 @@ def up(data, *, report, **asked):
     (life / "up").write_text(str(data))
     if not url:
         raise OSError("the store did not start,\\nsee its log")
-    return types.SimpleNamespace(url=url, store_url="unix:///store")
+    if url == "never":
+        time.sleep(60)
+    return types.SimpleNamespace(url=url, store_url="redis://:hunter2@store:6379/0", sandbox=True)
 
 def down(data, report):
     (life / "down").write_text(str(data))
@@ -269,12 +271,11 @@ async def test_an_interrupted_demo_ends_its_system(ending: signal.Signals, tmp_p
 
 async def test_up_prints_what_a_program_needs_in_its_last_line(tmp_path: Path) -> None:
     folder = tmp_path / "folder"
-    code, stdout, _ = await run(
-        str(tmp_path), "http://127.0.0.1:9", "up", "--json", "--data", str(folder), python=("-c", WITH_FAKE_BOOTSTRAP)
-    )
+    started = (str(tmp_path), "http://127.0.0.1:9", "up", "--json", "--data", str(folder))
+    code, stdout, _ = await run(*started, "--with-tokens", python=("-c", WITH_FAKE_BOOTSTRAP))
     printed = json.loads(stdout.splitlines()[-1])
     assert code == 0
-    assert list(printed) == ["url", "operator_token", "gateway_token", "store_url", "data"]
+    assert list(printed) == ["url", "store_url", "data", "operator_token", "gateway_token"]
     verifier = Verifier(keys_at(folder / "keys.json"), 2)
     assert verifier.verify(printed["operator_token"], int(time.time())).scope == "operator"
     gateway = verifier.verify(printed["gateway_token"], int(time.time()))
@@ -295,3 +296,37 @@ async def test_a_repair_is_refused_while_the_folder_is_in_use_and_says_what_it_d
     assert (code, told["repaired"], told["whole"], told["cut_bytes"]) == (0, True, 14, 10)
     code, stdout, _ = await run("repair", "--data", str(tmp_path))
     assert (code, stdout.startswith("Nothing to repair")) == (0, True)
+
+
+async def test_up_prints_no_secret_unless_it_is_asked_for_by_name(tmp_path: Path) -> None:
+    started = (str(tmp_path), "http://127.0.0.1:9", "up", "--data", str(tmp_path / "my [/x]'s"))
+    shown = await run(*started, python=("-c", WITH_FAKE_BOOTSTRAP))
+    printed = await run(*started, "--json", python=("-c", WITH_FAKE_BOOTSTRAP))
+    assert list(json.loads(printed[1].splitlines()[-1])) == ["url", "store_url", "data"]
+    for code, stdout, stderr in (shown, printed):
+        assert (code, "hunter2" in stdout + stderr, "eyJ" in stdout + stderr) == (0, False, False)
+    assert "my [/x]'\"'\"'s'" in shown[1], "what is to be pasted into a shell is quoted for it"
+
+
+@pytest.mark.parametrize(("ending", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_an_interrupted_start_says_what_it_left(ending: signal.Signals, code: int, tmp_path: Path) -> None:
+    process = await start(
+        str(tmp_path), "never", "up", "--data", str(tmp_path / "data"), python=("-c", WITH_FAKE_BOOTSTRAP)
+    )
+    assert process.stderr is not None
+    async with asyncio.timeout(ANSWER_S_MAX):
+        await process.stderr.readline()  # it is under way
+        process.send_signal(ending)
+        _, stderr = await process.communicate()
+    assert process.returncode == code
+    assert "Interrupted. Nothing was left running" in stderr.decode()
+    assert "Traceback" not in stderr.decode()
+
+
+async def test_an_address_where_nobody_is_does_not_answer() -> None:
+    where = ("--url", "http://127.0.0.1:9", "--token", "x")
+    for command in (("audit",), ("pause", "sends"), ("verify-packet", "a" * 32)):
+        code, _, stderr = await run(*command, *where)
+        assert code == 2
+        assert "does not answer" in stderr
+        assert "status 0" not in stderr
