@@ -151,6 +151,14 @@ def _show_offline_audit(found: "OfflineAudit") -> None:
     out.print(f"fen by kind of account: {totals}", highlight=False)
     for one in found.negative:
         out.print(f"negative: {one.stream} {one.account} {one.name} {one.amount_fen:,} fen", style="red")
+    for wrong in found.unproven:
+        out.print(f"unproven: {wrong.stream} {wrong.packet_id}: {wrong.found}", style="red")
+    shares = f"{found.shares_checked:,} of {found.shares_taken:,} shares recomputed"
+    out.print(
+        f"{found.packets_ended:,} ended packets · {shares} · {found.unproven_count:,} unproven",
+        style="red" if found.unproven_count else None,
+        highlight=False,
+    )
     out.print(f"balances SHA-256 {found.balances_sha256}", highlight=False)
     verdict = "clean" if found.clean else "NOT CLEAN"
     out.print(

@@ -3,6 +3,7 @@
 A Ray task for each stream adds up its lines with Arrow. Of a running system everything is read up to one atomic cut, of
 which an entry and what caused it are both part or the entry is not. Between two books, what was sent and did not arrive
 must be exactly the transfers that the sender numbered beyond the receiver's watermark (and those it took ahead of it).
+The shares of every packet that has ended are held against its commitment (`cluster.offline.shares`).
 
 `balances` is one row for each account that is not zero, in order:
 
@@ -19,6 +20,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -33,6 +35,7 @@ from cluster.config import Settings
 from cluster.journal.shelf import StreamCut
 from cluster.offline.ledger import LedgerUnavailable, sources_of
 from cluster.offline.reading import Sources, read_lines
+from cluster.offline.shares import NOTHING, UNPROVEN_SHOWN, Proved, Unproven, prove_stream
 
 KEYS = ["account", "tenant", "name"]
 ORDER = [(name, "ascending") for name in ("stream", *KEYS)]
@@ -97,6 +100,14 @@ class OfflineAudit(msgspec.Struct, frozen=True):
     balances_sha256: str
     """Of the sorted balances that are not zero: two audits of the same money give the same."""
     clean: bool
+    packets_ended: int = 0
+    shares_taken: int = 0
+    """Of them."""
+    shares_checked: int = 0
+    """How many of those were recomputed from the seed, see `cluster.offline.shares`."""
+    unproven: list[Unproven] = []
+    """The first of the ended packets whose shares are not those that were committed to."""
+    unproven_count: int = 0
 
 
 class Arrived:
@@ -169,8 +180,8 @@ def _sum(table: pa.Table) -> pa.Table:
     return summed.rename_columns([*KEYS, "amount_fen"])
 
 
-def audit_of(found: list[Summed]) -> tuple[OfflineAudit, pa.Table]:
-    """Put the streams together: the report, and the table of balances."""
+def audit_of(found: list[Summed], proved: Sequence[Proved] = ()) -> tuple[OfflineAudit, pa.Table]:
+    """Put the streams together: the report, and the table of balances. `proved`: what was found of ended packets."""
     balances = pa.concat_tables([_with_stream(one) for one in found]).sort_by(ORDER)
     books = [
         BookSum(
@@ -202,7 +213,12 @@ def audit_of(found: list[Summed]) -> tuple[OfflineAudit, pa.Table]:
         accounts=balances.num_rows,
         difference_fen=difference_fen,
         balances_sha256=digest_of(balances),
-        clean=difference_fen == 0 and below.num_rows == 0,
+        clean=difference_fen == 0 and below.num_rows == 0 and not any(one.unproven_count for one in proved),
+        packets_ended=sum(one.ended for one in proved),
+        shares_taken=sum(one.taken for one in proved),
+        shares_checked=sum(one.checked for one in proved),
+        unproven=[wrong for one in proved for wrong in one.unproven][:UNPROVEN_SHOWN],
+        unproven_count=sum(one.unproven_count for one in proved),
     )
     return report, balances
 
@@ -258,12 +274,13 @@ def write_balances(balances: pa.Table, path: Path) -> None:
     pq.write_table(balances, path)
 
 
-def _sum_task(stream: str, cut: StreamCut, settings: Settings) -> Summed:
+def _sum_task(stream: str, cut: StreamCut, settings: Settings) -> tuple[Summed, Proved]:
     """Run on any node: read one stream from the archive and the store."""
 
-    async def run() -> Summed:
+    async def run() -> tuple[Summed, Proved]:
         async with sources_of(settings) as sources:
-            return await sum_stream(sources, stream, cut)
+            summed = await sum_stream(sources, stream, cut)
+            return summed, await prove_stream(sources, stream, cut) if stream.startswith("packet-") else NOTHING
 
     return asyncio.run(run())
 
@@ -279,9 +296,9 @@ async def audit(settings: Settings) -> tuple[OfflineAudit, pa.Table]:
     # A task more than there are cores only costs another process.
     room = asyncio.Semaphore((os.cpu_count() or 1) * len(ray.nodes()))
 
-    async def summed(stream: str, stood: StreamCut) -> Summed:
+    async def summed(stream: str, stood: StreamCut) -> tuple[Summed, Proved]:
         async with room:
-            return cast(Summed, await task.remote(stream, stood, settings))
+            return cast(tuple[Summed, Proved], await task.remote(stream, stood, settings))
 
     try:
         found = await asyncio.gather(*(summed(stream, stood) for stream, stood in sorted(cut.streams.items())))
@@ -289,4 +306,4 @@ async def audit(settings: Settings) -> tuple[OfflineAudit, pa.Table]:
         raise failure.cause from None
     except RayError as failure:
         raise LedgerUnavailable(f"a task of the audit died ({type(failure).__name__}); try again") from failure
-    return audit_of(found)
+    return audit_of([each for each, _ in found], [each for _, each in found])

@@ -4,14 +4,14 @@ Elements may be sealed and trimmed while somebody reads: where the live stream s
 manifest is asked again, and only what is in neither place is missing.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from actors.errors import JournalCorrupt
-from actors.ports import Position
+from actors.ports import Event, Position
 from cluster.journal.archive import (
     START,
     Archive,
@@ -108,6 +108,25 @@ async def read_everything(sources: Sources, stream: str, through: Position | Non
             fresh = isinstance(piece, LivePiece) or piece.after is None or element.position > piece.after
             if fresh and (through is None or element.position <= through):
                 yield element
+
+
+async def read_events(sources: Sources, stream: str, through: Position | None = None) -> AsyncIterator[Sequence[Event]]:
+    """Yield the events of every entry of a stream, oldest first; of a sealed file with its own SHA-256 only.
+
+    Raises JournalUnavailable, JournalCorrupt.
+    """
+    async for piece in pieces(sources, stream, through):
+        if isinstance(piece, LivePiece):
+            for element in piece.elements:
+                yield element.events
+            continue
+        file = pq.ParquetFile(pa.BufferReader(read_exactly(sources.archive, stream, piece.part)))
+        for batch in file.iter_batches(columns=["epoch", "seq", "payload"]):
+            for row in batch.to_pylist():
+                position = Position(row["epoch"], row["seq"])
+                is_fresh = piece.after is None or position > piece.after
+                if position.seq and is_fresh and (through is None or position <= through):
+                    yield sources.codec.decode_entry(stream, position, row["payload"]).events
 
 
 async def read_lines(

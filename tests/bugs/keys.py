@@ -5,6 +5,7 @@ from tests.bugs import HUNT, PACKET_MACHINE, Mutant
 KEYS, PRIVATE, CLAIMS = "cluster/keys.py", "cluster/private.py", "cluster/offline/claims.py"
 BACKUP, ARCHIVE = "cluster/offline/backup.py", "cluster/journal/archive.py"
 DEALING, WITHHELD_TESTS = "actors/packet/dealing.py", "tests/unit/test_withheld.py"
+SHARES, SHARES_TESTS = "cluster/offline/shares.py", "tests/unit/test_offline_shares.py"
 KEYS_TESTS, PLACES_TESTS = "tests/unit/test_keys.py", "tests/unit/test_backup_places.py"
 
 WHOSE_KEYS = [
@@ -77,6 +78,27 @@ WHOSE_KEYS = [
         '(refusal is None or (refusal is EXPIRED and packet.ended == "open"))',
         "refusal is None",
         (WITHHELD_TESTS,),
+    ),
+    Mutant(
+        "an audit holds the published seed against the commitment",
+        SHARES,
+        "if hashlib.sha256(named).digest() != terms.commitment:",
+        "if not seed:",
+        (SHARES_TESTS,),
+    ),
+    Mutant(
+        "an audit recomputes shares with what rolled in and the sender's nonce",
+        SHARES,
+        'key = page.mac(seed, b"nonce\\0" + terms.sender_nonce.encode()) if terms.sender_nonce else seed',
+        "key = seed",
+        (SHARES_TESTS,),
+    ),
+    Mutant(
+        "an audit that finds an unproven packet is not clean",
+        "cluster/offline/audit.py",
+        " and not any(one.unproven_count for one in proved)",
+        "",
+        (SHARES_TESTS,),
     ),
     Mutant(
         "simulation: a seed that is not the committed one is never published",
