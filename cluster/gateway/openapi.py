@@ -16,7 +16,7 @@ from cluster.audit import AuditReport
 from cluster.config import Settings
 from cluster.figures import Figures
 from cluster.gateway.bodies import GrabBody, GrabItems
-from cluster.gateway.contract import OPERATIONS, refusals_of
+from cluster.gateway.contract import refusals_of, scopes_of
 from cluster.gateway.examples import ANSWERS, REQUESTS
 from cluster.gateway.fields import bodies_of, bound, parameters_of
 from cluster.gateway.heads import ACTING_USER
@@ -24,6 +24,7 @@ from cluster.gateway.keyed import KEY_PARAMETER
 from cluster.gateway.lines import StreamCode, StreamEnd, StreamGrab, StreamShare
 from cluster.gateway.problems import MEDIA_TYPE, example_of, schema
 from cluster.gateway.sends import SendBody
+from cluster.tokens import USER_SCOPE
 
 Json = dict[str, Any]
 
@@ -105,9 +106,9 @@ def document(api: FastAPI, settings: Settings) -> Json:
     _simplify(written)
     _bound_bodies(schemas, settings)
     codes: set[str] = set()
-    for operations in written["paths"].values():
-        for operation in operations.values():
-            codes |= _complete(operation, settings)
+    for path, operations in written["paths"].items():
+        for method, operation in operations.items():
+            codes |= _complete(operation, scopes_of(method.upper(), path), settings)
     written["components"] |= {
         "securitySchemes": _SECURITY,
         "parameters": _PARAMETERS,
@@ -163,7 +164,7 @@ def _simplify(part: Any) -> None:
             _simplify(one)
 
 
-def _complete(operation: Json, settings: Settings) -> set[str]:
+def _complete(operation: Json, scopes: tuple[str, ...], settings: Settings) -> set[str]:
     """Write what FastAPI does not know of an operation; return the codes of its refusals."""
     name = operation["operationId"]
     parameters = operation.get("parameters", [])
@@ -171,16 +172,16 @@ def _complete(operation: Json, settings: Settings) -> set[str]:
     own = [parameter for parameter in parameters if parameter["name"] != KEY_PARAMETER["name"]]
     for parameter in own:
         bound(parameter["schema"], parameters_of(settings).get(name, {}).get(parameter["name"], {}))
-    named = (["IdempotencyKey"] if keyed else []) + (["ActingUser"] if OPERATIONS[name].acts else [])
+    named = (["IdempotencyKey"] if keyed else []) + (["ActingUser"] if USER_SCOPE in scopes else [])
     operation["parameters"] = own + [{"$ref": f"#/components/parameters/{one}"} for one in named]
-    operation["security"] = [{_TOKEN: [scope]} for scope in OPERATIONS[name].scopes]
+    operation["security"] = [{_TOKEN: [scope]} for scope in scopes]
     if name in _ANSWERED:
         _content(operation["responses"]["200"])["schema"] = _reference(_ANSWERED[name].__name__)
     body = operation.get("requestBody")
     if body is not None and name in REQUESTS:
         _content(body)["examples"] = {what: {"value": value} for what, value in REQUESTS[name].items()}
     asked = any(parameter["in"] == "query" for parameter in own)
-    refusals = refusals_of(name, keyed=keyed, body=body is not None, asked=asked)
+    refusals = refusals_of(name, scopes, keyed=keyed, body=body is not None, asked=asked)
     _answer(operation, keyed=keyed)
     operation["responses"] |= {str(status): _refusal(status, codes) for status, codes in refusals.items()}
     return {code for codes in refusals.values() for code in codes}

@@ -28,8 +28,8 @@ DOCUMENT = [
     Mutant(
         "an operation says whose token opens it",
         OPENAPI,
-        "for scope in OPERATIONS[name].scopes]",
-        "for scope in OPERATIONS[name].scopes[:1]]",
+        "for scope in scopes]",
+        "for scope in scopes[:1]]",
         (CONTRACT_TESTS,),
     ),
     Mutant(
