@@ -116,8 +116,10 @@ def log_json(component: str, *, quiet: Iterable[str] = _QUIET, **fields: str) ->
     """Make this process log JSON lines to stderr, warnings and worse. Called again, the last call counts.
 
     `quiet`: loggers of libraries that speak only of errors. Ray's own and Serve's keep their own handlers and files.
+    In a replica Serve puts a logger of its own in the place of `sys.stderr`, which takes every line for an INFO and
+    drops it: the process's own stderr is meant, the file of the worker in Ray's session.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(sys.__stderr__)
     handler.setFormatter(formatter(component, **fields))
     root = logging.getLogger()
     root.handlers = [handler]
