@@ -216,6 +216,7 @@ class Overload(_Section):
     refusing_percent_max: int = Field(ge=1, le=99)
     retry_after_ms_min: PositiveInt
     retry_after_ms_max: PositiveInt
+    tenants_max: PositiveInt
     packet_queue_max: PositiveInt
 
 

@@ -156,6 +156,7 @@ _OVERLOAD = {
     "refusing_percent_max": Owner.PERIOD,
     "retry_after_ms_min": Owner.PERIOD,
     "retry_after_ms_max": Owner.PERIOD,
+    "tenants_max": Owner.OPERATOR,  # a tenant is one of the keys file, or of a gateway that stands in it
     "packet_queue_max": Owner.PACKET,  # a part of `gateway_queue_max`
 }
 

@@ -11,6 +11,8 @@
   refused, nor questions about health. Which route is which stands in `cluster.gateway.doors`.
 - A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at each step,
   and the next hour it is somebody else's turn. Batches, whose users are many, take priorities by turns.
+- A tenant is let in up to its part of what the replica can do, whatever others ask (`cluster.gateway.division`): one
+  that asks for much more is shed first.
 - No more than a part of the work may go into refusing: beyond that, refusing more would free nothing and serve nobody.
   A single grab costs little more than its refusal, so that about 40 % of them are let in under any load.
 
@@ -20,6 +22,8 @@ Pure: time and hour are arguments; a request's counting is a few integer operati
 from bisect import bisect_left
 from typing import NamedTuple
 from zlib import crc32
+
+from cluster.gateway.division import Division
 
 SEND, MANY, GRAB, READ, LAST = range(5)
 EXEMPT = -1
@@ -117,6 +121,7 @@ class AdmissionRules(NamedTuple):
     refusing_percent_max: int
     retry_after_ms_min: int
     retry_after_ms_max: int
+    tenants_max: int
 
 
 def priority_of(user_hash: int, hour: int) -> int:
@@ -144,6 +149,7 @@ class Admission:
         self._queueing_us = 0
         self._level = LEVEL_MAX
         self._asked = [0] * (LEVEL_MAX + 1)
+        self._division = Division([cost for cost in _COST for _ in range(PRIORITIES)], rules.tenants_max)
         self._turn = 0
 
     def accept(self, kind: int) -> None:
@@ -151,7 +157,7 @@ class Admission:
         self.seen += 1
         self.tally.accepted[kind] += 1
 
-    def admit(self, kind: int, user_hash: int) -> bool:
+    def admit(self, kind: int, user_hash: int, tenant: str) -> bool:
         """Decide on a request while not `calm`. `user_hash`: see `actors.ids`; for `MANY` it is not looked at."""
         self.seen += 1
         if kind == MANY:
@@ -161,19 +167,21 @@ class Admission:
             priority = priority_of(user_hash, self.hour)
         rank = kind << _BITS | priority
         self._asked[rank] += _REQUEST
-        if rank <= self._level:
+        own = self._division.count(tenant, rank, _REQUEST)
+        if rank <= (self._level if own is None else own):
             self.tally.accepted[kind] += 1
             return True
         self.tally.shed[kind] += 1
         self.tally.shed_levels[rank * 8 // (LEVEL_MAX + 1)] += 1
         return False
 
-    def admit_line(self, user_hash: int) -> bool:
+    def admit_line(self, user_hash: int, tenant: str) -> bool:
         """Decide on one line of a stream. Ask only while not `calm`; it ranks with batches, by its own user."""
         self.seen += 1
         rank = MANY << _BITS | priority_of(user_hash, self.hour)
         self._asked[rank] += _LINE
-        if rank <= self._level:
+        own = self._division.count(tenant, rank, _LINE)
+        if rank <= (self._level if own is None else own):
             self.tally.accepted_lines += 1
             return True
         self.tally.shed_lines += 1
@@ -197,6 +205,11 @@ class Admission:
             self._raise(TIMES_MAX if idle else 1)
             self.calm = self._level == LEVEL_MAX
         self._queueing_us = queueing_us
+        if self.calm:
+            self._division.clear()
+        else:
+            self._division.divide(self._level)
+            self._division.fade()
         # What was asked fades over a few windows: one alone holds few of the big requests.
         self._asked = [0] * (LEVEL_MAX + 1) if self.calm else [count - (count >> 2) for count in self._asked]
         tally.level = self._level

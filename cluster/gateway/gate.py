@@ -79,7 +79,7 @@ class Gate:
         if admission.calm:
             admission.accept(kind)
             return True
-        return admission.admit(kind, 0 if kind == MANY else user_hash(caller.tenant, caller.user))
+        return admission.admit(kind, 0 if kind == MANY else user_hash(caller.tenant, caller.user), caller.tenant)
 
     def enter(self, caller: Caller) -> None:
         """Count a request that is under way from now on."""

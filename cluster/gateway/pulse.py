@@ -25,6 +25,7 @@ def admission_rules(overload: Overload) -> AdmissionRules:
         refusing_percent_max=overload.refusing_percent_max,
         retry_after_ms_min=overload.retry_after_ms_min,
         retry_after_ms_max=overload.retry_after_ms_max,
+        tenants_max=overload.tenants_max,
     )
 
 

@@ -176,7 +176,7 @@ class Service:
         if self.admission.calm:
             self.admission.seen += len(users)
             return None
-        return [self.admission.admit_line(user_hash(tenant, user)) for user in users]
+        return [self.admission.admit_line(user_hash(tenant, user), tenant) for user in users]
 
     async def crowds(self, wanted: dict[Asked, list[str]], tenant: str) -> dict[Asked, Crowd]:
         """Grab for many users of one tenant, given by packet; what became of each packet's users, in their order.

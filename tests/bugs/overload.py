@@ -60,6 +60,20 @@ OVERLOAD = [
         (GATE_TESTS,),
     ),
     Mutant(
+        "overload: a greedy tenant is shed before others",
+        ADMISSION,
+        "            self._division.divide(self._level)\n",
+        "",
+        (ADMISSION_TESTS,),
+    ),
+    Mutant(
+        "overload: what a modest tenant leaves is divided among the rest",
+        "cluster/gateway/division.py",
+        "            room -= min(part, demand)\n",
+        "            room -= part\n",
+        (ADMISSION_TESTS,),
+    ),
+    Mutant(
         "doors: who calls is known before a body is read",
         DOORS,
         'Door("POST", "/v1/rains", _USERS, SEND),',

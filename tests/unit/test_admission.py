@@ -24,6 +24,7 @@ from cluster.gateway.admission import (
     Histogram,
     priority_of,
 )
+from cluster.gateway.division import Division
 
 RULES = AdmissionRules(
     queueing_ms_target=20,
@@ -32,7 +33,9 @@ RULES = AdmissionRules(
     refusing_percent_max=50,
     retry_after_ms_min=250,
     retry_after_ms_max=5_000,
+    tenants_max=4,
 )
+TENANT = "wechat"
 LONG_US, SHORT_US = 30_000, 10_000
 USERS = [user_hash("wechat", f"user-{number}") for number in range(2_000)]
 
@@ -46,7 +49,7 @@ def overloaded() -> Admission:
 
 def ask(admission: Admission, kind: int, count: int = 1_280) -> int:
     """Let many users ask; return how many were let in."""
-    return sum(admission.admit(kind, USERS[number % len(USERS)]) for number in range(count))
+    return sum(admission.admit(kind, USERS[number % len(USERS)], TENANT) for number in range(count))
 
 
 def press(admission: Admission, kinds: tuple[int, ...], windows: int, queueing_us: int = LONG_US) -> Counter[int]:
@@ -177,7 +180,7 @@ def test_priorities_are_used_evenly() -> None:
 def test_a_batch_takes_its_priority_by_turns_so_that_no_gateway_is_shut_out_for_an_hour() -> None:
     admission = overloaded()
     press(admission, (MANY,), 20)
-    fates = [admission.admit(MANY, 7) for _ in range(PRIORITIES)]
+    fates = [admission.admit(MANY, 7, TENANT) for _ in range(PRIORITIES)]
     assert 0 < sum(fates) < PRIORITIES
     assert any(fates[:16]), "not long in a row"
     assert fates[:16] != [True] * 16 or sum(fates) > 100
@@ -189,7 +192,7 @@ def test_a_line_of_a_stream_ranks_with_batches_by_its_own_user() -> None:
     rank = admission.tally.level - MANY * PRIORITIES
     assert 0 < rank < PRIORITIES - 1
     for user in USERS:
-        assert admission.admit_line(user) == (priority_of(user, 0) <= rank)
+        assert admission.admit_line(user, TENANT) == (priority_of(user, 0) <= rank)
     tally = admission.tally
     assert tally.accepted_lines + tally.shed_lines == len(USERS)
     assert tally.shed_lines > 0
@@ -225,7 +228,7 @@ def serve(kind: int, capacity: int, refusals: int, offered: int, seconds: int) -
                 admission.accept(kind)
                 let_in = True
             else:
-                let_in = admission.admit(kind, random.choice(USERS))
+                let_in = admission.admit(kind, random.choice(USERS), TENANT)
             free_us = max(free_us, at_us) + 1_000_000 // (capacity if let_in else refusals)
             accepted += let_in and window >= seconds * 5
         queueing_us = max(0, free_us - began_us - 100_000)
@@ -253,13 +256,15 @@ def test_whatever_comes_a_smaller_rank_is_never_refused_where_a_greater_one_pass
 ) -> None:
     admission = overloaded()
     for kind, user, queueing_us in story:
-        admission.admit(kind, user)
+        admission.admit(kind, user, TENANT)
         admission.close_window(queueing_us, 0)
         level = admission.tally.level
         assert 0 <= level <= LEVEL_MAX
         assert admission.calm <= (level == LEVEL_MAX)
     if not admission.calm:
-        fates = [(kind, priority_of(user, 0), admission.admit(kind, user)) for kind, user, _ in story if kind != MANY]
+        fates = [
+            (kind, priority_of(user, 0), admission.admit(kind, user, TENANT)) for kind, user, _ in story if kind != MANY
+        ]
         let_in = [(kind, priority) for kind, priority, fate in fates if fate]
         refused = [(kind, priority) for kind, priority, fate in fates if not fate]
         assert not let_in or not refused or max(let_in) < min(refused)
@@ -271,3 +276,68 @@ def test_a_histogram_counts_every_value_in_its_bucket() -> None:
         histogram.add(value)
     assert histogram.counts == [2, 1, 1, 0, 0, 0, 0, 0, 0, 1, 1]
     assert histogram.total == 2_007
+
+
+def compete(admission: Admission, asks: dict[str, int], capacity: int, windows: int) -> dict[str, int]:
+    """Let tenants ask for single grabs window after window of a replica that can do so many; return who got how many.
+
+    Only the last half counts.
+    """
+    got, backlog, random = dict.fromkeys(asks, 0), 0, Random(1)
+    for window in range(windows):
+        for tenant, count in asks.items():
+            for number in range(count):
+                user = user_hash(tenant, f"user-{random.randrange(1_000)}-{number}")
+                let_in = admission.calm or admission.admit(GRAB, user, tenant)
+                backlog += let_in
+                got[tenant] += let_in and window >= windows // 2
+        backlog = max(0, backlog - capacity)
+        admission.close_window(100_000 * backlog // capacity, 0)
+    return {tenant: count * 2 // windows for tenant, count in got.items()}
+
+
+def test_a_tenant_that_asks_for_much_more_than_its_part_is_shed_first() -> None:
+    got = compete(Admission(RULES), {"modest": 20, "greedy": 400, "small": 40}, capacity=200, windows=400)
+    assert got["modest"] == 20
+    assert got["small"] == 40
+    assert 80 <= got["greedy"] <= 160
+
+
+def test_two_greedy_tenants_divide_what_there_is() -> None:
+    got = compete(Admission(RULES), {"one": 400, "two": 800, "modest": 10}, capacity=200, windows=400)
+    assert got["modest"] == 10
+    assert 0.75 <= got["one"] / got["two"] <= 1.33
+
+
+def test_tenants_beyond_the_bound_share_one_part_and_nobody_is_kept_in_memory() -> None:
+    division = Division([1] * 4, 2)
+    for number in range(100):
+        division.count(f"tenant-{number}", number % 4, 16)
+    division.divide(1)
+    assert len(division._asked) <= 3
+    assert division.count("tenant-0", 0, 0) == 3, "it asks for no more than its part"
+    assert division.count("tenant-77", 0, 0) == 1, "all others are one"
+    for _ in range(40):
+        division.fade()
+    assert division._asked == {}
+
+
+@given(st.dictionaries(st.sampled_from("abcdefgh"), st.lists(st.integers(0, 1_000), min_size=6, max_size=6)))
+def test_nobody_is_let_in_for_less_than_the_even_part_that_they_ask_for(asked: dict[str, list[int]]) -> None:
+    division = Division([3, 3, 1, 1, 2, 2], 8)
+    for tenant, counts in asked.items():
+        for rank, count in enumerate(counts):
+            division.count(tenant, rank, count)
+    division.divide(2)
+    weights = (3, 3, 1, 1, 2, 2)
+    room = sum(weight * count for counts in asked.values() for weight, count in zip(weights, counts[:3], strict=False))
+    passed = 0
+    for tenant, counts in asked.items():
+        own = division.count(tenant, 0, 0)
+        level = 2 if own is None else own
+        cost = [weight * count for weight, count in zip(weights, counts, strict=True)]
+        let_in = sum(cost[: level + 1])
+        passed += let_in
+        even = room // len(asked)
+        assert let_in == sum(cost) or let_in + cost[level + 1] > even or len(asked) == 1
+    assert passed <= room

@@ -28,7 +28,7 @@ async def at_level(http: Http, level: int) -> Admission:
         if admission.tally.level <= level:
             break
         for number in range(512):
-            admission.admit(number % len(KINDS), number * 7_919_777)
+            admission.admit(number % len(KINDS), number * 7_919_777, "wechat")
         admission.close_window(BUSY_US, HOUR)
     assert level - PRIORITIES // 2 < admission.tally.level <= level
     for name in ("accepted", "shed"):
