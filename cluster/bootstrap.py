@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cluster.config import DEFAULT_CONFIG, KEYS_FILE, config_path, data_folder, keys_at, load, sandbox_of
 from cluster.lifeline import KEEP, OWN, Plan, disown, own
+from cluster.picture_process import can_make, check_photos
 from cluster.ports import is_free
 from cluster.run_folder import remove_run_folder
 from cluster.store import check_store, shown, store_binary, store_refusal
@@ -197,8 +198,11 @@ def _plan(port: int, config: str, store_url: str | None, sandbox: bool | None, r
         settings = load(config)
         chosen = store_url or settings.store_url
         sandbox = sandbox_of(settings, sandbox, own_store=not chosen)
+        check_photos(settings.photos_url)
     except (FileNotFoundError, ValueError) as failure:  # pydantic's ValidationError is a ValueError
         raise UpFailed(" ".join(str(failure).split())) from None
+    if not can_make():
+        report("without photos: pip install 'hongbao[photos]' brings them")
     if port and not is_free(port):
         raise UpFailed(f"port {port} is in use; give another --port, or 0 for any free one")
     if chosen:

@@ -20,6 +20,7 @@ from cluster.config import KEYS_FILE, load
 from cluster.gateway.app import AppArgs, app
 from cluster.keys import keys_for
 from cluster.offline.tails import check_tails
+from cluster.picture_process import can_make
 from cluster.shards import open_journals
 from cluster.system import SystemRecord, read_record
 
@@ -56,7 +57,7 @@ def deploy(record: SystemRecord) -> None:
             sandbox=record.sandbox,
             keys_file=str(record.data / KEYS_FILE),
             archive_url=settings.archive_url or str(record.data / "archive"),
-            photos_url=settings.photos_url or str(record.data / "photos"),
+            photos_url=settings.photos_url or (str(record.data / "photos") if can_make() else ""),
         )
         serve.run(app(arguments), name="hongbao", route_prefix="/", logging_config=quiet)
     finally:

@@ -6,6 +6,7 @@ answers on. The upload is the process's standard input. Its standard output is a
 finite, so it ends by itself when its parent dies.
 """
 
+import importlib.util
 import json
 import resource
 import signal
@@ -31,6 +32,19 @@ class Picture(NamedTuple):
 
 class NoPicture(ValueError):
     """The upload cannot be taken; the words say why."""
+
+
+def can_make() -> bool:
+    """Tell whether Pillow is installed, which is an extra."""
+    return importlib.util.find_spec("PIL") is not None
+
+
+def check_photos(photos_url: str) -> None:
+    """Raise ValueError if there are to be photos, and nothing that makes pictures of uploads."""
+    if photos_url and not can_make():
+        raise ValueError(
+            "photos_url is set, and Pillow makes the pictures: pip install 'hongbao[photos]', or leave photos_url out"
+        )
 
 
 class PictureLate(RuntimeError):

@@ -37,6 +37,7 @@ from cluster.gateway.stream import Streams
 from cluster.gateway.strict import HeadAsGet
 from cluster.keys import check_keys, keep_keys
 from cluster.logs import log_json
+from cluster.picture_process import check_photos
 from cluster.placement import SUPERVISOR, hosts, kinds
 from cluster.shards import WallClock, calm_collector, create_shard, open_journals
 from cluster.store import check_store
@@ -168,6 +169,7 @@ def app(args: AppArgs) -> serve.Application:
     try:
         places = {"archive_url": args.archive_url, "photos_url": args.photos_url}
         settings = load(args.config, store_url=args.store_url, **{name: url for name, url in places.items() if url})
+        check_photos(settings.photos_url)
         sandbox = sandbox_of(settings, args.sandbox, own_store=False)
         settings = settings.model_copy(update={"sandbox": sandbox})
         keys = _keys(Path(args.keys_file) if args.keys_file else data_folder() / KEYS_FILE)

@@ -2,6 +2,7 @@
 
 from tests.bugs import Mutant
 
+SCREEN, SYSTEM = "cluster/screen.py", "cluster/commands/system.py"
 CONFIG, DEMO, REDIS, INSTANTS = (
     "cluster/config.py",
     "loadtest/demo.py",
@@ -37,5 +38,19 @@ COMMANDS = [
         "cycles, days = divmod(at_ms // DAY_MS, _CYCLE_DAYS)",
         "cycles, days = 0, at_ms // DAY_MS",
         ("tests/unit/test_instants.py",),
+    ),
+    Mutant(
+        "brackets in a user's text are printed as they are",
+        SCREEN,
+        "width=width, markup=False, emoji=False)",
+        "width=width, emoji=False)",
+        ("tests/unit/test_terminal.py",),
+    ),
+    Mutant(
+        "up prints tokens only if it is asked to",
+        SYSTEM,
+        "        if with_tokens:\n",
+        "        if True:\n",
+        ("tests/unit/test_cli.py",),
     ),
 ]

@@ -1,5 +1,6 @@
 """The application's builder: where it cannot serve money, it says why in one line and starts nothing."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,17 @@ def test_a_configuration_alone_makes_no_sandbox_of_a_store(monkeypatch: pytest.M
     assert "`sandbox: true` among the application's args" in line
     assert "\n" not in line
     assert not (tmp_path / "keys.json").exists()
+
+
+def test_photos_without_what_makes_pictures_are_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name, value in SERVE_ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "PIL", None)  # as if it were not installed
+    where = {"store_url": "unix:///nowhere", "keys_file": str(tmp_path / "keys.json")}
+    line = refusal(**where, photos_url=str(tmp_path))
+    assert "pip install 'hongbao[photos]'" in line
+    assert "\n" not in line
+    assert "Pillow" not in refusal(**where), "without photos nothing needs it"
 
 
 def test_an_unknown_configuration_is_one_line_with_its_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
