@@ -192,7 +192,8 @@ def _answer(operation: Json, *, keyed: bool) -> None:
     name, responses = operation["operationId"], operation["responses"]
     operation["responses"] = {status: told for status, told in responses.items() if status.startswith("2")}
     for status, told in operation["responses"].items():
-        made = {"Location": "Location"} if status == "201" else {}
+        # A commitment can only be used, by a send: there is nothing to look at.
+        made = {"Location": "Location"} if status == "201" and name != "commit" else {}
         told["headers"] = _headers(_ALWAYS | made | ({"Idempotent-Replayed": "Replayed"} if keyed else {}))
         if name in ANSWERS:
             _content(told)["example"] = ANSWERS[name]
