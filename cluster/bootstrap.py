@@ -277,7 +277,7 @@ def _wait(
             if words != told:
                 told = words
                 report(told)
-            if watchdog is not None and record.damaged:
+            if record.damaged:
                 raise UpFailed(record.trouble)
             if watchdog is not None and record.deploy_failures >= DEPLOY_FAILURES_MAX:
                 raise _failure(data, record, "the gateway cannot be deployed", "deploy", report)

@@ -24,7 +24,7 @@ import redis
 
 from cluster.bootstrap import UpFailed, down, status, up
 from cluster.config import keys_at
-from cluster.processes import runs
+from cluster.processes import is_named, runs
 from cluster.run_folder import run_root
 from cluster.store import StoreUnusable, check_store, store_command, store_url_of
 from cluster.store_log import Durable, write_durable
@@ -296,7 +296,7 @@ def test_a_killed_gcs_server_comes_back_with_everything_on_it(other: SystemRecor
     before = system_id_at(other.url)
     killed = record_of(other).pids["ray"].pid
     left_behind = psutil.Process(killed).children(recursive=True)
-    gcs = next(process for process in left_behind if process.name() == "gcs_server")
+    gcs = next(process for process in left_behind if is_named(process, "gcs_server"))
     gcs.kill()
     until(lambda: is_back(other, "ray", killed), BACK_SECONDS_MAX, "Ray")
     assert system_id_at(other.url) == before

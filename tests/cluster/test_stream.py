@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from cluster.config import load
-from cluster.system import child_environment, processes_of
+from cluster.system import child_environment, processes_titled
 from loadtest.stream import PATH, Answer, Dechunker, StreamClient
 from tests.cluster.platform import Platform, kill, until
 from tests.processes import as_child
@@ -147,7 +147,7 @@ async def test_beyond_the_bound_a_line_is_overloaded_at_once_and_the_others_wait
 ) -> None:
     [packet_id] = await packets(platform, 1)
     bound = load().stream.stream_inflight_max
-    [store] = [p for p in processes_of(platform.record.run_folder) if "valkey" in p.name()]
+    [store] = processes_titled(platform.record.run_folder, "valkey-server")
     async with stream(platform, platform.gateway) as line:
         await line.head()
         store.suspend()

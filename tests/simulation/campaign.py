@@ -13,6 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
+from cluster.processes import end_with_parent
 from tests.simulation.run import STEPS, Outcome, simulate
 
 CHUNK = 10
@@ -94,7 +95,7 @@ def campaign(
     chunks = _chunks(secrets.randbits(40) if first is None else first, runs)
     ends_s = None if seconds is None else time.monotonic() + seconds
     workers = os.cpu_count() or 1
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
         under_way: set[Future[Tally]] = set()
         while True:
             open_still = tally.failed is None and (ends_s is None or time.monotonic() < ends_s)
