@@ -89,7 +89,8 @@ def main() -> None:
     if sys.getfilesystemencoding() != "utf-8":
         _begin_again_in_utf8()
     for ending in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, _terminate)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # nohup: who closes the terminal ends nothing
+            signal.signal(ending, _terminate)
     run()
 
 

@@ -285,7 +285,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
     for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(ending, handler)
+        if signal.getsignal(ending) is not signal.SIG_IGN:  # who starts us may ignore it: nohup, `&` in a script
+            signal.signal(ending, handler)
 
 
 async def _cancelled_by_signals(run: Coroutine[Any, Any, T]) -> T:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -60,11 +61,13 @@ def exists(folder: str) -> bool:
     return Path(folder).exists()
 
 
-async def start(*arguments: str, python: tuple[str, ...] = ("-m", "cluster.cli")) -> asyncio.subprocess.Process:
+async def start(
+    *arguments: str, python: tuple[str, ...] = ("-m", "cluster.cli"), before: Callable[[], None] = as_child
+) -> asyncio.subprocess.Process:
     pipe = asyncio.subprocess.PIPE
     environment = {**os.environ, "COLUMNS": "200"}
     return await asyncio.create_subprocess_exec(
-        sys.executable, *python, *arguments, stdout=pipe, stderr=pipe, env=environment, preexec_fn=as_child
+        sys.executable, *python, *arguments, stdout=pipe, stderr=pipe, env=environment, preexec_fn=before
     )
 
 
@@ -266,6 +269,36 @@ async def test_an_interrupted_demo_ends_its_system(ending: signal.Signals, tmp_p
             _, stderr = await process.communicate()
     assert process.returncode == 130
     assert "Traceback" not in stderr.decode()
+    assert (tmp_path / "down").read_text() == (tmp_path / "up").read_text()
+
+
+def ignored(pid: int) -> set[int]:
+    """Return the signals that a process ignores."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = int(status.partition("SigIgn:")[2].split()[0], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
+
+
+def as_nohup() -> None:
+    """Between fork and exec: what a terminal sends is ignored."""
+    as_child()
+    for ending in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(ending, signal.SIG_IGN)
+
+
+async def test_a_demo_under_nohup_ends_by_no_signal_of_a_terminal_and_by_a_termination(tmp_path: Path) -> None:
+    gateway = FakeGateway()
+    async with serving(gateway) as url:
+        arguments = (str(tmp_path), url, "demo", "--seconds", "60", "--users", "40")
+        process = await start(*arguments, python=("-c", WITH_FAKE_BOOTSTRAP), before=as_nohup)
+        async with asyncio.timeout(ANSWER_S_MAX):
+            await gateway.first_packet.wait()
+            for ending in (signal.SIGHUP, signal.SIGINT):
+                process.send_signal(ending)
+            assert ignored(process.pid) >= {signal.SIGHUP, signal.SIGINT}
+            process.send_signal(signal.SIGTERM)
+            await process.communicate()
+    assert process.returncode == 130
     assert (tmp_path / "down").read_text() == (tmp_path / "up").read_text()
 
 
