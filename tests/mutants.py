@@ -40,6 +40,7 @@ from tests.bugs.load import LOAD
 from tests.bugs.overload import OVERLOAD
 from tests.bugs.photos import PHOTO_PACKETS
 from tests.bugs.proofs import PROOFS
+from tests.bugs.shares import SHARES
 from tests.bugs.sight import SIGHT
 from tests.bugs.simulation import SIMULATION
 from tests.bugs.stream import STREAMS
@@ -75,6 +76,7 @@ MUTANTS = [
     *STREAMS,
     *LOAD,
     *FIGURES,
+    *SHARES,
     *SIGHT,
     *OVERLOAD,
     *PROOFS,

@@ -15,7 +15,7 @@ from actors.ids import User
 from loadtest.bench.wire import drive_http, http_request
 
 TENANT = "wechat"
-SENDERS = 50
+SENDERS = 200
 BALANCE_FEN = 10**11
 SHARE_FEN = 100
 POPULATION = 100_000

@@ -41,6 +41,7 @@ from tests.simulation.favours import Favours
 from tests.simulation.keys import LostKeys
 from tests.simulation.lives import Gift, Life, Tries
 from tests.simulation.marks import Mark
+from tests.simulation.parts import SentLately
 from tests.simulation.pauses import Pauses
 from tests.simulation.recount import day_of, hash_of
 
@@ -73,6 +74,7 @@ class Auditor:
         limits, bounds = settings.limits, settings.bounds
         self._wallet_streams = settings.layout.wallet_streams
         self._idempotency_ms = bounds.idempotency_ms
+        self._sent_lately = SentLately(settings)
         self._opens_ms_max = limits.crowd_opens_ms_max
         self._tries = Tries(limits.phrase_tries_max, limits.phrase_tries_ms, bounds.phrase_missers_max)
         self._chains: dict[str, Chain] = {}
@@ -236,6 +238,7 @@ class Auditor:
         self.fundings.setdefault(event.packet_id, []).append(event)
         self.funded_seq.setdefault(event.packet_id, []).append(self.seq)
         self._take_gift(stream, event)
+        self._sent_lately.take(event)
         self.favours.pay(event, self.seq)
         who = event.tenant, event.sender
         sent = self.sent.setdefault((stream, event.packet_stream), [])
@@ -568,6 +571,8 @@ class Auditor:
         elif answer == "idempotency_key_reused":
             same = [is_wanted(gift) for gift in gifts]
             assert not all(same) or len(gifts) > 1, "only another request, or a forgotten key, is refused"
+        elif answer == "rate_limited":
+            self._sent_lately.explain(who, since.stamps.get(self.wallet_of(who), 0))
         elif answer == "paused":
             assert self.pauses.was_on(self.wallet_of(who), SENDS, since.seq), "no pause"
             late = [gift.seq > since.seq or self.forgotten(gift.fundings[0]) for gift in gifts[-1:]]

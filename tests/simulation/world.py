@@ -81,6 +81,7 @@ SMALL: dict[str, Any] = {
         "opened_ahead_max": 3,
         "settle_batch_max": 6,
         "expire_batch_max": 4,
+        "idempotency_keys_max": 40,
         "idempotency_ms": 12_000,
         "statement_lines_max": 12,
         "passivate_batch_max": 3,
@@ -111,14 +112,15 @@ SMALL: dict[str, Any] = {
     "overload": {"packet_queue_max": 40},
     "fair": {
         "accounts_max": WHOLE,
-        "commit_events_max": WHOLE,
+        "commit_events_max": {"user": 60, "tenant": 90},
         "commitments_max": WHOLE,
-        "gateway_queue_max": WHOLE,
+        "gateway_queue_max": {"user": 50, "tenant": 90},
+        "idempotency_keys_max": {"user": 25, "tenant": 100},
         "lishi_counted_max": WHOLE,
         "lishi_max": WHOLE,
         "notes_max": WHOLE,
-        "opened_ahead_max": WHOLE,
-        "unsettled_max": WHOLE,
+        "opened_ahead_max": {"user": 67, "tenant": 100},
+        "unsettled_max": {"user": 100, "tenant": 90},
     },
 }
 """Bounds that are met, and periods that pass, within a short run."""
