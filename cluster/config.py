@@ -151,6 +151,7 @@ class Bounds(_Section):
     photo_bytes_max: PositiveInt
     photo_pixels_max: PositiveInt
     photo_memory_bytes_max: PositiveInt
+    photos_bytes_max: PositiveInt
     photos_uploading_max: PositiveInt
     photos_making_max: PositiveInt
 

@@ -54,6 +54,7 @@ class Fair(BaseModel):
     lishi_max: Parts
     notes_max: Parts
     opened_ahead_max: Parts
+    photos_bytes_max: Parts
     photos_uploading_max: Parts
     requests_max: Parts
     streams_max: Parts
@@ -132,6 +133,7 @@ _BOUNDS = {
     "photo_bytes_max": Owner.REQUEST,
     "photo_pixels_max": Owner.REQUEST,
     "photo_memory_bytes_max": Owner.REQUEST,
+    "photos_bytes_max": Owner.SHARED,
     "photos_uploading_max": Owner.SHARED,
     "photos_making_max": Owner.INTERNAL,  # turns among at most `photos_uploading_max`
 }

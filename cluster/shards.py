@@ -124,6 +124,7 @@ def wallet_rules(settings: Settings) -> WalletRules:
             total_max=bounds.notes_max,
             keep_ms=bounds.notes_ms,
         ),
+        photos_bytes_max=bounds.photos_bytes_max,
         fair=wallet_fair(settings.fair),
     )
 
@@ -138,6 +139,7 @@ def wallet_fair(fair: Fair) -> WalletFair:
         lishi=fair.lishi_max.percent,
         asks=fair.lishi_counted_max.percent,
         notes=fair.notes_max.percent,
+        photos=fair.photos_bytes_max.percent,
     )
 
 

@@ -28,6 +28,7 @@ from actors.wallet.messages import (
     LishiClosed,
     LishiCounted,
     Noted,
+    PhotoKept,
     SandboxCredited,
 )
 
@@ -80,7 +81,7 @@ def postings(event: Any) -> Postings:
             return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
         case Settled() | SnapshotTaken() | Passivated() | LeverSet() | PhraseMissed() | Committed():
             return []
-        case LishiCounted() | LishiAsked() | LishiClosed() | Noted():
+        case LishiCounted() | LishiAsked() | LishiClosed() | Noted() | PhotoKept():
             return []
     raise TypeError(f"no postings are defined for {type(event).__name__}")
 

@@ -46,10 +46,12 @@ from actors.wallet.messages import (
     Hold,
     HoldPosted,
     HoldVoided,
+    KeepPhoto,
     LishiAsked,
     LishiClosed,
     LishiCounted,
     Noted,
+    PhotoKept,
     SandboxCredited,
     Send,
     Statement,
@@ -93,6 +95,7 @@ class WalletRules(msgspec.Struct, frozen=True):
     lishi: LishiRules
     asks: AskRules
     notes: NoteRules
+    photos_bytes_max: int
     fair: WalletFair = WalletFair()
 
 
@@ -138,6 +141,8 @@ class State(msgspec.Struct):
     lishi: LishiBook = msgspec.field(default_factory=LishiBook)
     notes: NoteBook = msgspec.field(default_factory=NoteBook)
     asks: AskBook = msgspec.field(default_factory=AskBook)
+    photos: dict[str, PhotoKept] = {}
+    """photo id -> what it takes on the disk."""
 
 
 class WalletMachine(BookMachine[State, PacketFunded]):
@@ -248,11 +253,14 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             following += run.transfers
         return RunsReceived(receive.source, fresh, now_ms)
 
+    def decide_photo(self, keep: KeepPhoto, now_ms: int) -> PhotoKept | Refused | None:
+        """Count what a photo takes; None: as much of it is counted already."""
+        return self._holders.decide_photo(keep, self._state.photos.get(keep.photo_id), now_ms)
+
     def refusal(self, event: Fresh, now_ms: int) -> Refused | None:
         """Say no to what was decided, but has no room in the part of whoever wants it; None: it fits."""
-        if isinstance(event, Noted) and (event.packet_id, event.user) in self._state.notes.all:
-            return None  # it takes the place of an older one
-        return self._holders.refusal(event, now_ms)
+        replaces = isinstance(event, Noted) and (event.packet_id, event.user) in self._state.notes.all
+        return None if replaces else self._holders.refusal(event, now_ms)
 
     def find_funding(self, packet_id: str) -> Funded | Refused:
         """Return what this book paid for that packet."""
@@ -381,14 +389,15 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 state.asks.apply(event, self._rules.asks)
             case Noted():
                 state.notes.apply(event, self._rules.notes)
+            case PhotoKept():
+                self._holders.photo(event, state.photos.get(event.photo_id))
+                state.photos[event.photo_id] = event
             case SnapshotTaken():
                 pass
             case _:
                 raise AssertionError(f"{type(event).__name__} is no event of a wallet stream")
         self._holders.take(event, state)
-        stamp_ms = getattr(event, "at_ms", 0)
-        if stamp_ms > state.stamp_ms:
-            state.stamp_ms = stamp_ms
+        state.stamp_ms = max(state.stamp_ms, getattr(event, "at_ms", 0))
 
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state

@@ -210,6 +210,15 @@ class WriteNote(msgspec.Struct, frozen=True, array_like=True, tag="write_note"):
     tenant: str
 
 
+class KeepPhoto(msgspec.Struct, frozen=True, array_like=True, tag="keep_photo"):
+    """An owner is about to keep a photo that takes so many bytes: is there room for it? Answered by `Done`."""
+
+    tenant: str
+    user: str
+    photo_id: str
+    size_bytes: int
+
+
 class ReadNotes(msgspec.Struct, frozen=True, array_like=True, tag="read_notes"):
     """Somebody who may see who took a packet looks at its notes."""
 
@@ -257,6 +266,16 @@ class Noted(msgspec.Struct, frozen=True, array_like=True, tag="noted"):
     text: str
     at_ms: int
     tenant: str = ""
+
+
+class PhotoKept(msgspec.Struct, frozen=True, array_like=True, tag="photo_kept"):
+    """In the owner's stream: a photo of theirs takes so many bytes, for ever. No money moves."""
+
+    photo_id: str
+    tenant: str
+    user: str
+    size_bytes: int
+    at_ms: int
 
 
 class SandboxCredited(msgspec.Struct, frozen=True, array_like=True, tag="sandbox_credited"):

@@ -1,7 +1,8 @@
 """Parts: who holds how much of what the people of one wallet stream share, and whether more of it is for them. Pure.
 
 Every table of the stream is counted by its owners (`actors.fair`): sends remembered under their keys, fundings that are
-not settled, holds, accounts, commitments, lishi and asks by who asks, notes by who wrote them. The counts follow from
+not settled, holds, accounts, commitments, lishi and asks by who asks, notes by who wrote them, photos by
+who owns them. The counts follow from
 the state: they are made anew from a snapshot's, and kept by events.
 """
 
@@ -15,15 +16,20 @@ from actors.ledger.transfer import PacketFunded, Refused
 from actors.wallet.messages import (
     Committed,
     Held,
+    KeepPhoto,
     LishiAsked,
     LishiClosed,
     LishiCounted,
     Noted,
+    PhotoKept,
     SandboxCredited,
 )
 
 if TYPE_CHECKING:
     from actors.wallet.machine import State, WalletRules
+
+PHOTO_BYTES_MIN = 65_536
+"""A photo counts for as much as this at least, so that small ones are bounded too."""
 
 Fresh = Committed | Held | LishiAsked | LishiCounted | Noted | SandboxCredited
 """An event, only decided on, that takes a place in a table."""
@@ -39,6 +45,7 @@ class WalletFair(msgspec.Struct, frozen=True):
     lishi: Percent = WHOLE
     asks: Percent = WHOLE
     notes: Percent = WHOLE
+    photos: Percent = WHOLE
 
 
 class Holders:
@@ -55,7 +62,16 @@ class Holders:
         self._lishi = Named(Bound.of(rules.lishi.total_max, fair.lishi))
         self._asks = Lapsing(Bound.of(rules.asks.total_max, fair.asks), rules.asks.period_ms)
         self._notes = Lapsing(Bound.of(rules.notes.total_max, fair.notes), rules.notes.keep_ms)
+        self._photos = Counts(Bound.of(rules.photos_bytes_max, fair.photos))
         self._rebuild(state)
+
+    def decide_photo(self, keep: KeepPhoto, prior: PhotoKept | None, now_ms: int) -> PhotoKept | Refused | None:
+        """Count what a photo takes on the disk; None: as much of it is counted already."""
+        kept = PhotoKept(keep.photo_id, keep.tenant, keep.user, max(keep.size_bytes, PHOTO_BYTES_MIN), now_ms)
+        if prior is not None and prior.size_bytes >= kept.size_bytes:
+            return None
+        more = kept.size_bytes - (0 if prior is None else prior.size_bytes)
+        return self._photos.refusal(keep.tenant, keep.user, more) or kept
 
     def refusal_of_sends(self, tenant: str, user: str, count: int, now_ms: int) -> Refused | None:
         """Say no to so many more fundings of one user; None: they fit."""
@@ -90,6 +106,12 @@ class Holders:
         """Count these as settled."""
         for one in fundings:
             self._unsettled.remove(one.tenant, one.sender)
+
+    def photo(self, kept: PhotoKept, prior: PhotoKept | None) -> None:
+        """Count a photo, in the place of what was counted of it before."""
+        if prior is not None:
+            self._photos.remove(prior.tenant, prior.user, prior.size_bytes)
+        self._photos.add(kept.tenant, kept.user, kept.size_bytes)
 
     def opened(self, tenant: str, accounts: int = 1) -> None:
         """Count new accounts."""
@@ -134,6 +156,8 @@ class Holders:
             self._commit(made)
         for lishi in state.lishi.all.values():
             self._lishi.add(lishi.lishi_id, lishi.ended_ms + self._rules.lishi.keep_ms, lishi.tenant, lishi.asker)
+        for kept in state.photos.values():
+            self.photo(kept, None)
         for (tenant, asker, _), ask in state.asks.all.items():
             self._asks.add(ask.at_ms, tenant, asker)
         for note in state.notes.all.values():

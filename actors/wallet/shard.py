@@ -56,6 +56,7 @@ from actors.wallet.messages import (
     FindFunding,
     Funded,
     Hold,
+    KeepPhoto,
     Lishi,
     LishiAsked,
     LishiClosed,
@@ -97,6 +98,7 @@ WalletCommand = (
     | ReadLevers
     | LishiCommand
     | CountLishi
+    | KeepPhoto
     | WriteNote
     | ReadNotes
 )
@@ -211,6 +213,13 @@ class WalletShard(Host[WalletMachine]):
                 if isinstance(counted, LishiCounted):
                     return self._take(shell, counted, now_ms) or AskCounted(counted.at_ms)
                 return counted if isinstance(counted, Refused) else AskCounted(counted.at_ms)
+            case KeepPhoto():
+                kept = machine.decide_photo(command, now_ms)
+                if isinstance(kept, Refused):
+                    return kept
+                if kept is not None:
+                    shell.stage(kept)
+                return Done()
             case WriteNote():
                 note = machine.notes.decide(command, self._wallet_rules.notes, now_ms)
                 if isinstance(note, Refused):

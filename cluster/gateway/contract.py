@@ -27,7 +27,7 @@ _UNKNOWN = ("journal_unavailable", "shard_unavailable")
 _PACKET = (*_UNKNOWN, "packet_not_found", "seed_unknown")
 _LISHI = (*_UNKNOWN, "lishi_not_found")
 _PHOTO = (*_UNKNOWN, "photo_not_found")
-_SEND = (*_UNKNOWN, "paused", "seed_unknown", "insufficient_funds", "idempotency_key_reused")
+_SEND = (*_UNKNOWN, "paused", "seed_unknown", "insufficient_funds", "idempotency_key_reused", "rate_limited")
 _COMMITTED = ("commitment_not_found", "commitment_mismatch", "bad_times")
 _TAKE = (
     *_PACKET,
@@ -52,7 +52,7 @@ REFUSALS: dict[str, tuple[str, ...]] = {
     "read_lishi": _LISHI,
     "accept_lishi": (*_ANSWER, *_SEND),
     "decline_lishi": _ANSWER,
-    "upload_photo": (*_UNKNOWN, "idempotency_key_reused"),
+    "upload_photo": (*_UNKNOWN, "idempotency_key_reused", "rate_limited"),
     "read_photo": _PHOTO,
     "read_blurred_photo": _PHOTO,
     "read_clear_photo": (*_PHOTO, "payment_required", "seed_unknown"),

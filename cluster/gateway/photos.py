@@ -23,7 +23,7 @@ from actors.ids import User
 from actors.ledger.transfer import PacketFunded, Refusal, Special
 from actors.photo import is_photo_id, payment_id_of, payment_key, photo_id_of, price_fen_of
 from actors.ports import Clock, Journals, KeyRing
-from actors.wallet.messages import Send
+from actors.wallet.messages import KeepPhoto, Send
 from cluster.config import Settings
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.service import Service
@@ -189,7 +189,11 @@ class Photos:
             async with self._making[crc32(photo_id.encode()) % len(self._making)]:
                 photo, fresh = await self._find(owner.tenant, photo_id), False
                 if photo is None:
+                    await self._reserve(owner, photo_id, len(upload))  # before the work, by what is known then
                     made = await self._make(upload)
+                    size = len(made.clear) + len(made.blurred)
+                    if size > len(upload):
+                        await self._reserve(owner, photo_id, size)
                     now_ms = self._clock.now_ms() + await self._journals.clock_offset_ms()
                     photo = Photo(photo_id, *owner, made.width, made.height, *band, now_ms, sha256)
                     fresh = await asyncio.to_thread(self._write, photo, made)
@@ -199,6 +203,10 @@ class Photos:
         if (photo.sha256, photo.price_fen_min, photo.price_fen_max) != (sha256, *band):
             raise refused(Refusal.IDEMPOTENCY_KEY_REUSED)
         return photo, not fresh
+
+    async def _reserve(self, owner: User, photo_id: str, size_bytes: int) -> None:
+        """Let the owner's wallet stream count what a photo takes on the disk, once. Raises Problem."""
+        await self._service.ask_wallet(self._service.wallet_stream_of(owner), KeepPhoto(*owner, photo_id, size_bytes))
 
     async def _make(self, upload: bytes) -> Picture:
         try:

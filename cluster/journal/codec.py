@@ -31,6 +31,7 @@ from actors.wallet.messages import (
     LishiClosed,
     LishiCounted,
     Noted,
+    PhotoKept,
     SandboxCredited,
 )
 
@@ -54,6 +55,7 @@ PlatformEvent = (
     | PhraseMissed
     | Committed
     | LishiCounted
+    | PhotoKept
     | LishiAsked
     | LishiClosed
     | Noted

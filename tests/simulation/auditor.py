@@ -29,6 +29,7 @@ from actors.wallet.messages import (
     LishiClosed,
     LishiCounted,
     Noted,
+    PhotoKept,
     SandboxCredited,
     Send,
     Statement,
@@ -228,7 +229,7 @@ class Auditor:
             case LeverSet():
                 life = self.packets.get(packet_of(event.lever) or "")
                 self.pauses.take(stream, event, life and (life.state, life.funding.packet_stream), self.seq)
-            case SnapshotTaken():
+            case SnapshotTaken() | PhotoKept():
                 pass
             case _:
                 raise AssertionError(f"the model knows no {type(event).__name__}")

@@ -11,10 +11,13 @@ from actors.ids import User
 from actors.packet.messages import Grab, PacketEnd
 from actors.packet.replies import DRAINED, OVERLOADED
 from cluster.config import load
+from cluster.gateway.admission import SEND, Admission
 from cluster.gateway.batching import Batcher, Parcel
 from cluster.gateway.ended import ENTRY_BYTES, EndedPackets
+from cluster.gateway.gate import Caller, Gate
 from cluster.gateway.photos import Band, Photos
 from cluster.gateway.problems import Problem
+from cluster.gateway.pulse import admission_rules
 from cluster.gateway.stream import Streams
 from cluster.tokens import Verifier, mint
 from tests.unit.fake_replica import Replica
@@ -101,6 +104,28 @@ def streams() -> Take:
         status = loop.begin(call(), 2 * TURNS).result()
         assert status in (200, 429), status
         return OVERLOADED if status == 429 else None
+
+    return take
+
+
+class _Calm:
+    """A pulse that beats by itself."""
+
+    beating = True
+
+
+def requests() -> Take:
+    """Requests under way."""
+    gate = Gate(
+        cast(Any, None), Admission(admission_rules(load().overload)), cast(Any, _Calm()), Bound.of(WHOLE, PERCENT)
+    )
+
+    def take(tenant: str, user: str, number: int) -> Any:
+        caller = Caller(tenant, user)
+        if not gate.lets_in(SEND, caller):
+            return OVERLOADED
+        gate.enter(caller)
+        return None
 
     return take
 

@@ -18,8 +18,17 @@ from actors.ports import Journal
 from actors.shell import Shell
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import AskLishi, Commit, CountLishi, CreditSandbox, Hold, SandboxCredited, WriteNote
-from actors.wallet.parts import WalletFair
+from actors.wallet.messages import (
+    AskLishi,
+    Commit,
+    CountLishi,
+    CreditSandbox,
+    Hold,
+    KeepPhoto,
+    SandboxCredited,
+    WriteNote,
+)
+from actors.wallet.parts import PHOTO_BYTES_MIN, WalletFair
 from actors.wallet.sending import Place
 from tests.unit.samples import (
     KEYS,
@@ -134,6 +143,15 @@ def notes() -> Take:
 
     def take(tenant: str, user: str, number: int) -> Any:
         return fitted(machine, machine.notes.decide(WriteNote(f"p{number}", user, "hi", tenant), rules, NOW_MS))
+
+    return take
+
+
+def photos() -> Take:
+    machine = wallet("photos", photos_bytes_max=WHOLE * PHOTO_BYTES_MIN)
+
+    def take(tenant: str, user: str, number: int) -> Any:
+        return applied(machine, machine.decide_photo(KeepPhoto(tenant, user, f"f{number}", 1), NOW_MS))
 
     return take
 

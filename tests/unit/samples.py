@@ -53,6 +53,7 @@ WALLET_RULES = WalletRules(
     lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS, wallet_streams=2),
     asks=AskRules(asks_max=3, period_ms=DAY_MS, total_max=5),
     notes=NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS),
+    photos_bytes_max=1_000_000,
 )
 
 

@@ -134,6 +134,7 @@ def test_every_event_that_moves_money_posts_lines() -> None:
         "LishiAsked",
         "LishiClosed",
         "Noted",
+        "PhotoKept",
     }
     assert len(SAMPLES) == len(typing.get_args(PlatformEvent))
 

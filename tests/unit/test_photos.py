@@ -14,6 +14,7 @@ from actors.errors import JournalUnavailable
 from actors.ids import packet_stream, parse_packet_id
 from actors.ledger.transfer import PacketFunded
 from actors.photo import payment_id_of, payment_key, photo_id_of, price_fen_of
+from actors.wallet.parts import PHOTO_BYTES_MIN
 from cluster.gateway.photos import Photos
 from cluster.journal.archive import Archive
 from cluster.journal.lines import lines_of
@@ -418,3 +419,16 @@ async def test_a_pause_of_sends_stops_payments_and_one_of_grabs_does_not(site: S
     await site.http.ask("PUT", "/v1/levers/sends", scope="operator", json={"paused": False})
     assert (await site.pay(path)).status_code == 201
     assert (await site.get(f"{path}/clear")).content == site.clear()
+
+
+async def test_a_users_photos_take_a_part_of_the_disk_and_a_repeat_counts_once(tmp_path: Path) -> None:
+    parts = {"photos_bytes_max": {"user": 20, "tenant": 50}}
+    room: Any = {"bounds": {"photos_bytes_max": 10 * PHOTO_BYTES_MIN}, "fair": parts}
+    site = await Site.start(tmp_path, **room)
+    for key in ("one", "one", "two", "two"):
+        assert (await site.upload(key)).status_code == 201
+    refused = await site.upload("three")
+    assert told(refused) == (429, "rate_limited")
+    assert "part" in refused.json()["detail"]
+    assert (await site.upload("three", user="bob")).status_code == 201
+    await site.system.stop()

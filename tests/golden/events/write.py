@@ -32,6 +32,7 @@ from actors.wallet.messages import (
     LishiClosed,
     LishiCounted,
     Noted,
+    PhotoKept,
     SandboxCredited,
 )
 
@@ -135,6 +136,7 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
     LishiCounted(tenant="wechat", asker="小明", asked="李雷", key="利是一", at_ms=_AT_MS + 4),
     LishiAsked(_LISHI, "wechat", "小明", "李雷", "老板，利是！", _AT_MS + 5, _AT_MS + 86_400_005, _AT_MS + 4),
     LishiClosed(lishi_id=_LISHI, outcome="accepted", at_ms=_AT_MS + 6, packet_id=_PACKET),
+    PhotoKept(photo_id="aaafoto", tenant="wechat", user="李雷", size_bytes=123_456, at_ms=_AT_MS + 8),
     Noted(packet_id=_PACKET, user="韩梅梅", text="谢谢老板", at_ms=_AT_MS + 7, tenant="wechat"),
 )
 
