@@ -151,12 +151,6 @@ HUNTED_CROWDS = [
         "            counted = AskCounted(0)\n",
     ),
     bug(
-        "each count is asked at most once",
-        "actors/wallet/lishi.py",
-        "if ask.counted_ms <= self.forgotten.get(_counted_in(ask.tenant, ask.user, rules), -1):",
-        "if False:",
-    ),
-    bug(
         "an ask is counted durably",
         "actors/wallet/shard.py",
         "return self._take(shell, counted, now_ms) or AskCounted(counted.at_ms)",

@@ -115,6 +115,13 @@ LISHI = [
         ("tests/unit/test_two_memories.py",),
     ),
     Mutant(
+        "a key is remembered until all that it paid for has arrived",
+        "actors/wallet/keys.py",
+        "        if _has_arrived(state, oldest):\n",
+        "        if True:\n",
+        ("tests/unit/test_two_memories.py",),
+    ),
+    Mutant(
         "lishi: so many are remembered",
         LISHI_BOOK,
         "if len(self.all) >= rules.total_max and",

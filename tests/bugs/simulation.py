@@ -150,13 +150,7 @@ SIMULATION = [
         "a key is remembered for its time",
         WALLET_KEYS,
         "    while event.at_ms - (oldest := next(iter(fundings.values()))).at_ms >= keep_ms:\n",
-        "    while len(fundings) > 1 and (oldest := next(iter(fundings.values()))):\n",
-    ),
-    bug(
-        "a key is remembered until its packet has arrived",
-        WALLET_KEYS,
-        "        if _has_arrived(state, oldest):\n",
-        "        if True:\n",
+        "    while len(fundings) > 1 and _has_arrived(state, oldest := next(iter(fundings.values()))):\n",
     ),
     bug(
         "a packet leaves memory settled",
