@@ -75,7 +75,7 @@ _HEADERS: Json = {
         "description": "The request had taken effect before; this is what it was answered then.",
         "schema": {"type": "string", "enum": ["true"]},
     },
-    "Location": {"description": "The path of what was made.", "schema": {"type": "string"}},
+    "Location": {"description": "The path of what was made.", "required": True, "schema": {"type": "string"}},
     "RetryAfter": {
         "description": "Seconds after which to ask again.",
         "required": True,
@@ -89,6 +89,11 @@ _READ = (SendBody, GrabBody, GrabItems, StreamGrab)
 _WRITTEN = (StreamShare, StreamCode, StreamEnd, AuditReport, Figures)
 _ANSWERED = {"read_audit": AuditReport, "read_figures": Figures}
 """What is written by msgspec alone."""
+
+_NOWHERE = {"commit"}
+"""What is made there has no path: it is used once, by its id."""
+_REPEATED = {"decline_lishi"}
+"""Told as a repeat although there is no key: it takes effect once by nature."""
 
 _VALIDATION = ("HTTPValidationError", "ValidationError")
 """FastAPI's own refusals, which are never sent."""
@@ -192,9 +197,9 @@ def _answer(operation: Json, *, keyed: bool) -> None:
     name, responses = operation["operationId"], operation["responses"]
     operation["responses"] = {status: told for status, told in responses.items() if status.startswith("2")}
     for status, told in operation["responses"].items():
-        # A commitment can only be used, by a send: there is nothing to look at.
-        made = {"Location": "Location"} if status == "201" and name != "commit" else {}
-        told["headers"] = _headers(_ALWAYS | made | ({"Idempotent-Replayed": "Replayed"} if keyed else {}))
+        made = {"Location": "Location"} if status == "201" and name not in _NOWHERE else {}
+        again = {"Idempotent-Replayed": "Replayed"} if keyed or name in _REPEATED else {}
+        told["headers"] = _headers(_ALWAYS | made | again)
         if name in ANSWERS:
             _content(told)["example"] = ANSWERS[name]
 

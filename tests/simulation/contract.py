@@ -13,6 +13,9 @@ from cluster.gateway.app import build_routes
 from cluster.gateway.openapi import document
 from cluster.gateway.problems import MEDIA_TYPE
 
+SAID_IN_HEADERS = {"location", "idempotent-replayed", "retry-after", "www-authenticate"}
+"""Headers that a client may have to read: the document names those that an operation sends."""
+
 JUDGED_BYTES_MAX = 20_000
 """Of a body that is looked at field by field: greater ones are more of the same."""
 
@@ -44,6 +47,11 @@ class Contract:
         name, status = operation["operationId"], str(response.status_code)
         assert status in operation["responses"], f"{name} answers {status}: {response.text}"
         told = operation["responses"][status]
+        sent = {name for name in response.headers if name in SAID_IN_HEADERS}
+        named = {header.lower(): self._header(of) for header, of in told["headers"].items()}
+        required = {header for header, of in named.items() if of.get("required")}
+        assert required <= set(response.headers), f"{name} answers {status} without {required}"
+        assert sent <= set(named), f"{name} answers {status} with {sent}"
         kind = response.headers["content-type"].partition(";")[0]
         assert kind in told["content"], f"{name} answers {status} as {kind}"
         content = told["content"][kind]
@@ -52,6 +60,10 @@ class Contract:
         if kind.endswith("json") and len(response.content) <= JUDGED_BYTES_MAX and kind != "application/x-ndjson":
             errors = list(self._validator(name, status, content["schema"]).iter_errors(response.json()))
             assert not errors, f"{name} answers {status}: {errors}"
+
+    def _header(self, reference: dict[str, str]) -> dict[str, Any]:
+        found: dict[str, Any] = self._written["components"]["headers"][reference["$ref"].rpartition("/")[2]]
+        return found
 
     def _validator(self, name: str, status: str, schema: dict[str, Any]) -> Draft202012Validator:
         key = f"{name} {status}"
