@@ -182,7 +182,13 @@ class Stage:
     async def makes_photo(self, who: str, least: str, most: str) -> list[str]:
         band = {"price_fen_min": fen(least), "price_fen_max": fen(most)}
         response = await self._http.ask(
-            "POST", "/v1/photos", user=who.lower(), key="photo", params=band, content=UPLOAD
+            "POST",
+            "/v1/photos",
+            user=who.lower(),
+            key="photo",
+            params=band,
+            content=UPLOAD,
+            headers={"content-type": "image/png"},
         )
         if response.status_code != 201:
             return [self._problem(response)]
