@@ -17,6 +17,7 @@ NAMES = (
     "http",
     "idle",
     "stream",
+    "floods",
     "settlement",
     "overload",
     "curve",
@@ -34,6 +35,7 @@ def group_of(name: str) -> Group:
     from loadtest.bench.rows import (
         curve,
         flat,
+        floods,
         http,
         idle,
         memory,
@@ -50,6 +52,7 @@ def group_of(name: str) -> Group:
         "http": http.rows,
         "idle": idle.rows,
         "stream": stream.rows,
+        "floods": floods.rows,
         "settlement": settlement.rows,
         "overload": overload.rows,
         "curve": curve.rows,
