@@ -190,6 +190,15 @@ class Streaming(_Section):
     stream_tick_ms: PositiveInt
 
 
+class DoorRules(_Section):
+    """How HAProxy stands to the network; see `cluster.haproxy`."""
+
+    connections_max: PositiveInt
+    other_connections_max: PositiveInt
+    head_ms: PositiveInt
+    keep_alive_ms: PositiveInt
+
+
 class GatewayCache(_Section):
     """What a gateway replica remembers of packets that ended, so that losers need no shard."""
 
@@ -244,6 +253,7 @@ class Settings(BaseSettings):
     bounds: Bounds
     timing: Timing
     stream: Streaming
+    door: DoorRules
     gateway_cache: GatewayCache
     sight: Sight
     overload: Overload

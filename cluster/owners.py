@@ -21,6 +21,7 @@ class Owner(StrEnum):
     OPERATOR = "operators, whom nobody else is let in beside"
     INTERNAL = "the platform itself: the size of a batch, a step or a piece, beyond which work waits for its next turn"
     PERIOD = "nobody: a time, a rate or a threshold"
+    NETWORK = "whoever reaches the port: nobody is known before a head is read, and deadlines empty it"
     OUTER = "nobody before another bound is met, above which it is kept"
 
 
@@ -146,6 +147,13 @@ _STREAM = {
     "stream_tick_ms": Owner.PERIOD,
 }
 
+_DOOR = {
+    "connections_max": Owner.NETWORK,
+    "other_connections_max": Owner.NETWORK,
+    "head_ms": Owner.PERIOD,
+    "keep_alive_ms": Owner.PERIOD,
+}
+
 _CACHE = {"ended_packets_max": Owner.SHARED, "ended_bytes_max": Owner.SHARED}
 
 _OVERLOAD = {
@@ -166,6 +174,7 @@ OWNERS: dict[str, dict[str, Owner]] = {
     "limits": _LIMITS,
     "bounds": _BOUNDS,
     "stream": _STREAM,
+    "door": _DOOR,
     "gateway_cache": _CACHE,
     "overload": _OVERLOAD,
 }

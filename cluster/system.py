@@ -155,6 +155,11 @@ def tail_of(path: Path, lines: int) -> list[str]:
 # Environment
 
 
+def launcher_file(run_folder: Path) -> Path:
+    """Return what Serve starts in HAProxy's place: see `cluster.haproxy`."""
+    return run_folder / "haproxy"
+
+
 def system_environment(record: SystemRecord) -> dict[str, str]:
     """Return the variables with which a process joins this system's Ray; set them before Ray is imported.
 
@@ -182,6 +187,7 @@ def system_environment(record: SystemRecord) -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "5",
         "RAY_metrics_report_interval_ms": str(METRICS_REPORT_MS),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(launcher_file(record.run_folder)),
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed by a Python process
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports["haproxy_metrics"]),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports["haproxy_stats"]),

@@ -23,6 +23,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from cluster.config import load
+from cluster.door import write_launcher
 from cluster.lifeline import Lifeline, Plan
 from cluster.parts import Part, bound_log
 from cluster.ports import PortBlock, claim_block
@@ -40,6 +41,7 @@ from cluster.system import (
     drain,
     end_processes,
     is_ready,
+    launcher_file,
     log_file,
     read_record,
     record_file,
@@ -229,6 +231,7 @@ class Watchdog:
             self._clear_ray()
             self.upkeep.forget()
         if self.ray.is_due():
+            write_launcher(launcher_file(self.record.run_folder), load(self.record.config))
             self.ray.start(ray_command(self.record), self.work, self.environment)
             self._note(phase="starting Ray")
 

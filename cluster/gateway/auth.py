@@ -12,6 +12,8 @@ from cluster.gateway.problems import Problem
 from cluster.gateway.wire import Headers, headers_of
 from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, Claims, Unauthenticated, Verifier
 
+NO_TOKEN = "Send an Authorization header: Bearer and a token."
+
 
 class Auth:
     """Reads callers from requests, or from their headers alone."""
@@ -23,7 +25,7 @@ class Auth:
         """Return what the caller's token proves. Raises Problem."""
         token = read_token(headers.get(b"authorization", b""))
         if token is None:
-            raise Problem("unauthenticated", "Send an Authorization header: Bearer and a token.")
+            raise Problem("unauthenticated", NO_TOKEN)
         try:
             return self._verifier.verify(token, int(time.time()))
         except Unauthenticated as failure:

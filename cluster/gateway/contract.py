@@ -17,9 +17,9 @@ _SCOPES = {
     Callers.GATEWAYS: (GATEWAY_SCOPE,),
     Callers.OPERATORS: (OPERATOR_SCOPE,),
 }
-EVERYWHERE = ("malformed", "too_large", "overloaded", "internal")
+EVERYWHERE = ("malformed", "too_large", "overloaded", "gateway_unavailable", "internal")
 """What any request may hear: a head that cannot be read, a body beyond its bound, a replica with more to do than it
-can, our own bug."""
+can, no replica at all, our own bug."""
 ELSEWHERE = ("route_not_found", "method_not_allowed")
 """What is heard where there is no operation."""
 

@@ -110,7 +110,7 @@ def test_one_tenant_who_fills_a_cache_pushes_nothing_of_another_tenant_out(
 
 def test_every_bound_has_an_owner_and_every_shared_one_its_parts() -> None:
     settings = load()
-    bounding = {"limits", "bounds", "stream", "gateway_cache", "overload"}
+    bounding = {"limits", "bounds", "stream", "door", "gateway_cache", "overload"}
     assert set(OWNERS) == bounding
     for section, owners in OWNERS.items():
         fields = type(getattr(settings, section)).model_fields
