@@ -75,7 +75,7 @@ class Auditor:
         limits, bounds = settings.limits, settings.bounds
         self._wallet_streams = settings.layout.wallet_streams
         self._idempotency_ms = bounds.idempotency_ms
-        self._sent_lately = SentLately(settings)
+        self.sent_lately = SentLately(settings)
         self._opens_ms_max = limits.crowd_opens_ms_max
         self._tries = Tries(limits.phrase_tries_max, limits.phrase_tries_ms, bounds.phrase_missers_max)
         self._chains: dict[str, Chain] = {}
@@ -239,7 +239,7 @@ class Auditor:
         self.fundings.setdefault(event.packet_id, []).append(event)
         self.funded_seq.setdefault(event.packet_id, []).append(self.seq)
         self._take_gift(stream, event)
-        self._sent_lately.take(event)
+        self.sent_lately.take(event)
         self.favours.pay(event, self.seq)
         who = event.tenant, event.sender
         sent = self.sent.setdefault((stream, event.packet_stream), [])
@@ -573,7 +573,7 @@ class Auditor:
             same = [is_wanted(gift) for gift in gifts]
             assert not all(same) or len(gifts) > 1, "only another request, or a forgotten key, is refused"
         elif answer == "rate_limited":
-            self._sent_lately.explain(who, since.stamps.get(self.wallet_of(who), 0))
+            self.sent_lately.explain(who, since.stamps.get(self.wallet_of(who), 0))
         elif answer == "paused":
             assert self.pauses.was_on(self.wallet_of(who), SENDS, since.seq), "no pause"
             late = [gift.seq > since.seq or self.forgotten(gift.fundings[0]) for gift in gifts[-1:]]

@@ -31,5 +31,9 @@ class SentLately:
         held = self._count(self._stamps.get(who, deque()), stamp_ms)
         assert held + SEND_MAX > self._most, f"{who} holds {held} of {self._most}, and was refused"
 
+    def has_room(self, who: Who, stamp_ms: int) -> bool:
+        """Tell whether somebody may send one more packet at that instant, or any later one."""
+        return self._count(self._stamps.get(who, deque()), stamp_ms) < self._most
+
     def _count(self, stamps: deque[int], now_ms: int) -> int:
         return sum(now_ms - at_ms < self._kept_ms for at_ms in stamps)
