@@ -199,6 +199,13 @@ def _full(folder: Path) -> None:
     (folder / "theirs").write_bytes(SECRET)
 
 
+def _look(folder: Path) -> tuple[int, int, int, list[str]]:
+    """Return what somebody may have changed: mode, owner, time of the last change, and names."""
+    found = folder.lstat()
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return found.st_mode, found.st_uid, found.st_mtime_ns, names
+
+
 def _open_to_all(folder: Path) -> None:
     folder.mkdir()
     folder.chmod(0o777)
@@ -219,10 +226,10 @@ def test_a_folder_that_is_somebodys_is_refused_and_not_touched(
 ) -> None:
     folder = tmp_path / "f"
     make(folder)
-    before = folder.lstat(), sorted(os.listdir(folder)) if folder.is_dir() else None
+    before = _look(folder)
     with pytest.raises(NotYours, match=says):
         claim(folder, "journal", [])
-    assert (folder.lstat(), sorted(os.listdir(folder)) if folder.is_dir() else None) == before
+    assert _look(folder) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")

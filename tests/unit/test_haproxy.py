@@ -195,14 +195,17 @@ async def test_silent_and_half_said_requests_end_and_haproxys_words_are_problems
 
 
 async def test_no_other_port_takes_the_money_doors_connections_or_listens_to_the_network(tmp_path: Path) -> None:
-    async with running(tmp_path, other_connections_max=2, head_ms=LONG_S * 1_000) as proxy:
-        held = [await asyncio.open_connection("127.0.0.1", proxy.other[0]) for _ in range(8)]
+    async with running(tmp_path, other_connections_max=2, head_ms=round(LONG_S * 1_000)) as proxy:
+        asking = [asyncio.create_task(asyncio.open_connection("127.0.0.1", proxy.other[0])) for _ in range(8)]
+        await asyncio.gather(*asking[:2])  # the others wait in the kernel until these go
         head, _ = await proxy.say(b"GET /-/routes HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 "), "the money door answers all the same"
         with pytest.raises(ConnectionRefusedError):
             await asyncio.open_connection("127.0.0.1", proxy.other[1])
-        for _, writer in held:
-            writer.close()
+        for task in asking:
+            if task.done():
+                task.result()[1].close()
+            task.cancel()
 
 
 def test_a_launcher_that_cannot_amend_says_so_and_starts_nothing(tmp_path: Path) -> None:

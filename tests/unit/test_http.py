@@ -96,6 +96,7 @@ async def test_the_same_key_of_another_user_is_another_packet() -> None:
 async def test_a_key_so_old_that_it_was_forgotten_still_funds_nothing_twice() -> None:
     http = await Http.start()
     await http.send("k")
+    await http.system.settle()  # a key is remembered until what it paid for has arrived
     http.system.clock.ms += 86_400_000
     await http.send("k2", total_fen=5)
     response = await http.ask("POST", "/v1/packets", key="k", json=GOOD)
