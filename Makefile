@@ -76,8 +76,9 @@ lint: $(READY)
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.tidy
 
+# A process for each of two cores: these tests share nothing but the machine.
 unit: $(READY)
-	$(BIN)/pytest tests/unit tests/simulation tests/contract
+	$(BIN)/pytest -n 2 tests/unit tests/simulation tests/contract
 
 cluster: $(READY)
 	$(BIN)/pytest tests/cluster
@@ -86,8 +87,7 @@ mutants: $(READY)
 	$(BIN)/python -m tests.mutants
 
 # pytest last: its closing line says what ran.
-test: lint mutants
-	$(BIN)/pytest
+test: lint mutants unit cluster
 
 # Both locks from pyproject.toml, for Python 3.11 and newer: names, versions, hashes; no address. What is locked stays as
 # it is where that can be: UPGRADE=--upgrade renews all, UPGRADE="--upgrade-package ray" one. The second holds what the first

@@ -105,7 +105,7 @@ HUNTED_CROWDS = [
         "a commitment is used once",
         WALLET_MACHINE,
         "            self._commitments.use(whole_id(event.packet_id))\n",
-        "",
+        "            pass\n",
     ),
     bug(
         "a late request does not make a used commitment usable",

@@ -542,6 +542,19 @@ def test_a_lapse_is_met_by_every_command_about_that_person_and_at_no_other() -> 
     assert book.due(AcceptLishi("l9", TENANT, "sender", "a", 1, ""), NOW_MS + DAY_MS) == []
 
 
+def test_a_stream_remembers_so_many_and_refuses_the_next() -> None:
+    book = LishiBook()
+    for number, (asker, person) in enumerate([("a", "x"), ("b", "x"), ("a", "y"), ("b", "y")]):
+        made = book.decide_ask(AskLishi(TENANT, asker, person, f"k{number}", "", NOW_MS), f"l{number}", RULES, NOW_MS)
+        assert isinstance(made, LishiAsked)
+        book.apply(made, RULES)
+    closed = decide_decline(book.all["l0"], NOW_MS)
+    assert isinstance(closed, LishiClosed)
+    book.apply(closed, RULES)
+    refused = book.decide_ask(AskLishi(TENANT, "c", "x", "k", "", NOW_MS), "l", RULES, NOW_MS)
+    assert refused == Refused(Refusal.OVERLOADED), "x has room for it, the stream has not"
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["ask", "decline", "wait"]), st.sampled_from("abc"), st.sampled_from("xy"), st.integers(1, 30)
@@ -557,7 +570,7 @@ def test_the_limits_hold_whatever_happens(steps: list[tuple[str, str, str, int]]
         if step == "wait":
             now_ms += hours * 3_600_000
             continue
-        command = AskLishi(TENANT, asker, person, f"k{number}", "")
+        command = AskLishi(TENANT, asker, person, f"k{number}", "", counted_ms=now_ms)
         for event in book.due(command, now_ms):
             lapsed = book.all.get(event.lishi_id)
             if lapsed is not None:  # else the one before it was so late that both were forgotten by its stamp
