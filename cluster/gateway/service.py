@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -57,11 +57,23 @@ from cluster.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
+SEED_UNKNOWN = Refused(Refusal.SEED_UNKNOWN)
 
 _ASKED_TOO_LATE = "This request is older than what is remembered of its like; ask again with another key."
 _ASKED_TOO_OFTEN = "Such a request is open, was not granted lately, or too many wait for that person; ask again later."
 
 R = TypeVar("R")
+
+
+class Relayed(NamedTuple):
+    """What became of a packet that was paid for and not open: `OpenNow`, or why not; and whose it is, if anybody's."""
+
+    now: Reply
+    tenant: str = ""
+
+    def told_to(self, tenant: str) -> Reply:
+        """Return what a user of that tenant hears: of another's packet nobody hears that it is there."""
+        return NOT_FOUND if self.now == SEED_UNKNOWN and self.tenant != tenant else self.now
 
 
 class Service:
@@ -355,19 +367,19 @@ class Service:
         replies = list(replies)
         relayed = await self._relay(stream, list(dict.fromkeys(commands[index].packet_id for index in lost)))
         # A second funding of one id goes back: the packet is there, perhaps not for this tenant.
-        there = {packet_id for packet_id, now in relayed.items() if isinstance(now, OpenNow) or now == KEY_REUSED}
+        there = {packet_id for packet_id, (now, _) in relayed.items() if isinstance(now, OpenNow) or now == KEY_REUSED}
         again = [index for index in lost if commands[index].packet_id in there]
         for index in lost:
             if index not in again:
-                replies[index] = relayed[commands[index].packet_id]
+                replies[index] = relayed[commands[index].packet_id].told_to(commands[index].tenant)
         if again:
             answers = await self._post(stream, [commands[index] for index in again])
             for index, answer in zip(again, answers, strict=True):
                 replies[index] = answer
         return replies
 
-    async def _relay(self, stream: str, packet_ids: list[str]) -> dict[str, Reply]:
-        """Complete sends whose gateway died between debit and opening: `OpenNow` for each, or why not."""
+    async def _relay(self, stream: str, packet_ids: list[str]) -> dict[str, Relayed]:
+        """Complete sends whose gateway died between debit and opening."""
         by_wallet: dict[str, list[str]] = {}
         for packet_id in packet_ids:
             place = parse_packet_id(whole_id(packet_id))
@@ -376,17 +388,18 @@ class Service:
         found = await asyncio.gather(
             *(self._batching.post(wallet, [FindFunding(i) for i in ids]) for wallet, ids in by_wallet.items())
         )
-        relayed: dict[str, Reply] = {}
+        relayed: dict[str, Relayed] = {}
         funded: list[Funded] = []
         for ids, replies in zip(by_wallet.values(), found, strict=True):
             for packet_id, reply in zip(ids, replies, strict=True):
                 if isinstance(reply, Funded):
                     funded.append(reply)
                 else:
-                    relayed[packet_id] = reply
+                    relayed[packet_id] = Relayed(reply)
         if funded:
             opened = await self._batching.post(stream, [Open(reply.source, reply.funding) for reply in funded])
-            relayed |= {reply.funding.packet_id: now for reply, now in zip(funded, opened, strict=True)}
+            for reply, now in zip(funded, opened, strict=True):
+                relayed[reply.funding.packet_id] = Relayed(now, reply.funding.tenant)
         return relayed
 
 

@@ -15,8 +15,10 @@ from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.machine import PacketMachine
 from actors.packet.messages import Expired, GrabbedMany, GrabMany, Open, Opened, OpenNow, Won
 from actors.packet.shard import PacketShard
+from actors.photo import payment_id_of, payment_key
 from actors.wallet.messages import CreditSandbox, Send
 from cluster.config import load
+from cluster.gateway.problems import Problem
 from cluster.journal.codec import platform_codec
 from cluster.journal.memory import MemoryJournals
 from cluster.placement import kinds
@@ -161,6 +163,27 @@ async def test_a_host_with_other_keys_gives_nothing_away_and_all_goes_on_with_th
             view.funding.commitment,
         )
     assert (await system.audit()).clean
+
+
+@simulated
+async def test_a_stranger_hears_nothing_of_a_price_that_waits_in_transit_for_its_key() -> None:
+    system = await System.start()
+    await system.service.wallet(CreditSandbox(WECHAT, "bob", 100_000))
+    system.keys = system.keys.model_copy(update={"platform": {"k1": "cd" * 32}})
+    for host in [host for host in system.members if host.startswith("packet-")]:
+        system.replace(host)
+    photo_id = "p" * 32
+    special = Special(addressee="alice", reference=photo_id)
+    pay = Send(WECHAT, "bob", payment_key(photo_id), "photo", 300, 1, "", "equal/1", special)
+    with pytest.raises(Problem, match="seed_unknown"):
+        await system.service.send(pay)
+    layout, first = system.settings.layout, KEYS.key(KEYS.first)
+    packet_id = payment_id_of(first, WECHAT, "bob", photo_id, layout.packet_streams, layout.wallet_streams)
+    for tenant, hears in ((WECHAT, "seed_unknown"), ("qq", "packet_not_found")):
+        with pytest.raises(Problem, match=hears):
+            await system.service.grab(packet_id, User(tenant, "carol"))
+        with pytest.raises(Problem, match=hears):
+            await system.service.view(packet_id, User(tenant, "carol"))
 
 
 @simulated
