@@ -1,4 +1,4 @@
-"""Repair command: makes a store readable again whose files a power cut or damage has left with an end that is none."""
+"""Repair command: cuts off the damaged end of a store's log, as a power cut may leave it, so that the store starts."""
 
 from typing import Annotated
 
