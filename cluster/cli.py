@@ -14,20 +14,20 @@ from typing import Annotated, NoReturn
 import typer
 
 from cluster.commands import (
-    asking,
-    backups,
-    deploying,
+    audit,
+    backup,
+    deploy,
     fairness,
     keys,
     ledger,
-    levers,
-    proving,
-    repairing,
-    scraping,
+    repair,
+    scrape_config,
     simulating,
+    switches,
     system,
     tokens,
     top,
+    verify_packet,
 )
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 from cluster.screen import write
@@ -37,21 +37,21 @@ COMMANDS = (
     system.status,
     system.down,
     top.top,
-    levers.pause,
-    levers.resume,
-    asking.audit,
+    switches.pause,
+    switches.resume,
+    audit.audit,
     ledger.verify,
     ledger.statement,
-    proving.verify_packet,
-    asking.demo,
+    verify_packet.verify_packet,
+    audit.demo,
     fairness.fairness,
     tokens.token,
     keys.keys,
-    backups.backup,
-    backups.restore,
-    repairing.repair,
-    deploying.serve_config,
-    scraping.prometheus_config,
+    backup.backup,
+    backup.restore,
+    repair.repair,
+    deploy.serve_config,
+    scrape_config.prometheus_config,
     simulating.simulate,
 )
 """In the order of `hongbao --help`."""
@@ -96,7 +96,7 @@ def main() -> None:
 
 def run(arguments: list[str] | None = None) -> NoReturn:
     """Carry out one command, by default the process's; always ends with SystemExit."""
-    from actors.errors import OperatingFailure
+    from actors.kernel.errors import OperatingFailure
 
     try:
         app(arguments)

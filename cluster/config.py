@@ -27,14 +27,14 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from actors.ids import Layout as StreamNumbers
 from actors.ids import packet_stream, wallet_stream
+from cluster.local.secret_files import read_private
 from cluster.owners import Fair
-from cluster.private import read_private
 
 SERVE_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_HAPROXY_NBTHREAD": "1",
-    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.gateway.entrance:middlewares",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "cluster.gateway.middleware.serve_hooks:middlewares",
 }
 """Set before Ray starts. Without the first three Serve answers a tenth as many requests; without the last a stream's
 body is read ahead without a bound, and a replica that ends cannot tell its streams."""
@@ -191,7 +191,7 @@ class Streaming(_Section):
 
 
 class DoorRules(_Section):
-    """How HAProxy stands to the network; see `cluster.haproxy`."""
+    """How HAProxy stands to the network; see `cluster.local.haproxy`."""
 
     connections_max: PositiveInt
     other_connections_max: PositiveInt
@@ -215,7 +215,7 @@ class Sight(_Section):
 
 
 class Overload(_Section):
-    """When a gateway replica refuses, and whom first; see `cluster.gateway.admission`."""
+    """When a gateway replica refuses, and whom first; see `cluster.gateway.middleware.overload_control`."""
 
     queueing_ms_target: PositiveInt
     window_ms: PositiveInt

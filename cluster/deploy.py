@@ -15,14 +15,14 @@ from pathlib import Path
 import ray
 from ray import serve
 
-from actors.errors import JournalCorrupt, JournalUnavailable, WrongKeys
+from actors.kernel.errors import JournalCorrupt, JournalUnavailable, WrongKeys
 from cluster.config import KEYS_FILE, load
 from cluster.gateway.app import AppArgs, app
 from cluster.keys import keys_for
+from cluster.local.record import SystemRecord, read_record
 from cluster.offline.tails import check_tails
-from cluster.picture_process import can_make
-from cluster.shards import open_journals
-from cluster.system import SystemRecord, read_record
+from cluster.pictures.process import can_make
+from cluster.runtime.shards import open_journals
 
 RAY_SECONDS_MAX = 60.0
 NAMESPACE = "hongbao"

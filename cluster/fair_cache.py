@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from actors.fair import Bound
+from actors.kernel.quota import Bound
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")

@@ -21,14 +21,14 @@ import secrets
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from actors.errors import WrongKeys
-from actors.ports import Activation, Journal
-from actors.tally import Tally
+from actors.kernel.errors import WrongKeys
+from actors.kernel.metrics import Tally
+from actors.kernel.ports import Activation, Journal
 from cluster.config import PLATFORM_KID, Keys, TokenKey, keys_at
-from cluster.journal.memory import MemoryJournals
 from cluster.journal.redis import RedisJournals
-from cluster.measured import MeasuredJournal, MeasuredJournals
-from cluster.private import make_private
+from cluster.local.secret_files import make_private
+from cluster.observability.journal_metrics import MeasuredJournal, MeasuredJournals
+from tests.simulation.memory_journal import MemoryJournals
 
 BOOK = "keys"
 FIRST, KEY = "first", "key:"

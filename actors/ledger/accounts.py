@@ -16,7 +16,7 @@ Positive is what the platform owes; the faucet and the receiving end of a transi
 from typing import Any
 
 from actors.ids import wallet_stream
-from actors.ledger.levers import LeverSet
+from actors.kernel.switches import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.wallet.messages import (

@@ -55,7 +55,7 @@ SENT_AS = {"lishi": "lishi_sent", "photo": "photo_paid"}
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
-    """The reply that carries a refusal. `part`: whose part of a shared bound is full (`actors.fair`), or empty."""
+    """The reply that carries a refusal. `part`: whose part of a bound is full (`actors.kernel.quota`), or empty."""
 
     code: Refusal
     part: str = ""
@@ -255,7 +255,7 @@ class AdoptSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="adopt_sna
     seq: int
     version: int
     work: int
-    """What a replay up to there costs: see `actors.ledger.machine`."""
+    """What a replay up to there costs: see `actors.kernel.machine`."""
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="done"):

@@ -13,7 +13,7 @@ import hmac
 from collections.abc import Iterator, Sequence
 from struct import unpack
 
-from actors.ports import KeyRing
+from actors.kernel.ports import KeyRing
 
 _WORDS = 2**32
 

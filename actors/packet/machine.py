@@ -19,12 +19,13 @@ from itertools import islice
 from typing import Any
 
 from actors.ids import are_distinct, wallet_index_of, wallet_indexes_of, wallet_stream
-from actors.ledger.levers import GRABS, LeverSet, packet_lever, packet_of
-from actors.ledger.machine import BookMachine
+from actors.kernel.machine import BookMachine
+from actors.kernel.ports import KeyRing
+from actors.kernel.switches import GRABS, LeverSet, packet_lever, packet_of
+from actors.kernel.timer import Timer
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
-from actors.packet.bursts import is_of_second_rain, overdue_before, rest_of
-from actors.packet.dealing import Dealer, undealt
-from actors.packet.entry import Tries, outsiders
+from actors.packet.dealer import Dealer, undealt
+from actors.packet.eligibility import Tries, outsiders
 from actors.packet.messages import (
     Expired,
     Grabbed,
@@ -42,9 +43,9 @@ from actors.packet.messages import (
     View,
     Won,
 )
-from actors.packet.parts import Holders
-from actors.packet.reading import figures_of, payouts_of, records_of, view_of, winners_of
-from actors.packet.recalling import Recalled, Unhashed
+from actors.packet.quotas import Holders
+from actors.packet.rain import is_of_second_rain, overdue_before, rest_of
+from actors.packet.recall import Recalled, Unhashed
 from actors.packet.replies import (
     DAY_LIMIT,
     DRAINED,
@@ -60,9 +61,8 @@ from actors.packet.replies import (
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX
 from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_state
-from actors.packet.timer import Timer
+from actors.packet.views import figures_of, payouts_of, records_of, view_of, winners_of
 from actors.phrase import kept
-from actors.ports import KeyRing
 
 _TIMER_SLACK = 1_024
 """Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
@@ -99,7 +99,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
         `barred`: why no fresh share may be taken now; `phrase`, `group`: see `Grab`. The first rule that matches a user
         wins, so their order is the contract: who has won hears it again, also after the end (a client may learn late
-        that it had won); the end; the bar; whether the packet is for him (`actors.packet.entry`); the next share.
+        that it had won); the end; the bar; whether the packet is for him (`actors.packet.eligibility`); the next share.
         `Expired` happens when the first grab past the end meets it, and refuses that grab.
         """
         packet = self._find(packet_id)
@@ -264,7 +264,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         return self.recalled.strangers(packet_ids, self._state.packets)
 
     def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int, bool]]:
-        """Return what is to be dealt next of big open packets, see `actors.packet.dealing`."""
+        """Return what is to be dealt next of big open packets, see `actors.packet.dealer`."""
         return undealt(self._state.packets, packet_ids, self._rules)
 
     def keep_shares(self, packet_id: str, total_fen: int, block: int, shares: bytes) -> None:

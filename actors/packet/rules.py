@@ -2,7 +2,7 @@
 
 import msgspec
 
-from actors.packet.parts import PacketFair
+from actors.packet.quotas import PacketFair
 
 
 class PacketRules(msgspec.Struct, frozen=True):

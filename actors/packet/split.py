@@ -16,7 +16,7 @@ Whatever the draw: every share is in [lo, hi] and they sum to the total. Source 
 
 import msgspec
 
-from actors.money import part_of
+from actors.ledger.money import part_of
 from actors.packet.fairness import Draw, block_seed_of
 
 BLOCK_COUNT_MAX = 10_000

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from actors.kernel.switches import Lever
 from actors.ledger.book import Book
-from actors.ledger.levers import Lever
 from actors.ledger.transfer import PacketFunded, PayoutRun, Special
 from actors.packet.fairness import chain_start_of, linked
 from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from actors.errors import OperatingFailure
+from actors.kernel.errors import OperatingFailure
 from actors.ledger.transfer import Outgoing
 from actors.settlement.plan import acknowledgements, deliveries
 

@@ -4,7 +4,7 @@
 Laws:
 - a balance is never negative, and what is held cannot be spent;
 - the debit of a send and the whole packet it pays for are one event: a packet is funded once per key, or not at all;
-- only successes are remembered under a key (`actors.wallet.keys`); a refusal is decided afresh;
+- only successes are remembered under a key (`actors.wallet.idempotency`); a refusal is decided afresh;
 - a payout in transit is never refused: an unknown user gets an account;
 - while sends are paused nobody funds a new packet; the same send again is still answered again.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
@@ -17,9 +17,9 @@ from typing import Any
 import msgspec
 
 from actors.ids import whole_id
+from actors.kernel.machine import BookMachine
+from actors.kernel.switches import SENDS, Lever, LeverSet
 from actors.ledger.book import Book
-from actors.ledger.levers import SENDS, Lever, LeverSet
-from actors.ledger.machine import BookMachine
 from actors.ledger.transfer import (
     SENT_AS,
     Outgoing,
@@ -35,7 +35,7 @@ from actors.ledger.transfer import (
 from actors.wallet.asks import AskBook, AskRules
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
 from actors.wallet.commitments import CommitmentRules, Commitments
-from actors.wallet.keys import remember
+from actors.wallet.idempotency import remember
 from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.messages import (
     Commit,
@@ -59,8 +59,8 @@ from actors.wallet.messages import (
     WalletView,
 )
 from actors.wallet.notes import NoteBook, NoteRules
-from actors.wallet.parts import Fresh, Holders, WalletFair
-from actors.wallet.sending import Place, Terms, fundings, is_same, is_timely
+from actors.wallet.quotas import Fresh, Holders, WalletFair
+from actors.wallet.sends import Place, Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands.asking import own_system
+from cluster.commands.audit import own_system
 from cluster.commands.terminal import (
     ANSWERED_BADLY,
     INTERRUPTED,

@@ -15,7 +15,7 @@ from cluster.instants import second_of
 
 if TYPE_CHECKING:
     from cluster.offline.audit import OfflineAudit
-    from cluster.offline.ledger import Ledger
+    from cluster.offline.sources import Ledger
     from cluster.offline.statement import WholeStatement
     from cluster.offline.verify import Verification
 
@@ -34,7 +34,7 @@ def opened(
 ) -> Iterator[tuple["Ledger", Callable[[str], None]]]:
     """Open the ledger of a system and show progress."""
     from cluster.config import data_folder
-    from cluster.offline.ledger import ledger_of
+    from cluster.offline.sources import ledger_of
 
     if store_url and data is not None:
         raise Failure("--store-url goes without --data; the sealed files of that system are given by --archive-url")
@@ -56,7 +56,7 @@ def verify(
     import msgspec
 
     from cluster.config import data_folder
-    from cluster.store_log import cuts_of, missing_from
+    from cluster.local.store_log import cuts_of, missing_from
 
     with opened("Verifying", data, config, store_url, archive_url) as (ledger, report):
         found = asyncio.run(_verify(ledger, stream or [], report))
@@ -72,7 +72,7 @@ def verify(
 
 
 async def _verify(ledger: "Ledger", streams: list[str], report: Callable[[str], None]) -> "Verification":
-    from cluster.offline.ledger import sources_of
+    from cluster.offline.sources import sources_of
     from cluster.offline.verify import verify
 
     async with sources_of(ledger.settings) as sources:
@@ -200,7 +200,7 @@ def statement(
 
 
 async def _statement(ledger: "Ledger", tenant: str, user: str, limit: int | None) -> "WholeStatement":
-    from cluster.offline.ledger import sources_of
+    from cluster.offline.sources import sources_of
     from cluster.offline.statement import newest, statement
 
     async with sources_of(ledger.settings) as sources:

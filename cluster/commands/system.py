@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from cluster.commands.levers import paused_now
+from cluster.commands.switches import paused_now
 from cluster.commands.terminal import ANSWERED_BADLY, AsJson, Data, Failure, Sandbox, err, out, print_json, progress
 from cluster.commands.tokens import RUN_TOKEN_S, SANDBOX_TENANT, tokens_of
 
@@ -31,8 +31,8 @@ def up(
     """Start a system, or resume the one in the data folder, and leave it running."""
     if with_tokens and not as_json:
         raise Failure("--with-tokens goes with --json; `hongbao token` mints one for people")
-    from cluster import bootstrap
     from cluster.config import data_folder
+    from cluster.local import bootstrap
     from cluster.store import shown
 
     folder = data_folder(data)
@@ -65,7 +65,7 @@ def up(
 
 def _left_of(folder: Path) -> str:
     """Say what an interrupted start has left behind."""
-    from cluster.system import read_record
+    from cluster.local.record import read_record
 
     if read_record(folder) is None:
         return f"Nothing was left running; what {folder} holds is as durable as before."
@@ -91,8 +91,8 @@ Two users, a packet for three, a grab (paste it):
 
 def status(data: Data = None, as_json: AsJson = False) -> None:
     """Show whether the system of a data folder runs and is ready; exit code 1 if it is not."""
-    from cluster import bootstrap
     from cluster.config import data_folder
+    from cluster.local import bootstrap
 
     found = bootstrap.status(data_folder(data))
     facts = found.model_dump(mode="json")
@@ -111,8 +111,8 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
 
 def down(data: Data = None) -> None:
     """End the system of a data folder. Its money stays in the folder; `up` resumes it."""
-    from cluster import bootstrap
     from cluster.config import data_folder
+    from cluster.local import bootstrap
 
     folder = data_folder(data)
     with progress("Ending") as report:

@@ -71,8 +71,8 @@ def reader_of(data: Path | None, tenant: str) -> tuple[str, str]:
 
 
 def _running_on(data: Path | None) -> tuple[str, Path]:
-    from cluster import bootstrap
     from cluster.config import data_folder
+    from cluster.local import bootstrap
 
     folder = data_folder(data)
     url = bootstrap.status(folder).url

@@ -19,13 +19,13 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from actors.money import yuan
+from actors.ledger.money import yuan
 from cluster.commands.terminal import AsJson, Data, Failure, out, print_json
 from cluster.commands.tokens import operator_of
 
 if TYPE_CHECKING:
-    from cluster.figures import Figures, ShardFigures
-    from cluster.glance import Glance, Spread
+    from cluster.observability.metrics_snapshot import Figures, ShardFigures
+    from cluster.observability.summary import Glance, Spread
 
 TIMEOUT_S = 3.0
 WINDOW_S = 5.0
@@ -86,7 +86,7 @@ def read_figures(url: str, token: str) -> "Figures":
     """Ask for the figures once. Raises Unanswered; Failure if the token is no operator's."""
     import msgspec
 
-    from cluster.figures import Figures
+    from cluster.observability.metrics_snapshot import Figures
 
     address = urlsplit(url)
     make = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
@@ -116,7 +116,7 @@ def _code(body: bytes) -> str:
 def _show_once(look: "Callable[[], Figures]", url: str, interval: float, as_json: bool) -> None:
     import msgspec
 
-    from cluster.glance import glance
+    from cluster.observability.summary import glance
 
     try:
         before = look()
@@ -133,7 +133,7 @@ def _show_once(look: "Callable[[], Figures]", url: str, interval: float, as_json
 
 
 def _show_live(look: "Callable[[], Figures]", url: str, interval: float) -> None:
-    from cluster.glance import glance
+    from cluster.observability.summary import glance
 
     readings: deque[Figures] = deque(maxlen=1 + max(1, round(WINDOW_S / interval)))
     shown: RenderableType = Text("…")

@@ -15,33 +15,39 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
-from actors.errors import JournalUnavailable, OperatingFailure, WrongKeys
-from actors.fair import Bound
+from actors.kernel.errors import JournalUnavailable, OperatingFailure, WrongKeys
+from actors.kernel.quota import Bound
 from actors.ledger.transfer import Refusal
 from cluster.config import KEYS_FILE, SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load, sandbox_of
-from cluster.directory import Directory, ShardUnavailable
-from cluster.gateway import doors, problems
+from cluster.gateway import problems, routing
 from cluster.gateway.auth import Auth
-from cluster.gateway.edge import Edge
-from cluster.gateway.gate import Gate
-from cluster.gateway.hot import HotRoutes
-from cluster.gateway.levers import LeverFlow
+from cluster.gateway.docs_page import Pages
+from cluster.gateway.fast_routes import HotRoutes
+from cluster.gateway.middleware.admission import Gate
+from cluster.gateway.middleware.limits import Edge
+from cluster.gateway.middleware.request_metrics import Sight, overload_source
+from cluster.gateway.middleware.validation import HeadAsGet
 from cluster.gateway.openapi import document
-from cluster.gateway.pages import Pages
-from cluster.gateway.photos import photos_of
+from cluster.gateway.operator import routes as operator
+from cluster.gateway.operator import switch_routes as levers
+from cluster.gateway.operator.switches import LeverFlow
+from cluster.gateway.packet import photo_routes as photos
+from cluster.gateway.packet import rain_routes as rains
+from cluster.gateway.packet import routes as packets
+from cluster.gateway.packet.photos import photos_of
+from cluster.gateway.packet.stream import Streams
 from cluster.gateway.problems import Problem
-from cluster.gateway.routes import levers, lishi, operator, packets, photos, rains, wallet
 from cluster.gateway.service import Service
-from cluster.gateway.sight import Sight, overload_source
-from cluster.gateway.stream import Streams
-from cluster.gateway.strict import HeadAsGet
+from cluster.gateway.wallet import lishi_routes as lishi
+from cluster.gateway.wallet import routes as wallet
 from cluster.keys import check_keys, keep_keys
-from cluster.logs import log_json
-from cluster.picture_process import check_photos
-from cluster.placement import SUPERVISOR, hosts, kinds
-from cluster.shards import WallClock, calm_collector, create_shard, open_journals
+from cluster.observability.logs import log_json
+from cluster.pictures.process import check_photos
+from cluster.runtime.directory import Directory, ShardUnavailable
+from cluster.runtime.placement import SUPERVISOR, hosts, kinds
+from cluster.runtime.shards import WallClock, calm_collector, create_shard, open_journals
+from cluster.runtime.supervisor import create_supervisor
 from cluster.store import check_store
-from cluster.supervisor import create_supervisor
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +159,7 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     """
     api = build_routes(gateway.settings)
     api.state.gateway = gateway
-    doors.check(api.routes)
+    routing.check(api.routes)
     settings, service, sight = gateway.settings, gateway.service, gateway.settings.sight
     inner = Streams(HotRoutes(HeadAsGet(api), gateway), gateway)
     under_way = Bound.of(settings.bounds.requests_max, settings.fair.requests_max.percent)

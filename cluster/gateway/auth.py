@@ -4,12 +4,12 @@ import time
 
 from starlette.requests import Request
 
-from actors.fair import WHOLE, Percent
 from actors.ids import User
+from actors.kernel.quota import WHOLE, Percent
 from cluster.config import Keys
-from cluster.gateway.heads import read_acting_user, read_token
+from cluster.gateway.headers import read_acting_user, read_token
 from cluster.gateway.problems import Problem
-from cluster.gateway.wire import Headers, headers_of
+from cluster.gateway.raw_http import Headers, headers_of
 from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, Claims, Unauthenticated, Verifier
 
 NO_TOKEN = "Send an Authorization header: Bearer and a token."

@@ -7,8 +7,8 @@ test gets is judged by it.
 
 from collections.abc import Iterable
 
-from cluster.gateway.doors import Callers, door_of
 from cluster.gateway.problems import status_of
+from cluster.gateway.routing import Callers, door_of
 from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, USER_SCOPE
 
 _SCOPES = {

@@ -12,18 +12,18 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from cluster.audit import AuditReport
 from cluster.config import Settings
-from cluster.figures import Figures
-from cluster.gateway.bodies import GrabBody, GrabItems
 from cluster.gateway.contract import refusals_of, scopes_of
 from cluster.gateway.examples import ANSWERS, REQUESTS
-from cluster.gateway.fields import bodies_of, bound, parameters_of
-from cluster.gateway.heads import ACTING_USER
-from cluster.gateway.keyed import KEY_PARAMETER
-from cluster.gateway.lines import StreamCode, StreamEnd, StreamGrab, StreamShare
+from cluster.gateway.headers import ACTING_USER
+from cluster.gateway.idempotency import KEY_PARAMETER
+from cluster.gateway.packet.grab_bodies import GrabBody, GrabItems
+from cluster.gateway.packet.ndjson import StreamCode, StreamEnd, StreamGrab, StreamShare
+from cluster.gateway.packet.send_bodies import SendBody
 from cluster.gateway.problems import MEDIA_TYPE, example_of, schema
-from cluster.gateway.sends import SendBody
+from cluster.gateway.schema_bounds import bodies_of, bound, parameters_of
+from cluster.observability.metrics_snapshot import Figures
+from cluster.runtime.live_audit import AuditReport
 from cluster.tokens import USER_SCOPE
 
 Json = dict[str, Any]

@@ -130,7 +130,7 @@ _PART_DETAILS = {
     "user": "One user may hold a part of what all share, and yours is full; nothing was done, repeat it later.",
     "tenant": "One tenant may hold a part of what all share, and yours is full; nothing was done, repeat it later.",
 }
-"""Of a part of a shared bound that is full, see `actors.fair`."""
+"""Of a part of a shared bound that is full, see `actors.kernel.quota`."""
 
 
 def refused(code: Refusal, part: str = "") -> Problem:

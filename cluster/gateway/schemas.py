@@ -1,8 +1,7 @@
 """Schemas: the bodies of the HTTP contract, as pydantic models. Strict types, unknown fields refused.
 
-Requests are validated by them (those of the hot routes by `cluster.gateway.bodies`); answers are written by msgspec in
-the same shape, and the models document them.
-Amounts are integer fen, instants integer Unix milliseconds.
+Requests are validated by them (those of the hot routes by `cluster.gateway.packet.grab_bodies`); answers are written by
+msgspec in the same shape, and the models document them. Amounts are integer fen, instants integer Unix milliseconds.
 """
 
 from typing import Annotated, Literal

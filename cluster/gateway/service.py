@@ -7,7 +7,6 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.fair import Bound
 from actors.ids import (
     LanePlace,
     User,
@@ -21,10 +20,11 @@ from actors.ids import (
     wallet_stream,
     whole_id,
 )
+from actors.kernel.metrics import Tally
+from actors.kernel.quota import Bound
 from actors.ledger.transfer import Refusal, Refused
+from actors.packet.host import one_by_one
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
-from actors.packet.shard import one_by_one
-from actors.tally import Tally
 from actors.wallet.messages import (
     AcceptLishi,
     AskCounted,
@@ -43,17 +43,17 @@ from actors.wallet.messages import (
     ReadWallet,
     Send,
 )
-from cluster.audit import AuditReport, audit
 from cluster.config import Settings
-from cluster.directory import Directory, Reply, ShardUnavailable
-from cluster.gateway.admission import Admission
-from cluster.gateway.batching import Batching
-from cluster.gateway.bodies import Asked
-from cluster.gateway.divided import DRAINED, Crowd, Divided, Part
-from cluster.gateway.ended import Ended, EndedPackets
+from cluster.gateway.dispatch.batcher import Batching
+from cluster.gateway.dispatch.ended_packet_cache import Ended, EndedPackets
+from cluster.gateway.dispatch.lane_fanout import DRAINED, Crowd, Divided, Part
+from cluster.gateway.middleware.overload_control import Admission
+from cluster.gateway.middleware.queue_delay import Pulse, admission_rules
+from cluster.gateway.packet.grab_bodies import Asked
 from cluster.gateway.problems import Problem, refused, told
-from cluster.gateway.pulse import Pulse, admission_rules
-from cluster.placement import SUPERVISOR, hosts
+from cluster.runtime.directory import Directory, Reply, ShardUnavailable
+from cluster.runtime.live_audit import AuditReport, audit
+from cluster.runtime.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)

@@ -1,4 +1,4 @@
-"""Journal: how a stream's events last. One contract (`actors.ports.Journal`), two adapters: `redis` and `memory`."""
+"""Journal: how a stream's events last. The contract is `actors.kernel.ports.Journal`; the adapter is `redis`."""
 
 
 def check_layout(store: str, found: tuple[int, int], wanted: tuple[int, int]) -> None:

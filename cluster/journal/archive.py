@@ -16,7 +16,7 @@ One row for each element, fences too:
 | lines | list of struct | the postings of its events, in order; empty: none | never |
 | lines.version | int64 | version of the event | never |
 | lines.at_ms | int64 | Unix ms | never |
-| lines.kind | string | `cluster.journal.lines` | never |
+| lines.kind | string | `cluster.journal.posting_rows` | never |
 | lines.account | string | first word of the account (`actors.ledger.accounts`) | never |
 | lines.tenant | string | whose, on `change` and `held` | no user's account |
 | lines.name | string | user, packet id or stream | `faucet`, `bank` |
@@ -39,12 +39,12 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from actors.errors import JournalCorrupt, JournalUnavailable, OperatingFailure
-from actors.ports import Event, Position
+from actors.kernel.errors import JournalCorrupt, JournalUnavailable, OperatingFailure
+from actors.kernel.ports import Event, Position
 from cluster.instants import day_of
 from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt
-from cluster.journal.lines import Line, lines_of_all
-from cluster.journal.naming import folder_of, last_in, path_of
+from cluster.journal.posting_rows import Line, lines_of_all
+from cluster.journal.sealed_names import folder_of, last_in, path_of
 from cluster.journal.snapshot import Elements, Verified
 
 ROW_GROUP_ELEMENTS = 4_096

@@ -17,11 +17,11 @@ from zlib import crc32
 
 import msgspec
 
-from actors.errors import JournalCorrupt
-from actors.ledger.levers import LeverSet
+from actors.kernel.errors import JournalCorrupt
+from actors.kernel.ports import Event, Position, Sealed
+from actors.kernel.switches import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.ports import Event, Position, Sealed
 from actors.wallet.messages import (
     Committed,
     Held,

@@ -3,14 +3,14 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from actors.errors import FencedOut, JournalCorrupt
-from actors.ports import Activation, Event, Position, Sealed
+from actors.kernel.errors import FencedOut, JournalCorrupt
+from actors.kernel.ports import Activation, Event, Position, Sealed
 from cluster.journal.codec import Chain, Codec
 from cluster.journal.snapshot import Elements, read_tail
 
 
 class OwnedJournal(ABC):
-    """Implements `actors.ports.Journal` on a store that has these steps."""
+    """Implements `actors.kernel.ports.Journal` on a store that has these steps."""
 
     def __init__(self, stream: str, elements: Elements, codec: Codec) -> None:
         """Belong to nobody until activated."""

@@ -8,7 +8,7 @@ fence is greater) and a repeated append alike. So the client library must never 
 | `<prefix>:journal:<stream>` | stream | elements, each in the one field `e` |
 | `<prefix>:catalogue` | hash | stream -> kind |
 | `<prefix>:epochs` | hash | stream -> its latest epoch: tells a lost stream from a new one |
-| `<prefix>:<book>` | hash | what `cluster.journal.shelf` keeps beside the streams |
+| `<prefix>:<book>` | hash | what `cluster.journal.side_store` keeps beside the streams |
 | `<prefix>:clock` | string | offset of the sandbox clock in ms |
 | `<prefix>:holds` | sorted set | holder -> when its hold ends; until then nothing is trimmed, no snapshot dropped |
 | `<prefix>:system` | hash | `id`, `created`, `packet_streams`, `wallet_streams` |
@@ -25,13 +25,13 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
-from actors.errors import FencedOut, JournalFull, JournalUnavailable, NotHere, OperatingFailure
-from actors.ports import Position, Sealed
+from actors.kernel.errors import FencedOut, JournalFull, JournalUnavailable, NotHere, OperatingFailure
+from actors.kernel.ports import Position, Sealed
 from cluster.journal import check_layout
 from cluster.journal.codec import Codec, corrupt, position_of, stream_gone
-from cluster.journal.line import Line
 from cluster.journal.owner import OwnedJournal
-from cluster.journal.shelf import Cut, Shelf, StreamCut, beyond_snapshot
+from cluster.journal.pipeline import Line
+from cluster.journal.side_store import Cut, Shelf, StreamCut, beyond_snapshot
 from cluster.journal.snapshot import READ_CHUNK
 
 CONNECTIONS_MAX = 4
@@ -172,7 +172,7 @@ return cut
 
 
 class RedisJournals(Shelf):
-    """Implements `actors.ports.Journals` on one Redis or Valkey. Belongs to one event loop."""
+    """Implements `actors.kernel.ports.Journals` on one Redis or Valkey. Belongs to one event loop."""
 
     def __init__(self, url: str, codec: Codec, *, timeout_ms: int, system: str = "hongbao") -> None:
         """Connect to nothing yet. `url`: redis://, rediss:// or unix://; `system` is the prefix of every key."""
@@ -414,7 +414,7 @@ class RedisJournals(Shelf):
 
 
 class RedisJournal(OwnedJournal):
-    """Implements `actors.ports.Journal`."""
+    """Implements `actors.kernel.ports.Journal`."""
 
     def __init__(self, journals: RedisJournals, stream: str) -> None:
         """Belong to nobody until activated."""

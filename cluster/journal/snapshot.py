@@ -11,8 +11,8 @@ from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
-from actors.errors import JournalCorrupt
-from actors.ports import Event, Position, Snapshot
+from actors.kernel.errors import JournalCorrupt
+from actors.kernel.ports import Event, Position, Snapshot
 from cluster.journal.codec import Chain, Codec, corrupt
 
 READ_CHUNK = 128

@@ -3,7 +3,7 @@
 A Ray task for each stream adds up its lines with Arrow. Of a running system everything is read up to one atomic cut, of
 which an entry and what caused it are both part or the entry is not. Between two books, what was sent and did not arrive
 must be exactly the transfers that the sender numbered beyond the receiver's watermark (and those it took ahead of it).
-The shares of every packet that has ended are held against its commitment (`cluster.offline.shares`).
+The shares of every packet that has ended are held against its commitment (`cluster.offline.share_check`).
 
 `balances` is one row for each account that is not zero, in order:
 
@@ -32,10 +32,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from cluster.config import Settings
-from cluster.journal.shelf import StreamCut
-from cluster.offline.ledger import LedgerUnavailable, sources_of
-from cluster.offline.reading import Sources, read_lines
-from cluster.offline.shares import NOTHING, UNPROVEN_SHOWN, Proved, Unproven, prove_stream
+from cluster.journal.side_store import StreamCut
+from cluster.offline.share_check import NOTHING, UNPROVEN_SHOWN, Proved, Unproven, prove_stream
+from cluster.offline.sources import LedgerUnavailable, sources_of
+from cluster.offline.stream_reader import Sources, read_lines
 
 KEYS = ["account", "tenant", "name"]
 ORDER = [(name, "ascending") for name in ("stream", *KEYS)]
@@ -104,7 +104,7 @@ class OfflineAudit(msgspec.Struct, frozen=True):
     shares_taken: int = 0
     """Of them."""
     shares_checked: int = 0
-    """How many of those were recomputed from the seed, see `cluster.offline.shares`."""
+    """How many of those were recomputed from the seed, see `cluster.offline.share_check`."""
     unproven: list[Unproven] = []
     """The first of the ended packets whose shares are not those that were committed to."""
     unproven_count: int = 0

@@ -33,22 +33,22 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from actors.errors import JournalCorrupt, OperatingFailure
+from actors.kernel.errors import JournalCorrupt, OperatingFailure
+from actors.kernel.ports import Position
 from actors.packet.state import decode_record
-from actors.ports import Position
 from cluster.config import KEYS_FILE, keys_in
 from cluster.journal.archive import Archive, SealedPart, end_of, manifest_of, read_exactly, verify_part
 from cluster.journal.codec import Codec, following
-from cluster.journal.memory import MemoryJournals
 from cluster.journal.redis import RedisJournals
-from cluster.journal.shelf import StreamCut
+from cluster.journal.sealing import PartBounds, Sealer
+from cluster.journal.side_store import StreamCut
 from cluster.journal.snapshot import READ_CHUNK
 from cluster.journal.snapshot import decode_record as decode_snapshot
 from cluster.keys import check_keys, compare, fingerprints, keep_keys
+from cluster.local.secret_files import read_private
 from cluster.offline.audit import audit_of, sum_stream
-from cluster.offline.reading import Sources
-from cluster.private import read_private
-from cluster.sealing import PartBounds, Sealer
+from cluster.offline.stream_reader import Sources
+from tests.simulation.memory_journal import MemoryJournals
 
 INDEX, CLAIM = "backup.json", "backup.unfinished"
 PHOTO = "photo.json"

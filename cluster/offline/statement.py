@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from actors.ids import wallet_index_of, wallet_stream
-from cluster.offline.reading import Sources, read_lines
+from cluster.offline.stream_reader import Sources, read_lines
 
 COLUMNS = ["at_ms", "kind", "account", "tenant", "name", "amount_fen", "reference"]
 

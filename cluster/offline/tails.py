@@ -3,11 +3,11 @@
 An activation appends its fence before it reads. So a system whose journal is damaged is stopped here, as it was found.
 """
 
-from actors.errors import JournalCorrupt
+from actors.kernel.errors import JournalCorrupt
 from cluster.journal.codec import corrupt, stream_gone
-from cluster.journal.memory import MemoryJournals
 from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import chain_after
+from tests.simulation.memory_journal import MemoryJournals
 
 REREADS_MAX = 3
 """How often a tail is read again because a newer snapshot was adopted meanwhile (by a system that runs)."""

@@ -4,9 +4,9 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from cluster.offline.ledger import Ledger
-from cluster.run_folder import new_run_folder, remove_run_folder
-from cluster.system import system_environment
+from cluster.local.record import system_environment
+from cluster.local.run_folder import new_run_folder, remove_run_folder
+from cluster.offline.sources import Ledger
 
 OBJECT_STORE_BYTES = 200_000_000
 LOCAL = {

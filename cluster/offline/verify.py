@@ -6,7 +6,7 @@ stream ends with the last id it ever gave, and no earlier than a file that was e
 stands at an entry, with its version and chain.
 
 What no journal can tell is whether its very end was cut off: nothing in the store comes after it. Of a store of
-`hongbao up` its files tell, as far as it can be known (`cluster.store_log`): `cuts` and `missing`.
+`hongbao up` its files tell, as far as it can be known (`cluster.local.store_log`): `cuts` and `missing`.
 stream ends with the last id it ever gave; that every stored snapshot stands at an entry, with its version and chain.
 
 A task that dies or sleeps may leave something behind that nobody reads: chunks of a snapshot without an index, a sealed
@@ -18,13 +18,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from actors.errors import JournalCorrupt
-from actors.ports import Position
+from actors.kernel.errors import JournalCorrupt
+from actors.kernel.ports import Position
 from cluster.journal.archive import START, SealedPart, Stand, end_of, manifest_of, verify_part
 from cluster.journal.codec import corrupt, stream_gone
-from cluster.journal.naming import first_of
-from cluster.journal.shelf import StoredSnapshot
-from cluster.offline.reading import Sources
+from cluster.journal.sealed_names import first_of
+from cluster.journal.side_store import StoredSnapshot
+from cluster.offline.stream_reader import Sources
 
 REREADS_MAX = 100
 """How often a stream is read again because it was trimmed meanwhile; once a snapshot, so a hundred is many."""

@@ -12,12 +12,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import ray
 
-from actors.host import StreamFigures
+from actors.kernel.host import StreamFigures
 from cluster.config import Keys, Settings
-from cluster.directory import Directory
-from cluster.placement import NAMESPACE, hosts
-from cluster.shards import REPORTS
-from cluster.system import SystemRecord
+from cluster.local.record import SystemRecord
+from cluster.runtime.directory import Directory
+from cluster.runtime.placement import NAMESPACE, hosts
+from cluster.runtime.shards import REPORTS
 from cluster.tokens import mint
 from loadtest.bench import load, stream_load
 from loadtest.bench.bed import POLL_S, SETTLE_S_MAX, TENANT, Bed, taker_of

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import psutil
 
-from cluster.processes import Mark
-from cluster.system import SystemRecord, processes_of
+from cluster.local.processes import Mark
+from cluster.local.record import SystemRecord, processes_of
 
 SERVERS = ("haproxy", "gateway", "packet shard", "wallet shard", "settlement", "store", "ray")
 CLIENT = "client"

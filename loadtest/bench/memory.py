@@ -20,7 +20,7 @@ from actors.packet.messages import GrabbedMany, Opened
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import CreditSandbox, SandboxCredited
 from cluster.config import Keys, load
-from cluster.shards import packet_rules, wallet_rules
+from cluster.runtime.shards import packet_rules, wallet_rules
 
 E = TypeVar("E")
 

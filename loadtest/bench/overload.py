@@ -243,8 +243,8 @@ async def overload_rows(
 def main() -> None:
     """Run it on a system of its own; words of the command line choose doors."""
     os.environ |= CONFIGURATION
-    from cluster import bootstrap
     from cluster.config import keys_at
+    from cluster.local import bootstrap
     from cluster.tokens import mint
 
     def say(words: str) -> None:

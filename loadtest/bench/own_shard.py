@@ -17,9 +17,9 @@ from actors.ledger.transfer import PacketFunded
 from actors.packet.fairness import SeedCommitments
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Shares, Takings, Won
 from cluster.config import Keys, Settings
-from cluster.directory import REPLIES
-from cluster.placement import kinds
-from cluster.shards import create_shard, open_journals
+from cluster.runtime.directory import REPLIES
+from cluster.runtime.placement import kinds
+from cluster.runtime.shards import create_shard, open_journals
 
 TENANT = "wechat"
 SHARE_FEN = 100

@@ -197,8 +197,8 @@ def measure(say: Callable[[str], None], parts: Sequence[str] = PARTS, *, quick: 
     """Run the bench on a system of its own and return its rows."""
     os.environ["HONGBAO_TIMING__SNAPSHOT_EVENTS"] = str(NEVER_EVENTS)
     os.environ["HONGBAO_TIMING__PASSIVATE_AFTER_MS"] = "1000"
-    from cluster import bootstrap
     from cluster.config import keys_at, load
+    from cluster.local import bootstrap
     from loadtest.bench.system import own_system
 
     with own_system(say) as record:

@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cluster import bootstrap
 from cluster.config import keys_at, load
+from cluster.local import bootstrap
 from cluster.screen import Screen
 from loadtest.bench import cost
 from loadtest.bench.hops import SERVERS

@@ -6,8 +6,8 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cluster import bootstrap
-from cluster.system import SystemRecord
+from cluster.local import bootstrap
+from cluster.local.record import SystemRecord
 
 
 @contextlib.contextmanager

@@ -17,12 +17,12 @@ from actors.ids import wallet_index_of, wallet_stream
 from actors.ledger.transfer import PacketFunded, Refusal, Refused
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Shares, Takings, View, Won
 from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send, WalletView
-from cluster.audit import audit
 from cluster.config import Keys, Settings
-from cluster.directory import Directory
-from cluster.placement import NAMESPACE, host_of, hosts
-from cluster.shards import CALLS_MAX
-from cluster.tending import start_tending
+from cluster.runtime.directory import Directory
+from cluster.runtime.live_audit import audit
+from cluster.runtime.maintenance import start_tending
+from cluster.runtime.placement import NAMESPACE, host_of, hosts
+from cluster.runtime.shards import CALLS_MAX
 
 TENANT = "wechat"
 SENDERS = 50

@@ -1,7 +1,7 @@
 """Driver: a process that joins the system's Ray and does there what no client can.
 
-`python -m loadtest.chaos.driver --data DIR`, with the variables of `cluster.system.system_environment`, because Ray
-reads them when it is imported. One JSON object a line in, one a line out:
+`python -m loadtest.chaos.driver --data DIR`, with the variables of `cluster.local.record.system_environment`, because
+Ray reads them when it is imported. One JSON object a line in, one a line out:
 
 | `do` | answer |
 |---|---|
@@ -30,10 +30,10 @@ from actors.ids import packet_stream, parse_packet_id, wallet_index_of, wallet_s
 from actors.packet.messages import Grab, Won
 from actors.wallet.messages import Funded, Send
 from cluster.config import keys_at, load
-from cluster.directory import REPLIES
-from cluster.placement import NAMESPACE
-from cluster.shards import REPORTS, create_shard
-from cluster.system import read_record
+from cluster.local.record import read_record
+from cluster.runtime.directory import REPLIES
+from cluster.runtime.placement import NAMESPACE
+from cluster.runtime.shards import REPORTS, create_shard
 from loadtest.chaos.clients import GREETING, TENANT
 
 CALL_S = 10.0

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import psutil
 from redis.asyncio import Redis
 
-from cluster.processes import runs
+from cluster.local.processes import runs
 from loadtest.chaos.clients import Clients
 from loadtest.chaos.crowd import Crowd
 from loadtest.chaos.history import FaultLine

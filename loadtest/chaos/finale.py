@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import msgspec
 
-from actors.errors import OperatingFailure
+from actors.kernel.errors import OperatingFailure
 from loadtest.chaos.checker import Final
 from loadtest.chaos.clients import TENANT, Clients, Order, packet_is_gone
 from loadtest.chaos.history import Grab, Send
@@ -211,8 +211,8 @@ async def replay_journals(folder: Path) -> Replayed:
     from actors.ledger.transfer import SnapshotTaken
     from actors.packet.messages import Passivated
     from cluster.journal.archive import manifest_of
-    from cluster.offline.ledger import ledger_of, sources_of
-    from cluster.offline.reading import read_everything
+    from cluster.offline.sources import ledger_of, sources_of
+    from cluster.offline.stream_reader import read_everything
 
     found = Replayed()
     with ledger_of(folder, "local", None, None, _unheard) as ledger:

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from cluster.processes import end_with_parent
-from cluster.system import system_environment
+from cluster.local.processes import end_with_parent
+from cluster.local.record import system_environment
 from loadtest.chaos.clients import Clients, Order
 from loadtest.chaos.history import Grab, Outcome, Send
 from loadtest.chaos.site import Site

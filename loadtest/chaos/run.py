@@ -28,7 +28,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from cluster.bootstrap import system_environment
+from cluster.local.bootstrap import system_environment
 from cluster.screen import Screen
 from cluster.tokens import mint
 from loadtest.chaos.checker import Final, Violation, check

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import psutil
 
-from cluster import bootstrap
 from cluster.config import Keys, Settings, keys_at, load
-from cluster.processes import Mark
-from cluster.system import SystemRecord, processes_titled, read_record
+from cluster.local import bootstrap
+from cluster.local.processes import Mark
+from cluster.local.record import SystemRecord, processes_titled, read_record
 
 LIFETIME_MS = 60_000
 ENVIRONMENT = {
@@ -43,7 +43,7 @@ class Site:
         self._report = report
 
     def up(self, port: int = 0) -> None:
-        """Start it, or start it again on the same data and port; it ends with us. Raises cluster.bootstrap.UpFailed."""
+        """Start it, also again on the same data and port; it ends with us. Raises cluster.local.bootstrap.UpFailed."""
         os.environ.update(ENVIRONMENT)
         bootstrap.up(self.folder, port=port, owned=True, report=self._report)
 

@@ -2,13 +2,13 @@
 
 from typing import NamedTuple
 
-PACKET_MACHINE, PACKET_SHARD = "actors/packet/machine.py", "actors/packet/shard.py"
+PACKET_MACHINE, PACKET_SHARD = "actors/packet/machine.py", "actors/packet/host.py"
 REPLIES = "actors/packet/replies.py"
 WALLET_MACHINE = "actors/wallet/machine.py"
 BOOK = "actors/ledger/book.py"
-CORE_SHELL, CORE_HOST = "actors/shell.py", "actors/host.py"
-MEMORY = "cluster/journal/memory.py"
-SERVICE, BATCHING = "cluster/gateway/service.py", "cluster/gateway/batching.py"
+CORE_SHELL, CORE_HOST = "actors/kernel/shell.py", "actors/kernel/host.py"
+MEMORY = "tests/simulation/memory_journal.py"
+SERVICE, BATCHING = "cluster/gateway/service.py", "cluster/gateway/dispatch/batcher.py"
 OWNER = "cluster/journal/owner.py"
 
 HUNT = ("simulation",)

@@ -13,14 +13,14 @@ DOCUMENT = [
     ),
     Mutant(
         "a bound in the document is the configured one",
-        "cluster/gateway/fields.py",
+        "cluster/gateway/schema_bounds.py",
         '"maxLength": limits.greeting_chars_max',
         '"maxLength": limits.greeting_chars_max + 1',
         (CONTRACT_TESTS,),
     ),
     Mutant(
         "an answer has no field that the document lacks",
-        "cluster/gateway/routes/operator.py",
+        "cluster/gateway/operator/routes.py",
         '"tenant": body.tenant, "token": token}',
         '"tenant": body.tenant, "token": token, "scope": USER_SCOPE}',
         (CONTRACT_TESTS,),
@@ -34,7 +34,7 @@ DOCUMENT = [
     ),
     Mutant(
         "the pages show the document to nobody on the internet",
-        "cluster/gateway/pages.py",
+        "cluster/gateway/docs_page.py",
         "  validatorUrl: null,\n",
         "",
         (CONTRACT_TESTS,),

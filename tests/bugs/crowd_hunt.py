@@ -2,8 +2,8 @@
 
 from tests.bugs import HUNT, PACKET_MACHINE, PACKET_SHARD, REPLIES, SERVICE, WALLET_MACHINE, Mutant
 
-DIVIDED = "cluster/gateway/divided.py"
-BURSTS, SENDING = "actors/packet/bursts.py", "actors/wallet/sending.py"
+DIVIDED = "cluster/gateway/dispatch/lane_fanout.py"
+BURSTS, SENDING = "actors/packet/rain.py", "actors/wallet/sends.py"
 
 
 RAINS = ("tests/simulation/test_rains.py",)
@@ -121,13 +121,13 @@ HUNTED_CROWDS = [
     ),
     bug(
         "a send with a commitment is found again by its key",
-        "actors/wallet/keys.py",
+        "actors/wallet/idempotency.py",
         "        named += [event.packet_id] if known is None else []\n",
         "",
     ),
     bug(
         "the sender's nonce decides the shares",
-        "actors/packet/dealing.py",
+        "actors/packet/dealer.py",
         "share_seed_of(seed, terms.sender_nonce)",
         "seed",
     ),
@@ -140,7 +140,7 @@ HUNTED_CROWDS = [
     ),
     bug(
         "a lapse is journaled before it is told",
-        "actors/wallet/shard.py",
+        "actors/wallet/host.py",
         "        for lapsed in book.due(command, now_ms):\n            shell.stage(lapsed)\n",
         "",
     ),
@@ -152,13 +152,13 @@ HUNTED_CROWDS = [
     ),
     bug(
         "an ask is counted durably",
-        "actors/wallet/shard.py",
+        "actors/wallet/host.py",
         "return self._take(shell, counted, now_ms) or AskCounted(counted.at_ms)",
         "return AskCounted(counted.at_ms)",
     ),
     bug(
         "an accepted lishi closes and pays in one step",
-        "actors/wallet/shard.py",
+        "actors/wallet/host.py",
         "        for event in accepted:\n            shell.stage(event)\n",
         "        shell.stage(accepted[1])\n",
     ),

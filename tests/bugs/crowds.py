@@ -2,9 +2,9 @@
 
 from tests.bugs import Mutant
 
-MACHINE, STATE, BURSTS = (f"actors/packet/{name}.py" for name in ("machine", "state", "bursts"))
-SENDING, COMMITMENTS = "actors/wallet/sending.py", "actors/wallet/commitments.py"
-SERVICE, DIVIDED = "cluster/gateway/service.py", "cluster/gateway/divided.py"
+MACHINE, STATE, BURSTS = (f"actors/packet/{name}.py" for name in ("machine", "state", "rain"))
+SENDING, COMMITMENTS = "actors/wallet/sends.py", "actors/wallet/commitments.py"
+SERVICE, DIVIDED = "cluster/gateway/service.py", "cluster/gateway/dispatch/lane_fanout.py"
 FOUND = "tests/unit/test_crowds_found.py"
 CROWD_TESTS, COMMITMENT_TESTS = "tests/unit/test_crowds.py", "tests/unit/test_commitments.py"
 
@@ -74,7 +74,7 @@ CROWDS = [
     ),
     Mutant(
         "star: the star gets no share of his own",
-        "actors/packet/entry.py",
+        "actors/packet/eligibility.py",
         "if special.excluded and special.excluded in users:",
         "if False:",
         (CROWD_TESTS,),
@@ -130,14 +130,14 @@ CROWDS = [
     ),
     Mutant(
         "commitments: a key that was used with one is used",
-        "actors/wallet/keys.py",
+        "actors/wallet/idempotency.py",
         "        named += [event.packet_id] if known is None else []\n",
         "",
         (COMMITMENT_TESTS,),
     ),
     Mutant(
         "commitments: the nonce is mixed in",
-        "actors/packet/dealing.py",
+        "actors/packet/dealer.py",
         "share_seed_of(seed, terms.sender_nonce)",
         "share_seed_of(seed, '')",
         (COMMITMENT_TESTS,),
@@ -165,7 +165,7 @@ CROWDS = [
     ),
     Mutant(
         "blocks: one is dealt once, however many ask",
-        "actors/packet/shard.py",
+        "actors/packet/host.py",
         "dealing = self._dealing.get(name)",
         "dealing = None",
         (FOUND,),
@@ -228,14 +228,14 @@ CROWDS = [
     ),
     Mutant(
         "commitments: a rain's nonce is checked",
-        "cluster/gateway/routes/rains.py",
+        "cluster/gateway/packet/rain_routes.py",
         "    check_nonce(fields, body.commitment_id, body.sender_nonce, limits)\n",
         "",
         (COMMITMENT_TESTS,),
     ),
     Mutant(
         "rain: its keys are its own",
-        "actors/wallet/shard.py",
+        "actors/wallet/host.py",
         "domain = RAIN if send.bursts else PACKET",
         "domain = PACKET",
         (FOUND,),
@@ -249,21 +249,21 @@ CROWDS = [
     ),
     Mutant(
         "star: a band that was left out is another request",
-        "cluster/gateway/sends.py",
+        "cluster/gateway/packet/send_bodies.py",
         "banded=self.share_fen_max is not None",
         "banded=False",
         (FOUND,),
     ),
     Mutant(
         "a command that cannot be written down fails alone",
-        "cluster/gateway/batching.py",
+        "cluster/gateway/dispatch/batcher.py",
         "            if len(parcels) == 1:\n",
         "            if parcels:\n",
         (FOUND,),
     ),
     Mutant(
         "big packets: what left memory is read once",
-        "actors/packet/recalling.py",
+        "actors/packet/recall.py",
         "                self._big[packet_id] = self._now[packet_id]\n",
         "                pass\n",
         (FOUND,),

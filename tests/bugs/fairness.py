@@ -117,7 +117,7 @@ FAIRNESS = [
     ),
     Mutant(
         "every answer names its replica",
-        "cluster/gateway/sight.py",
+        "cluster/gateway/middleware/request_metrics.py",
         '                message["headers"] = [*message["headers"], self._served_by]\n',
         "",
         (MEASURED,),

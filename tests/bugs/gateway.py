@@ -2,11 +2,13 @@
 
 from tests.bugs import SERVICE, Mutant
 
-ENDED, HOT, SENDS = (f"cluster/gateway/{name}.py" for name in ("ended", "hot", "sends"))
+ENDED, HOT, SENDS = (
+    f"cluster/gateway/{name}.py" for name in ("dispatch/ended_packet_cache", "fast_routes", "packet/send_bodies")
+)
 ENDED_TESTS, HOT_TESTS = "tests/unit/test_ended.py", "tests/unit/test_hot.py"
-HEADS, HEADS_TESTS, IDS_TESTS = "cluster/gateway/heads.py", "tests/unit/test_heads.py", "tests/unit/test_ids.py"
-ENTRANCE, ENTRANCE_TESTS = "cluster/gateway/entrance.py", "tests/unit/test_entrance.py"
-STRICT, STRICT_TESTS = "cluster/gateway/strict.py", "tests/unit/test_strict.py"
+HEADS, HEADS_TESTS, IDS_TESTS = "cluster/gateway/headers.py", "tests/unit/test_heads.py", "tests/unit/test_ids.py"
+ENTRANCE, ENTRANCE_TESTS = "cluster/gateway/middleware/serve_hooks.py", "tests/unit/test_entrance.py"
+STRICT, STRICT_TESTS = "cluster/gateway/middleware/validation.py", "tests/unit/test_strict.py"
 REFUSALS = "tests/unit/test_http_refusals.py"
 GATEWAY = [
     Mutant(
@@ -74,7 +76,7 @@ GATEWAY = [
     ),
     Mutant(
         "a length beside chunks proves nothing",
-        "cluster/gateway/incoming.py",
+        "cluster/gateway/middleware/body_reader.py",
         'counted = not told.isdigit() or b"transfer-encoding" in headers',
         "counted = not told.isdigit()",
         (HOT_TESTS,),
@@ -116,7 +118,7 @@ GATEWAY = [
     ),
     Mutant(
         "nothing is written into an answer that has begun",
-        "cluster/gateway/protocol.py",
+        "cluster/gateway/middleware/http_protocol.py",
         "if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:",
         "if self.cycle:",
         (ENTRANCE_TESTS,),

@@ -6,9 +6,9 @@ TENDING_TESTS = "tests/simulation/test_tending.py"
 PASSIVATION = "tests/unit/test_passivation.py"
 SEALING_TESTS, VERIFY_TESTS = "tests/contract/test_sealing.py", "tests/contract/test_verify.py"
 OFFLINE_TESTS, ARCHIVE_TESTS = "tests/contract/test_offline.py", "tests/unit/test_archive.py"
-SEALING, ARCHIVE, TENDING = "cluster/sealing.py", "cluster/journal/archive.py", "cluster/tending.py"
+SEALING, ARCHIVE, TENDING = "cluster/journal/sealing.py", "cluster/journal/archive.py", "cluster/runtime/maintenance.py"
 READING, VERIFY, OFFLINE_AUDIT, STATEMENT, TAILS = (
-    "cluster/offline/reading.py",
+    "cluster/offline/stream_reader.py",
     "cluster/offline/verify.py",
     "cluster/offline/audit.py",
     "cluster/offline/statement.py",
@@ -74,7 +74,7 @@ JOURNALS = [
     ),
     Mutant(
         "the pointer to the newest snapshot never goes back",
-        "cluster/journal/shelf.py",
+        "cluster/journal/side_store.py",
         "            if newest is not None and position <= newest:\n                return False\n",
         "",
         ("tests/simulation/test_snapshots.py",),
@@ -95,7 +95,7 @@ JOURNALS = [
     ),
     Mutant(
         "no chunk is swept while its index may be there",
-        "cluster/journal/shelf.py",
+        "cluster/journal/side_store.py",
         "        if not await self.delete_fields(book, indexes):\n            return 0\n",
         "        await self.delete_fields(book, indexes)\n",
         ("tests/contract/test_shelf.py",),
@@ -146,7 +146,7 @@ JOURNALS = [
     ),
     Mutant(
         "a part is put only where the manifest ends",
-        "cluster/journal/shelf.py",
+        "cluster/journal/side_store.py",
         '            if not await self.swap_field(f"sealed:{stream}", _part_name(n), None, part):\n'
         "                return False\n",
         '            await self.write_fields(f"sealed:{stream}", {_part_name(n): part})\n',

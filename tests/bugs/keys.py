@@ -2,10 +2,10 @@
 
 from tests.bugs import HUNT, PACKET_MACHINE, Mutant
 
-KEYS, PRIVATE, CLAIMS = "cluster/keys.py", "cluster/private.py", "cluster/offline/claims.py"
+KEYS, PRIVATE, CLAIMS = "cluster/keys.py", "cluster/local/secret_files.py", "cluster/offline/folder_claim.py"
 BACKUP, ARCHIVE = "cluster/offline/backup.py", "cluster/journal/archive.py"
-DEALING, WITHHELD_TESTS = "actors/packet/dealing.py", "tests/unit/test_withheld.py"
-SHARES, SHARES_TESTS = "cluster/offline/shares.py", "tests/unit/test_offline_shares.py"
+DEALING, WITHHELD_TESTS = "actors/packet/dealer.py", "tests/unit/test_withheld.py"
+SHARES, SHARES_TESTS = "cluster/offline/share_check.py", "tests/unit/test_offline_shares.py"
 KEYS_TESTS, PLACES_TESTS = "tests/unit/test_keys.py", "tests/unit/test_backup_places.py"
 
 WHOSE_KEYS = [

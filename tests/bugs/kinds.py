@@ -3,8 +3,8 @@
 from tests.bugs import PACKET_MACHINE, PACKET_SHARD, Mutant
 
 KINDS = ("tests/unit/test_kinds.py",)
-ENTRY, PHRASE, SENDS = "actors/packet/entry.py", "actors/phrase.py", "cluster/gateway/sends.py"
-HOT, ANSWERS, WALLET_SHARD = "cluster/gateway/hot.py", "cluster/gateway/answers.py", "actors/wallet/shard.py"
+ENTRY, PHRASE, SENDS = "actors/packet/eligibility.py", "actors/phrase.py", "cluster/gateway/packet/send_bodies.py"
+HOT, ANSWERS, WALLET_SHARD = "cluster/gateway/fast_routes.py", "cluster/gateway/responses.py", "actors/wallet/host.py"
 
 AUDIENCES = [
     Mutant(

@@ -3,7 +3,7 @@
 from tests.bugs import CORE_HOST, HUNT, PACKET_MACHINE, PACKET_SHARD, WALLET_MACHINE, Mutant
 
 LEVERS, HTTP = ("tests/unit/test_levers.py",), ("tests/unit/test_levers_http.py",)
-FLOW = "cluster/gateway/levers.py"
+FLOW = "cluster/gateway/operator/switches.py"
 PAUSED_GRAB = "        if self._state.levers and self._is_paused(packet_id):\n            barred = PAUSED\n"
 
 PAUSES = [

@@ -3,9 +3,9 @@
 from tests.bugs import Mutant
 
 LISHI_TESTS, NOTE_TESTS = ("tests/unit/test_lishi.py",), ("tests/unit/test_notes.py",)
-LISHI_BOOK, NOTE_BOOK, WALLET_SHARD = "actors/wallet/lishi.py", "actors/wallet/notes.py", "actors/wallet/shard.py"
+LISHI_BOOK, NOTE_BOOK, WALLET_SHARD = "actors/wallet/lishi.py", "actors/wallet/notes.py", "actors/wallet/host.py"
 ASK_BOOK = "actors/wallet/asks.py"
-LISHI_ROUTES, PACKET_ROUTES = "cluster/gateway/routes/lishi.py", "cluster/gateway/routes/packets.py"
+LISHI_ROUTES, PACKET_ROUTES = "cluster/gateway/wallet/lishi_routes.py", "cluster/gateway/packet/routes.py"
 
 LISHI = [
     Mutant(
@@ -116,7 +116,7 @@ LISHI = [
     ),
     Mutant(
         "a key is remembered until all that it paid for has arrived",
-        "actors/wallet/keys.py",
+        "actors/wallet/idempotency.py",
         "        if _has_arrived(state, oldest):\n",
         "        if True:\n",
         ("tests/unit/test_two_memories.py",),

@@ -2,8 +2,10 @@
 
 from tests.bugs import BATCHING, Mutant
 
-ADMISSION, GATE, LANES, PULSE = (f"cluster/gateway/{name}.py" for name in ("admission", "gate", "lanes", "pulse"))
-BODIES, DOORS, INCOMING = (f"cluster/gateway/{name}.py" for name in ("bodies", "doors", "incoming"))
+MIDDLEWARE = "cluster/gateway/middleware"
+ADMISSION, GATE, PULSE = (f"{MIDDLEWARE}/{name}.py" for name in ("overload_control", "admission", "queue_delay"))
+LANES, INCOMING = "cluster/gateway/dispatch/fair_queue.py", f"{MIDDLEWARE}/body_reader.py"
+BODIES, DOORS = "cluster/gateway/packet/grab_bodies.py", "cluster/gateway/routing.py"
 DOORS_TESTS = "tests/unit/test_doors.py"
 ADMISSION_TESTS, GATE_TESTS = "tests/unit/test_admission.py", "tests/unit/test_gate.py"
 LANES_TESTS, BATCHING_TESTS = "tests/unit/test_lanes.py", "tests/unit/test_batching.py"
@@ -68,7 +70,7 @@ OVERLOAD = [
     ),
     Mutant(
         "overload: what a modest tenant leaves is divided among the rest",
-        "cluster/gateway/division.py",
+        "cluster/gateway/middleware/max_min_share.py",
         "            room -= min(part, demand)\n",
         "            room -= part\n",
         (ADMISSION_TESTS,),

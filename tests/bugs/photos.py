@@ -2,13 +2,17 @@
 
 from tests.bugs import PACKET_SHARD, Mutant
 
-FLOW, ROUTES, PICTURES = "cluster/gateway/photos.py", "cluster/gateway/routes/photos.py", "cluster/pictures.py"
-WALLET_SHARD = "actors/wallet/shard.py"
-PHOTO, ARCHIVE, EDGE = "actors/photo.py", "cluster/journal/archive.py", "cluster/gateway/edge.py"
+FLOW, ROUTES, PICTURES = (
+    "cluster/gateway/packet/photos.py",
+    "cluster/gateway/packet/photo_routes.py",
+    "cluster/pictures/render.py",
+)
+WALLET_SHARD = "actors/wallet/host.py"
+PHOTO, ARCHIVE, EDGE = "actors/photo.py", "cluster/journal/archive.py", "cluster/gateway/middleware/limits.py"
 PHOTOS, PROMISE, MADE = "tests/unit/test_photos.py", "tests/unit/test_photos_promise.py", "tests/unit/test_pictures.py"
 BACKUP, SAVED = "cluster/offline/backup.py", "tests/unit/test_backup.py"
-METADATA, SPLIT = "cluster/picture_metadata.py", "tests/unit/test_picture_metadata.py"
-APART, IN_PROCESS = "cluster/picture_process.py", "tests/unit/test_picture_process.py"
+METADATA, SPLIT = "cluster/pictures/metadata.py", "tests/unit/test_picture_metadata.py"
+APART, IN_PROCESS = "cluster/pictures/process.py", "tests/unit/test_picture_process.py"
 
 PHOTO_PACKETS = [
     Mutant(

@@ -2,7 +2,7 @@
 
 from tests.bugs import Mutant
 
-PAGE, COMMAND = "cluster/verify_packet.py", "cluster/commands/proving.py"
+PAGE, COMMAND = "cluster/verify_packet.py", "cluster/commands/verify_packet.py"
 SEEN, FETCHED = "tests/unit/test_verify_packet.py::test_", "tests/unit/test_proving.py::test_"
 SOUND = "a_sound_proof_matches_and_so_does_every_head_of_its_chain"
 CHANGED, NAMED, REFUSED = (

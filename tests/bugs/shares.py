@@ -2,7 +2,7 @@
 
 from tests.bugs import BATCHING, WALLET_MACHINE, Mutant
 
-RULE, WALLET_PARTS, CACHE = "actors/fair.py", "actors/wallet/parts.py", "cluster/fair_cache.py"
+RULE, WALLET_PARTS, CACHE = "actors/kernel/quota.py", "actors/wallet/quotas.py", "cluster/fair_cache.py"
 FILLED = ("tests/unit/test_owners.py",)
 RULES = ("tests/unit/test_fair.py",)
 

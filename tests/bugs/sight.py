@@ -2,8 +2,16 @@
 
 from tests.bugs import Mutant
 
-FIGURES, METRICS, LOGS = "cluster/figures.py", "cluster/metrics.py", "cluster/logs.py"
-COUNTING, GLANCE, GATEWAY_SIGHT = "actors/packet/counting.py", "cluster/glance.py", "cluster/gateway/sight.py"
+FIGURES, METRICS, LOGS = (
+    "cluster/observability/metrics_snapshot.py",
+    "cluster/observability/prometheus.py",
+    "cluster/observability/logs.py",
+)
+COUNTING, GLANCE, GATEWAY_SIGHT = (
+    "actors/packet/grab_metrics.py",
+    "cluster/observability/summary.py",
+    "cluster/gateway/middleware/request_metrics.py",
+)
 FIGURES_TESTS, LOGS_TESTS, SIGHT_TESTS = (
     "tests/unit/test_figures.py",
     "tests/unit/test_logs.py",

@@ -15,7 +15,11 @@ from tests.bugs import (
     Mutant,
 )
 
-DIRECTORY, SNAPSHOTS, WALLET_KEYS = "cluster/directory.py", "cluster/snapshots.py", "actors/wallet/keys.py"
+DIRECTORY, SNAPSHOTS, WALLET_KEYS = (
+    "cluster/runtime/directory.py",
+    "cluster/journal/fold.py",
+    "actors/wallet/idempotency.py",
+)
 
 
 def bug(rule: str, file: str, old: str, new: str) -> Mutant:
@@ -199,7 +203,7 @@ SIMULATION = [
     ),
     bug(
         "no number is left out",
-        "actors/packet/reading.py",
+        "actors/packet/views.py",
         "        receive = Receive(stream, sent.settled_number, sent.settled_fen, [], runs)\n",
         "        receive = Receive(stream, sent.settled_number, sent.settled_fen, [], runs[::2])\n",
     ),
@@ -260,7 +264,7 @@ SIMULATION = [
     ),
     bug(
         "a gateway that remembers a packet's end asks about its winners",
-        "cluster/gateway/ended.py",
+        "cluster/gateway/dispatch/ended_packet_cache.py",
         "        return place < len(winners) and winners[place] == wanted\n",
         "        return False\n",
     ),

@@ -2,7 +2,11 @@
 
 from tests.bugs import Mutant
 
-STREAM, LINES, ENTRANCE = "cluster/gateway/stream.py", "cluster/gateway/lines.py", "cluster/gateway/entrance.py"
+STREAM, LINES, ENTRANCE = (
+    "cluster/gateway/packet/stream.py",
+    "cluster/gateway/packet/ndjson.py",
+    "cluster/gateway/middleware/serve_hooks.py",
+)
 DOOR = "tests/unit/test_stream.py"
 STREAMS = [
     Mutant(

@@ -2,8 +2,12 @@
 
 from tests.bugs import Mutant
 
-PROCESSES, LIFELINE, RUN_FOLDER = "cluster/processes.py", "cluster/lifeline.py", "cluster/run_folder.py"
-STORE_LOG, WATCHDOG = "cluster/store_log.py", "cluster/watchdog.py"
+PROCESSES, LIFELINE, RUN_FOLDER = (
+    "cluster/local/processes.py",
+    "cluster/local/lifeline.py",
+    "cluster/local/run_folder.py",
+)
+STORE_LOG, WATCHDOG = "cluster/local/store_log.py", "cluster/local/watchdog.py"
 LOG_TESTS, SERVER_TESTS = "tests/unit/test_store_log.py", "tests/contract/test_store_log.py"
 
 LOCAL = [

@@ -164,14 +164,14 @@ UNIT = [
     ),
     Mutant(
         "the timer is never early",
-        "actors/packet/timer.py",
+        "actors/kernel/timer.py",
         "self._order[0] * SLOT_MS <= now_ms",
         "(self._order[0] - 1) * SLOT_MS <= now_ms",
         (PACKET,),
     ),
     Mutant(
         "an event of a thousand grabs is a thousand grabs of work for a replay",
-        "actors/ledger/machine.py",
+        "actors/kernel/machine.py",
         "return self._state.version + self._state.book.transfers",
         "return self._state.version",
         (PACKET,),
@@ -248,7 +248,7 @@ UNIT = [
     ),
     Mutant(
         "only what was sent can be acknowledged",
-        "actors/ledger/machine.py",
+        "actors/kernel/machine.py",
         "if number > (sent.last_number if sent else 0):",
         "if False:",
         (PACKET,),
@@ -283,7 +283,7 @@ UNIT = [
     ),
     Mutant(
         "a key belongs to one amount",
-        "actors/wallet/sending.py",
+        "actors/wallet/sends.py",
         '["total_fen", "count",',
         '["count",',
         (WALLET,),
@@ -353,7 +353,7 @@ UNIT = [
     ),
     Mutant(
         "strangers see no list",
-        "cluster/gateway/answers.py",
+        "cluster/gateway/responses.py",
         "if reader == first.funding.sender or any(",
         "if True or any(",
         (HTTP,),
@@ -367,7 +367,7 @@ UNIT = [
     ),
     Mutant(
         "a body that does not tell its length is bounded",
-        "cluster/gateway/incoming.py",
+        "cluster/gateway/middleware/body_reader.py",
         "if read > bytes_max:",
         "if False:",
         (REFUSALS,),

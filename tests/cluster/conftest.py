@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from cluster.bootstrap import down, up
 from cluster.config import Keys, keys_at
-from cluster.system import SystemRecord
+from cluster.local.bootstrap import down, up
+from cluster.local.record import SystemRecord
 from tests.cluster.platform import Platform
 
 TEST_SECONDS_MAX = 240

@@ -12,7 +12,7 @@ import ray
 from actors.ids import wallet_index_of, wallet_stream
 from actors.wallet.messages import Funded, Send
 from cluster.config import load
-from cluster.directory import Directory
+from cluster.runtime.directory import Directory
 
 TENANT = "wechat"
 

@@ -15,10 +15,10 @@ from actors.ledger.accounts import Account
 from actors.ledger.transfer import Settled, SnapshotTaken
 from actors.packet.messages import Passivated
 from cluster.config import Keys, load
+from cluster.local.record import SystemRecord, processes_titled
 from cluster.offline.audit import audit_of, sum_stream
-from cluster.offline.ledger import sources_of
-from cluster.shards import open_journals
-from cluster.system import SystemRecord, processes_titled
+from cluster.offline.sources import sources_of
+from cluster.runtime.shards import open_journals
 from cluster.tokens import mint
 
 TENANT = "wechat"

@@ -15,11 +15,11 @@ import aiohttp
 import pytest
 
 from actors.ids import wallet_index_of, wallet_stream
-from cluster.bootstrap import UpFailed, down, up
 from cluster.config import keys_at, load
 from cluster.journal.archive import manifest_of
-from cluster.offline.ledger import ledger_of, sources_of
-from cluster.system import SystemRecord
+from cluster.local.bootstrap import UpFailed, down, up
+from cluster.local.record import SystemRecord
+from cluster.offline.sources import ledger_of, sources_of
 from tests.cluster.platform import TENANT, Platform
 from tests.contract.stores import flipped
 from tests.processes import as_child

@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cluster.bootstrap import down, up
 from cluster.config import Keys
 from cluster.deploy import check_system
 from cluster.keys import new_keys
-from cluster.system import SystemRecord
+from cluster.local.bootstrap import down, up
+from cluster.local.record import SystemRecord
 from tests.cluster.gallery import Gallery
 from tests.cluster.platform import Platform
 

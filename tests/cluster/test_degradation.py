@@ -24,9 +24,9 @@ import pytest
 import pytest_asyncio
 import redis
 
-from cluster.bootstrap import down, status, up
 from cluster.config import keys_at
-from cluster.system import SystemRecord, child_environment, read_record
+from cluster.local.bootstrap import down, status, up
+from cluster.local.record import SystemRecord, child_environment, read_record
 from tests.cluster.platform import Platform, kill
 from tests.processes import as_child
 

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest_asyncio
 
-from cluster.commands.levers import paused_now
+from cluster.commands.switches import paused_now
 from cluster.config import Keys
-from cluster.system import SystemRecord
+from cluster.local.record import SystemRecord
 from tests.cluster.platform import Platform, kill, until
 
 PACKETS, SHARES = 6, 30

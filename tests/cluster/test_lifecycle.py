@@ -22,13 +22,13 @@ import psutil
 import pytest
 import redis
 
-from cluster.bootstrap import UpFailed, down, status, up
 from cluster.config import keys_at
-from cluster.processes import is_named, runs
-from cluster.run_folder import run_root
+from cluster.local.bootstrap import UpFailed, down, status, up
+from cluster.local.processes import is_named, runs
+from cluster.local.record import SystemRecord, end_processes, is_ready, processes_of, read_record
+from cluster.local.run_folder import run_root
+from cluster.local.store_log import Durable, write_durable
 from cluster.store import StoreUnusable, check_store, store_command, store_url_of
-from cluster.store_log import Durable, write_durable
-from cluster.system import SystemRecord, end_processes, is_ready, processes_of, read_record
 from cluster.tokens import mint
 from tests.processes import as_child
 
@@ -64,7 +64,7 @@ def running_store(folder: Path, *settings: str) -> Iterator[str]:
 STARTER = """
 import sys
 from pathlib import Path
-from cluster.bootstrap import up
+from cluster.local.bootstrap import up
 up(Path(sys.argv[1]), owned="owned" in sys.argv, report=print)
 print("served", flush=True)
 sys.stdin.read()

@@ -14,7 +14,7 @@ import pytest_asyncio
 
 from actors.ids import wallet_index_of, wallet_stream
 from cluster.config import Keys, load
-from cluster.system import SystemRecord, system_environment
+from cluster.local.record import SystemRecord, system_environment
 from tests.cluster.platform import TENANT, Platform, journaled_since, kill, last_positions, replayed, until
 from tests.processes import as_child
 

@@ -10,7 +10,7 @@ import aiohttp
 import pytest_asyncio
 
 from cluster.config import Keys
-from cluster.system import SystemRecord
+from cluster.local.record import SystemRecord
 from loadtest.bench.wire import drive_http, http_request
 from tests.cluster.platform import Platform
 

@@ -132,7 +132,7 @@ async def test_a_shard_that_died_leaves_a_line_of_json_that_names_it(platform: P
     kill(victim)
     said = await until(lines, lambda found: any("does not report" in line["event"] for line in found))
     [told, *_] = [line for line in said if "does not report" in line["event"]]
-    assert (told["component"], told["level"], told["logger"]) == ("supervisor", "warning", "cluster.supervisor")
+    assert (told["component"], told["level"], told["logger"]) == ("supervisor", "warning", "cluster.runtime.supervisor")
     await platform.insist("GET", "/readyz", platform.operator)
     await until(lambda: figures(platform), lambda found: sum(found["counts"].get("restarts", {}).values()) > 0)
     await until(lambda: figures(platform), lambda found: streams_of(found) == STREAMS)

@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from cluster.config import load
-from cluster.system import child_environment, processes_titled
+from cluster.local.record import child_environment, processes_titled
 from loadtest.stream import PATH, Answer, Dechunker, StreamClient
 from tests.cluster.platform import Platform, kill, until
 from tests.processes import as_child

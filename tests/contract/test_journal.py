@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import FencedOut, JournalCorrupt, JournalFull, JournalUnavailable, NotHere
-from actors.ports import Position
+from actors.kernel.errors import FencedOut, JournalCorrupt, JournalFull, JournalUnavailable, NotHere
+from actors.kernel.ports import Position
 from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import Record, read_verified
 from tests.contract.stores import (

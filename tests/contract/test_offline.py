@@ -11,19 +11,19 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from actors.errors import JournalCorrupt
+from actors.kernel.errors import JournalCorrupt
+from actors.kernel.ports import Position
 from actors.ledger.transfer import Payout, PayoutsReceived
 from actors.packet.messages import Opened
-from actors.ports import Position
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import Held, HoldPosted, HoldVoided
 from cluster.journal.archive import Archive, manifest_of
-from cluster.offline import reading
+from cluster.journal.sealing import PartBounds, Sealer
+from cluster.offline import stream_reader as reading
 from cluster.offline.audit import OfflineAudit, audit_of, sum_stream, write_balances
-from cluster.offline.reading import read_everything, read_lines
 from cluster.offline.statement import newest, statement
+from cluster.offline.stream_reader import read_everything, read_lines
 from cluster.offline.tails import check_tails
-from cluster.sealing import PartBounds, Sealer
 from tests.books import balances
 from tests.contract.history import (
     BALANCE_FEN,

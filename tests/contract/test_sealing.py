@@ -11,12 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from actors.errors import JournalCorrupt, JournalUnavailable
-from actors.ports import Position
+from actors.kernel.errors import JournalCorrupt, JournalUnavailable
+from actors.kernel.ports import Position
 from cluster.journal.archive import SCHEMA, Archive, manifest_of
+from cluster.journal.sealing import PartBounds, Sealer, Sealing
 from cluster.journal.snapshot import Record
-from cluster.offline.reading import read_everything
-from cluster.sealing import PartBounds, Sealer, Sealing
+from cluster.offline.stream_reader import read_everything
 from tests.contract.history import PACKET, WALLET, adopt, of_the_packets, of_the_wallet, platform_store, sources, stands
 from tests.contract.history import write as write_history
 from tests.contract.stores import Store, Valkey, flipped

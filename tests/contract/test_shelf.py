@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from actors.errors import JournalCorrupt, WrongKeys
-from actors.ports import Position
-from cluster.journal import shelf
-from cluster.journal.shelf import StoredSnapshot, StreamCut
+from actors.kernel.errors import JournalCorrupt, WrongKeys
+from actors.kernel.ports import Position
+from cluster.journal import side_store as shelf
+from cluster.journal.side_store import StoredSnapshot, StreamCut
 from cluster.journal.snapshot import Record, read_verified
 from cluster.keys import has_system, keep_keys, known_to
 from tests.contract.stores import STREAM, STREAMS, Store, append, owner

@@ -10,12 +10,10 @@ import pytest
 import redis
 from filelock import FileLock
 
-from cluster.lifeline import Plan
-from cluster.offline.ledger import ledger_of
-from cluster.ports import PortBlock
-from cluster.run_folder import new_run_folder, remove_run_folder
-from cluster.store import store_answers, store_command, store_url_of
-from cluster.store_log import (
+from cluster.local.lifeline import Plan
+from cluster.local.ports import PortBlock
+from cluster.local.run_folder import new_run_folder, remove_run_folder
+from cluster.local.store_log import (
     Durable,
     StoreDamaged,
     cuts_of,
@@ -26,7 +24,9 @@ from cluster.store_log import (
     repair,
     write_durable,
 )
-from cluster.watchdog import STORE_FAILURES_MAX, Watchdog
+from cluster.local.watchdog import STORE_FAILURES_MAX, Watchdog
+from cluster.offline.sources import ledger_of
+from cluster.store import store_answers, store_command, store_url_of
 from tests.processes import as_child
 
 ENTRIES = 5

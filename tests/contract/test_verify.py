@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 import pytest_asyncio
 
-from actors.ports import Position
+from actors.kernel.ports import Position
 from cluster.journal.archive import Archive, SealedPart, manifest_of
-from cluster.journal.shelf import Shelf
+from cluster.journal.sealing import PartBounds, Sealer
+from cluster.journal.side_store import Shelf
 from cluster.offline.verify import StreamVerified, verify
-from cluster.sealing import PartBounds, Sealer
 from tests.contract.history import PACKET, adopt, of_the_packets, platform_store, sources, stands, write
 from tests.contract.stores import Store, Valkey, flipped
 

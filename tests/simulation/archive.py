@@ -2,10 +2,10 @@
 
 from random import Random
 
-from actors.errors import JournalUnavailable
-from actors.ports import Position
+from actors.kernel.errors import JournalUnavailable
+from actors.kernel.ports import Position
 from cluster.journal.archive import Archive
-from cluster.journal.naming import folder_of, last_in
+from cluster.journal.sealed_names import folder_of, last_in
 
 
 class MemoryArchive(Archive):

@@ -8,7 +8,8 @@ tells (successes, ends) or held it at some moment since it was asked (reads, mis
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from actors.ledger.levers import GRABS, SENDS, LeverSet, packet_lever, packet_of
+from actors.kernel.ports import Position
+from actors.kernel.switches import GRABS, SENDS, LeverSet, packet_lever, packet_of
 from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
 from actors.packet.messages import (
     Expired,
@@ -20,7 +21,6 @@ from actors.packet.messages import (
     PhraseMissed,
     Won,
 )
-from actors.ports import Position
 from actors.wallet.messages import (
     AcceptLishi,
     Committed,
@@ -37,11 +37,11 @@ from actors.wallet.messages import (
 )
 from cluster.config import Settings
 from cluster.journal.codec import Chain
-from cluster.journal.memory import MemoryJournals
 from tests.simulation.favours import Favours
 from tests.simulation.keys import LostKeys
 from tests.simulation.lives import Gift, Life, Tries
 from tests.simulation.marks import Mark
+from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.parts import SentLately
 from tests.simulation.pauses import Pauses
 from tests.simulation.recount import day_of, hash_of

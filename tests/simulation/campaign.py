@@ -13,7 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from multiprocessing import get_context
 from typing import Any, NamedTuple
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 from tests.simulation.run import STEPS, Outcome, simulate
 
 CHUNK = 10

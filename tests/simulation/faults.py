@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
-from actors.ledger.levers import GRABS, SENDS, packet_lever
+from actors.kernel.switches import GRABS, SENDS, packet_lever
 from tests.simulation.clients import Clients
 from tests.simulation.loop import Process
 from tests.simulation.world import World

@@ -9,11 +9,11 @@ from typing import Any
 
 from actors.packet.messages import Won
 from actors.wallet.messages import Funded, LishiList, Send, WalletView
-from cluster.audit import audit
-from cluster.directory import ShardUnavailable
-from cluster.gateway.levers import LeverFlow
-from cluster.offline.reading import Sources
+from cluster.gateway.operator.switches import LeverFlow
+from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
+from cluster.runtime.directory import ShardUnavailable
+from cluster.runtime.live_audit import audit
 from tests.books import balances, book_sum
 from tests.simulation.asking import Asking
 from tests.simulation.clients import Clients

@@ -9,10 +9,10 @@ from actors.wallet.messages import CreditSandbox
 from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.gateway.app import build_api
 from cluster.gateway.auth import Auth
-from cluster.gateway.levers import LeverFlow
-from cluster.gateway.photos import photos_of
-from cluster.gateway.routes import operator
-from cluster.picture_process import Picture, PictureBounds
+from cluster.gateway.operator import routes as operator
+from cluster.gateway.operator.switches import LeverFlow
+from cluster.gateway.packet.photos import photos_of
+from cluster.pictures.process import Picture, PictureBounds
 from cluster.tokens import mint
 from tests.simulation.contract import contract
 from tests.simulation.system import KEYS as PLATFORM
@@ -26,8 +26,8 @@ BALANCE_FEN = 10_000_000
 
 
 def make_here(upload: bytes, bounds: PictureBounds) -> Picture:
-    """Make a picture in this process: the same as `cluster.picture_process.make_apart`, a tenth of a second sooner."""
-    from cluster.pictures import make
+    """Make a picture in this process: the same as `cluster.pictures.process.make_apart`, a tenth of a second sooner."""
+    from cluster.pictures.render import make
 
     return make(upload, bounds.pixels_max)
 

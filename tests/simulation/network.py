@@ -5,8 +5,8 @@ answer travels back. A dead process answers nobody: its callers are told, mostly
 one answers when it wakes. A request may be executed twice, and an answer may be lost: the caller sees an error, and the
 effect is there.
 
-`Handles` stands where Ray's named actors stand, so that the real `cluster.directory.Directory` runs: it keeps a handle
-until a call fails, so a zombie goes on being asked by whoever has not met its end.
+`Handles` stands where Ray's named actors stand, so that the real `cluster.runtime.directory.Directory` runs: it keeps a
+handle until a call fails, so a zombie goes on being asked by whoever has not met its end.
 """
 
 import asyncio
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 from ray.exceptions import RayError
 
-from actors.errors import OperatingFailure
+from actors.kernel.errors import OperatingFailure
 from cluster.config import Settings
-from cluster.directory import Directory
-from cluster.shards import ShardActor
+from cluster.runtime.directory import Directory
+from cluster.runtime.shards import ShardActor
 from tests.simulation.loop import InstantLoop, Process
 
 WIRE_US = (100, 900)

@@ -5,7 +5,7 @@ Moments are numbers of events, of all streams together, as the auditor reads the
 
 import sys
 
-from actors.ledger.levers import GRABS, SENDS, LeverSet, packet_lever, packet_of
+from actors.kernel.switches import GRABS, SENDS, LeverSet, packet_lever, packet_of
 
 NEVER = sys.maxsize
 

@@ -4,8 +4,9 @@ The server works as Redis does with `appendfsync always`: in one turn it execute
 syncs once, then answers. So nobody ever hears of an effect that is not on disk, and a crash in a turn takes back what
 was executed in it (or not: the disk may have it, and nobody was told).
 
-The code that executes a request is `cluster.journal.memory`, in the server's process: a request that was sent takes
-effect whatever becomes of its sender, perhaps after the sender gave up, and half of a dead sender's are lost with him.
+The code that executes a request is `tests.simulation.memory_journal`, in the server's process: a request that was sent
+takes effect whatever becomes of its sender, perhaps after the sender gave up, and half of a dead sender's are lost with
+him.
 """
 
 import asyncio
@@ -15,14 +16,14 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from random import Random
 from typing import Any
 
-from actors.errors import JournalFull, JournalUnavailable
-from actors.ports import Position, Sealed
+from actors.kernel.errors import JournalFull, JournalUnavailable
+from actors.kernel.ports import Position, Sealed
 from cluster.journal.codec import Codec
-from cluster.journal.memory import MemoryJournals, OperationName
 from cluster.journal.owner import OwnedJournal
-from cluster.journal.shelf import Shelf
+from cluster.journal.side_store import Shelf
 from cluster.journal.snapshot import READ_CHUNK
 from tests.simulation.loop import InstantLoop, Process
+from tests.simulation.memory_journal import MemoryJournals, OperationName
 
 REFUSED_US = 1_000
 """After so long a connection to a store that is down is refused."""
@@ -249,7 +250,7 @@ _Steps: Any = type("_Steps", (Shelf,), {name: _step(name) for name in sorted(She
 
 
 class Connection(_Steps):
-    """The store as one process reaches it: `actors.ports.Journals`, and the shelf, a request for each of its steps."""
+    """The store as one process reaches it: `actors.kernel.ports.Journals`, and the side store, a request per step."""
 
     def __init__(self, store: Store, process: Process) -> None:
         self.codec = store.codec
@@ -302,7 +303,7 @@ class Connection(_Steps):
 
 
 class RemoteJournal(OwnedJournal):
-    """Implements `actors.ports.Journal`: the platform's own rules, each step of the store's asked over the wire."""
+    """Implements `actors.kernel.ports.Journal`: the platform's rules, each step of the store's asked over the wire."""
 
     def __init__(self, connection: Connection, store: Store, stream: str) -> None:
         super().__init__(stream, connection, connection.codec)

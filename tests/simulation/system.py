@@ -9,20 +9,20 @@ from typing import Any
 
 import msgspec
 
-from actors.host import Host
+from actors.kernel.host import Host
 from actors.ledger.transfer import Outgoing
 from actors.packet.fairness import SeedCommitments
-from actors.packet.shard import PacketShard
+from actors.packet.host import PacketShard
 from actors.settlement.task import settle
-from actors.wallet.shard import WalletShard
-from cluster.audit import AuditReport, audit
+from actors.wallet.host import WalletShard
 from cluster.config import Keys, Settings, load
-from cluster.directory import REPLIES, Reply
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
-from cluster.placement import host_of, hosts, kinds
-from cluster.shards import host_rules, packet_rules, send_rules, wallet_rules
+from cluster.runtime.directory import REPLIES, Reply
+from cluster.runtime.live_audit import AuditReport, audit
+from cluster.runtime.placement import host_of, hosts, kinds
+from cluster.runtime.shards import host_rules, packet_rules, send_rules, wallet_rules
+from tests.simulation.memory_journal import MemoryJournals
 
 KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
 TENANT = "wechat"
@@ -100,7 +100,7 @@ class System:
         return system
 
     def make_host(self, name: str, streams: list[str]) -> Host[Any]:
-        """Make a host as `cluster.shards.build_host` does."""
+        """Make a host as `cluster.runtime.shards.build_host` does."""
         settings, rules = self.settings, host_rules(self.settings)
         if name.startswith("packet-"):
             return PacketShard(name, streams, self.journals, self.clock, self.keys, rules, packet_rules(settings))

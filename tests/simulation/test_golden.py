@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from actors.ids import User
-from actors.money import yuan
+from actors.ledger.money import yuan
 from actors.wallet.messages import CreditSandbox, Send
 from tests.simulation.http import Http
 from tests.simulation.loop import run

@@ -23,21 +23,21 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from actors.errors import OperatingFailure
 from actors.ids import User
+from actors.kernel.errors import OperatingFailure
+from actors.kernel.timer import SLOT_MS
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Outgoing, Refused
 from actors.packet.messages import Grab, View, Won
-from actors.packet.timer import SLOT_MS
 from actors.settlement.plan import acknowledgements, deliveries
 from actors.settlement.task import settle
 from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send
 from cluster.gateway.problems import Problem
-from cluster.journal.memory import Fault
-from cluster.snapshots import empty_machine, fold
+from cluster.journal.fold import empty_machine, fold
 from tests.books import balances, book_sum
 from tests.simulation.auditor import UNDECIDED, Auditor
 from tests.simulation.loop import InstantLoop
 from tests.simulation.marks import Mark
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import KEYS, TENANT, System
 
 USERS = [f"u{number}" for number in range(5)]

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from actors.errors import JournalCorrupt
+from actors.kernel.errors import JournalCorrupt
 from actors.ledger.transfer import AdoptSnapshot, Done, Refusal, Refused
 from actors.packet.messages import Grab
 from actors.wallet.messages import CreditSandbox, ReadWallet, Send
-from cluster.journal.memory import Fault
+from cluster.journal.fold import empty_machine, fold
 from cluster.journal.snapshot import Record
-from cluster.snapshots import empty_machine, fold
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import KEYS, TENANT, System
 
 STREAM = "packet-000"

@@ -17,22 +17,22 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from actors.errors import FencedOut
+from actors.kernel.errors import FencedOut
+from actors.kernel.ports import Position
 from actors.ledger.transfer import AdoptSnapshot, Refusal, Refused
-from actors.ports import Position
 from actors.wallet.messages import CreditSandbox, ReadWallet, WalletView
 from cluster.config import Settings, load
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals, OperationName
+from cluster.journal.fold import empty_machine
+from cluster.journal.sealing import PartBounds
 from cluster.offline.backup import CLAIM, NotRestorable, Places, make
-from cluster.offline.reading import Sources
+from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import Verification, verify
-from cluster.placement import hosts, kinds
-from cluster.sealing import PartBounds
-from cluster.snapshots import empty_machine
-from cluster.tending import tend
+from cluster.runtime.maintenance import tend
+from cluster.runtime.placement import hosts, kinds
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.loop import run, simulated
+from tests.simulation.memory_journal import MemoryJournals, OperationName
 from tests.simulation.system import KEYS, TENANT, System
 
 STREAM = "wallet-000"

@@ -13,7 +13,7 @@ from actors.ledger.transfer import PacketFunded, Special
 from actors.photo import payment_key
 from actors.phrase import spoken
 from actors.wallet.messages import Burst, Send
-from cluster.gateway.bodies import Asked, said
+from cluster.gateway.packet.grab_bodies import Asked, said
 from tests.simulation.world import KEYS, TENANT
 
 USERS = [f"u{number}" for number in range(9)]

@@ -14,20 +14,20 @@ from typing import Any
 
 import msgspec
 
-from actors.errors import OperatingFailure
+from actors.kernel.errors import OperatingFailure
+from actors.kernel.ports import Position
 from actors.packet.fairness import SeedCommitments
-from actors.packet.shard import PacketShard
-from actors.ports import Position
+from actors.packet.host import PacketShard
 from actors.settlement.task import settle
-from actors.wallet.shard import WalletShard
+from actors.wallet.host import WalletShard
 from cluster.config import Keys, Settings, load
-from cluster.gateway.levers import LeverFlow
+from cluster.gateway.operator.switches import LeverFlow
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
-from cluster.placement import hosts, kinds
-from cluster.shards import ShardActor, host_rules, packet_rules, send_rules, wallet_rules
-from cluster.tending import tend
+from cluster.runtime.maintenance import tend
+from cluster.runtime.placement import hosts, kinds
+from cluster.runtime.shards import ShardActor, host_rules, packet_rules, send_rules, wallet_rules
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.auditor import Auditor
 from tests.simulation.loop import InstantLoop, Process
@@ -281,7 +281,7 @@ class World:
         return member
 
     def _host(self, name: str, journals: Any, clock: Clock) -> Any:
-        """Make a host as `cluster.shards.build_host` does."""
+        """Make a host as `cluster.runtime.shards.build_host` does."""
         settings, rules, streams = self.settings, host_rules(self.settings), hosts(self.settings)[name]
         if name.startswith("packet-"):
             keys = OTHER_KEYS if name in self.keys_lost else KEYS
@@ -372,7 +372,7 @@ class World:
     # What Ray tasks do.
 
     async def settle(self, process: Process, names: Sequence[str]) -> None:
-        """Settle as `cluster.settlement.settle_hosts` does."""
+        """Settle as `cluster.runtime.settlement.settle_hosts` does."""
         timing = self.settings.timing
         await settle(
             directory(self.settings, self.network, process, self.members),
@@ -383,7 +383,7 @@ class World:
         )
 
     async def tend(self, process: Process, stream: str) -> None:
-        """Take a snapshot, seal and trim as `cluster.tending.tend_streams` does."""
+        """Take a snapshot, seal and trim as `cluster.runtime.maintenance.tend_streams` does."""
         way = directory(self.settings, self.network, process, self.members)
         journals: Any = Connection(self.store, process)
         await tend(journals, way, self.settings, KEYS, stream, self.archive)

@@ -8,10 +8,10 @@ import httpx
 import msgspec
 
 from cluster.config import load
-from cluster.figures import Gatherer
 from cluster.gateway.app import build_routes
 from cluster.gateway.openapi import document
-from cluster.placement import SUPERVISOR
+from cluster.observability.metrics_snapshot import Gatherer
+from cluster.runtime.placement import SUPERVISOR
 from tests.unit.photo_site import Site
 
 JUDGED_BY_PARTS = {"grab_batch", "grab_stream"}

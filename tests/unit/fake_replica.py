@@ -7,10 +7,10 @@ from typing import Any
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import Shares, Takings, Won
 from cluster.config import load
-from cluster.gateway import gate
 from cluster.gateway.auth import Auth
-from cluster.gateway.entrance import STREAM_PATH
-from cluster.gateway.stream import Streams
+from cluster.gateway.middleware import admission as gate
+from cluster.gateway.middleware.serve_hooks import STREAM_PATH
+from cluster.gateway.packet.stream import Streams
 from tests.simulation.http import KEYS, token
 
 LONG_S = 30.0

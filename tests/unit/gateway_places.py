@@ -6,19 +6,19 @@ from array import array
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, cast
 
-from actors.fair import Bound
 from actors.ids import User
+from actors.kernel.quota import Bound
 from actors.packet.messages import Grab, PacketEnd
 from actors.packet.replies import DRAINED, OVERLOADED
 from cluster.config import load
-from cluster.gateway.admission import SEND, Admission
-from cluster.gateway.batching import Batcher, Parcel
-from cluster.gateway.ended import ENTRY_BYTES, EndedPackets
-from cluster.gateway.gate import Caller, Gate
-from cluster.gateway.photos import Band, Photos
+from cluster.gateway.dispatch.batcher import Batcher, Parcel
+from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets
+from cluster.gateway.middleware.admission import Caller, Gate
+from cluster.gateway.middleware.overload_control import SEND, Admission
+from cluster.gateway.middleware.queue_delay import admission_rules
+from cluster.gateway.packet.photos import Band, Photos
+from cluster.gateway.packet.stream import Streams
 from cluster.gateway.problems import Problem
-from cluster.gateway.pulse import admission_rules
-from cluster.gateway.stream import Streams
 from cluster.tokens import Verifier, mint
 from tests.unit.fake_replica import Replica
 from tests.unit.places import PERCENT, WHOLE, Take

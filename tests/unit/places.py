@@ -9,13 +9,13 @@ from typing import Any, cast
 
 import msgspec
 
-from actors.fair import Percent
+from actors.kernel.ports import Journal
+from actors.kernel.quota import Percent
+from actors.kernel.shell import Shell
 from actors.ledger.transfer import Refused
 from actors.packet.machine import PacketMachine
-from actors.packet.parts import PacketFair
+from actors.packet.quotas import PacketFair
 from actors.packet.replies import OVERLOADED
-from actors.ports import Journal
-from actors.shell import Shell
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import (
@@ -28,8 +28,8 @@ from actors.wallet.messages import (
     SandboxCredited,
     WriteNote,
 )
-from actors.wallet.parts import PHOTO_BYTES_MIN, WalletFair
-from actors.wallet.sending import Place
+from actors.wallet.quotas import PHOTO_BYTES_MIN, WalletFair
+from actors.wallet.sends import Place
 from tests.unit.samples import (
     KEYS,
     NOW_MS,

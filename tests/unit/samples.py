@@ -6,17 +6,17 @@ import msgspec
 
 from actors.ledger.transfer import ALGORITHM_OF_KIND, PacketFunded
 from actors.packet.fairness import commitment_of, seed_of
+from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
 from actors.packet.messages import Opened
 from actors.packet.rules import PacketRules
-from actors.packet.shard import one_by_one
 from actors.wallet.asks import AskRules
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletMachine, WalletRules
 from actors.wallet.messages import CreditSandbox, Send
 from actors.wallet.notes import NoteRules
-from actors.wallet.sending import Place, Terms
+from actors.wallet.sends import Place, Terms
 from cluster.config import Keys
 
 NOW_MS = 1_451_577_900_000  # 2016-01-01 00:05 in China

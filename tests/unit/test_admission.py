@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.ids import user_hash
-from cluster.gateway.admission import (
+from cluster.gateway.middleware.max_min_share import Division
+from cluster.gateway.middleware.overload_control import (
     BUCKETS_MS,
     GRAB,
     KINDS,
@@ -24,7 +25,6 @@ from cluster.gateway.admission import (
     Histogram,
     priority_of,
 )
-from cluster.gateway.division import Division
 
 RULES = AdmissionRules(
     queueing_ms_target=20,

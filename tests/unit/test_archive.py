@@ -8,22 +8,22 @@ from typing import Any
 
 import pytest
 
-from actors.errors import JournalUnavailable
 from actors.ids import packet_stream
+from actors.kernel.errors import JournalUnavailable
+from actors.kernel.ports import Position
+from actors.kernel.switches import LeverSet
 from actors.ledger.accounts import postings
-from actors.ledger.levers import LeverSet
 from actors.ledger.transfer import Payout, PayoutsReceived, Refusal, Refused, Settled, SnapshotTaken
 from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
-from actors.ports import Position
 from actors.wallet.messages import CreditSandbox, Held, HoldPosted, HoldVoided, ReadWallet, SandboxCredited, Send
 from cluster.config import load
 from cluster.journal.archive import Archive, manifest_of, struct_of
-from cluster.journal.lines import lines_of, lines_of_all
-from cluster.journal.naming import first_of
-from cluster.offline.reading import Sources
+from cluster.journal.posting_rows import lines_of, lines_of_all
+from cluster.journal.sealed_names import first_of
+from cluster.journal.sealing import Sealing
+from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
-from cluster.sealing import Sealing
-from cluster.tending import PAUSE_S_MAX, Tending, tend
+from cluster.runtime.maintenance import PAUSE_S_MAX, Tending, tend
 from tests.simulation.loop import simulated
 from tests.simulation.system import KEYS, TENANT, System
 from tests.unit.samples import NOW_MS, WALLET, funding

@@ -7,20 +7,20 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.errors import JournalCorrupt
 from actors.ids import packet_stream, parse_packet_id
+from actors.kernel.errors import JournalCorrupt
+from actors.kernel.ports import Position
 from actors.ledger.transfer import AdoptSnapshot, Done
 from actors.packet.messages import Grab, View
-from actors.ports import Position
 from actors.wallet.messages import CreditSandbox, ReadStatement, ReadWallet, Send
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
+from cluster.journal.fold import empty_machine, fold
+from cluster.journal.sealing import PartBounds, Sealer
 from cluster.offline import backup
 from cluster.offline.backup import NotRestorable, Places
-from cluster.sealing import PartBounds, Sealer
-from cluster.snapshots import empty_machine, fold
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import KEYS, TENANT, System
 
 LAYOUT = {"packet_streams": 2, "wallet_streams": 2}

@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.errors import JournalCorrupt, JournalUnavailable, WrongKeys
+from actors.kernel.errors import JournalCorrupt, JournalUnavailable, WrongKeys
 from cluster.journal.archive import Archive, NameRefused, SealedPart, manifest_of
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
 from cluster.keys import keep_keys
 from cluster.offline import backup
 from cluster.offline.backup import NotRestorable
-from cluster.offline.claims import NotYours, claim, claimed
+from cluster.offline.folder_claim import NotYours, claim, claimed
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import KEYS
 from tests.unit.test_backup import KEYS_JSON, Bench
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from actors.ledger.transfer import Done, Refusal, Refused
-from cluster.directory import ShardUnavailable
-from cluster.gateway.batching import Batcher, Batching, Parcel
+from cluster.gateway.dispatch.batcher import Batcher, Batching, Parcel
+from cluster.runtime.directory import ShardUnavailable
 from tests.simulation.loop import simulated
 
 UNAVAILABLE = Refused(Refusal.SHARD_UNAVAILABLE)

@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
+from actors.packet.host import PacketShard
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Shares, Won
-from actors.packet.shard import PacketShard
 from cluster.config import load
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
-from cluster.placement import kinds
-from cluster.shards import WallClock, host_rules
+from cluster.runtime.placement import kinds
+from cluster.runtime.shards import WallClock, host_rules
+from tests.simulation.memory_journal import MemoryJournals
 from tests.unit.samples import KEYS, PACKET, PACKET_RULES, TENANT, WALLET, funding
 
 FAR_MS = 4_000_000_000_000

@@ -7,12 +7,12 @@ import psutil
 import pytest
 from filelock import FileLock
 
-from cluster import bootstrap
-from cluster.bootstrap import down, status
-from cluster.processes import runs
-from cluster.run_folder import new_run_folder
+from cluster.local import bootstrap
+from cluster.local.bootstrap import down, status
+from cluster.local.processes import runs
+from cluster.local.record import WATCHDOG_LOCK, RecordUnreadable, record_file
+from cluster.local.run_folder import new_run_folder
 from cluster.store import store_answers, store_command, store_url_of
-from cluster.system import WATCHDOG_LOCK, RecordUnreadable, record_file
 from tests.processes import as_child
 
 DAMAGED = [b"", b"\0" * 512, b"{}", b'{"state": "ready", "later": 1}']

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from actors.errors import JournalCorrupt
+from actors.kernel.errors import JournalCorrupt
 from loadtest.chaos import crowd as crowds
 from loadtest.chaos import finale as finales
 from loadtest.chaos import history as histories

@@ -23,14 +23,14 @@ TOKENS = ("--operator-token", OPERATOR_TOKEN, "--gateway-token", GATEWAY_TOKEN)
 SMALL = ("--seconds", "0.3", "--users", "40", "--connections", "8")
 ANSWER_S_MAX = 30
 
-# `cluster.bootstrap` as the command line needs it: the system is the fake gateway, its life is two files.
+# `cluster.local.bootstrap` as the command line needs it: the system is the fake gateway, its life is two files.
 WITH_FAKE_BOOTSTRAP = """
 import sys, time, types
 from pathlib import Path
 import cluster
 from cluster.keys import new_keys
 
-bootstrap = types.ModuleType("cluster.bootstrap")
+bootstrap = types.ModuleType("cluster.local.bootstrap")
 life, url = Path(sys.argv.pop(1)), sys.argv.pop(1)
 
 def up(data, *, report, **asked):
@@ -51,7 +51,7 @@ def status(data):
     return types.SimpleNamespace(model_dump=lambda mode: dict(facts), ready=bool(url), url=url, data=data)
 
 bootstrap.up, bootstrap.down, bootstrap.status = up, down, status
-cluster.bootstrap = sys.modules["cluster.bootstrap"] = bootstrap
+cluster.local.bootstrap = sys.modules["cluster.local.bootstrap"] = bootstrap
 from cluster.cli import main
 main()
 """

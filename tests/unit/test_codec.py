@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.errors import JournalCorrupt
-from actors.ports import Position
+from actors.kernel.errors import JournalCorrupt
+from actors.kernel.ports import Position
 from cluster.journal.codec import (
     CHAIN_START,
     Chain,

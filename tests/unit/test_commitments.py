@@ -10,9 +10,9 @@ import pytest
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.fairness import block_seed_of, linked, share_seed_of
 from actors.packet.messages import View
-from actors.packet.reading import view_of
 from actors.packet.split import BLOCK_COUNT_MAX, Division, split
 from actors.packet.state import sizes_of
+from actors.packet.views import view_of
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.messages import Commit, Committed
 from cluster import verify_packet as page

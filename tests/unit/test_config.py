@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cluster.bootstrap import UpFailed, _check_same
 from cluster.config import EXTENDS_MAX, Settings, config_path, load, read_layers, sandbox_of
-from cluster.system import Mark, SystemRecord
+from cluster.local.bootstrap import UpFailed, _check_same
+from cluster.local.record import Mark, SystemRecord
 
 
 def leaves(table: dict[str, Any], *above: str) -> dict[tuple[str, ...], Any]:

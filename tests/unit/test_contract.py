@@ -14,8 +14,8 @@ from jsonschema import Draft202012Validator
 from cluster.config import load
 from cluster.gateway.contract import ELSEWHERE, REFUSALS, scopes_of
 from cluster.gateway.examples import ANSWERS, REQUESTS
-from cluster.gateway.fields import bodies_of, parameters_of
 from cluster.gateway.problems import codes
+from cluster.gateway.schema_bounds import bodies_of, parameters_of
 from tests.simulation.contract import closed
 from tests.unit.door import JUDGED_BY_PARTS, Door, written
 

@@ -7,17 +7,17 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.packet.host import PacketShard
 from actors.packet.messages import Grab, GrabMany, Open, PacketEnd, ReadEnd
-from actors.packet.shard import PacketShard
 from actors.wallet.messages import ReadWallet
 from cluster import verify_packet as page
 from cluster.config import load
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
-from cluster.placement import kinds
-from cluster.shards import WallClock, host_rules
+from cluster.runtime.placement import kinds
+from cluster.runtime.shards import WallClock, host_rules
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import KEYS, System
 from tests.unit import samples
 from tests.unit.test_crowds import HOUR_MS, LANED, STAR, look, rain

@@ -9,15 +9,15 @@ import pytest
 from fastapi import APIRouter
 from starlette.routing import Route
 
-from actors.fair import Bound
+from actors.kernel.quota import Bound
 from cluster.config import load
-from cluster.gateway import doors
-from cluster.gateway.admission import EXEMPT, GRAB, LAST, MANY, READ, SEND
-from cluster.gateway.bodies import read_items
-from cluster.gateway.doors import DOORS, NOWHERE, Body, Callers, Door, door_of
-from cluster.gateway.edge import Edge
-from cluster.gateway.gate import Caller
+from cluster.gateway import routing as doors
+from cluster.gateway.middleware.admission import Caller
+from cluster.gateway.middleware.limits import Edge
+from cluster.gateway.middleware.overload_control import EXEMPT, GRAB, LAST, MANY, READ, SEND
+from cluster.gateway.packet.grab_bodies import read_items
 from cluster.gateway.problems import Problem
+from cluster.gateway.routing import DOORS, NOWHERE, Body, Callers, Door, door_of
 from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, USER_SCOPE
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.fair import Bound
 from actors.ids import user_hash
+from actors.kernel.quota import Bound
 from actors.ledger.transfer import Refusal, Refused
 from actors.packet.messages import GrabMany, PacketEnd, ReadEnd, Won
-from cluster.gateway import ended as module
-from cluster.gateway.ended import ENTRY_BYTES, EndedPackets
+from cluster.gateway.dispatch import ended_packet_cache as module
+from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT

@@ -19,9 +19,9 @@ from ray.serve._private.http_util import (
 )
 from uvicorn.server import ServerState
 
-from cluster.gateway.entrance import READ_BY_SERVE, Entrance, middlewares
+from cluster.gateway.middleware.serve_hooks import READ_BY_SERVE, Entrance, middlewares
 from cluster.gateway.problems import Problem, answer
-from cluster.gateway.wire import write
+from cluster.gateway.raw_http import write
 
 NAMES = [*sorted(READ_BY_SERVE), b"authorization", b"x-acting-user", b"cookie", b"accept", b"traceparent"]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.fair import FULL, TENANT_FULL, USER_FULL, Bound, Counts, Lapsing, Named, Percent
+from actors.kernel.quota import FULL, TENANT_FULL, USER_FULL, Bound, Counts, Lapsing, Named, Percent
 from actors.ledger.transfer import Refusal
 
 BOUND = Bound(whole=10, user=2, tenant=5)

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.host import StreamFigures
-from actors.tally import Tally, TallyFigures
-from cluster.figures import GONE_MS, AuditFigures, Gatherer, StoreFigures
-from cluster.metrics import COUNTERS, HISTOGRAMS, Exporter, samples
+from actors.kernel.host import StreamFigures
+from actors.kernel.metrics import Tally, TallyFigures
+from cluster.observability.metrics_snapshot import GONE_MS, AuditFigures, Gatherer, StoreFigures
+from cluster.observability.prometheus import COUNTERS, HISTOGRAMS, Exporter, samples
 
 SNAPSHOT_EVENTS = 100
 

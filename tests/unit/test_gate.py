@@ -10,9 +10,18 @@ import pytest
 
 from actors.ids import user_hash
 from cluster.config import load
-from cluster.gateway.admission import GRAB, KINDS, LEVEL_MAX, MANY, PRIORITIES, READ, Admission, priority_of
-from cluster.gateway.batching import Batching
-from cluster.gateway.pulse import HOUR_S, Pulse, admission_rules
+from cluster.gateway.dispatch.batcher import Batching
+from cluster.gateway.middleware.overload_control import (
+    GRAB,
+    KINDS,
+    LEVEL_MAX,
+    MANY,
+    PRIORITIES,
+    READ,
+    Admission,
+    priority_of,
+)
+from cluster.gateway.middleware.queue_delay import HOUR_S, Pulse, admission_rules
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
 

@@ -21,10 +21,10 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from cluster.config import load
-from cluster.door import CLOSED_PATH, LONG_PATHS, rules_of, write_launcher
-from cluster.gateway.doors import DOORS, Body, Callers
 from cluster.gateway.problems import schema
-from cluster.haproxy import MARK, Rules, Unknown, amended
+from cluster.gateway.routing import DOORS, Body, Callers
+from cluster.local.haproxy import MARK, Rules, Unknown, amended
+from cluster.local.haproxy_launcher import CLOSED_PATH, LONG_PATHS, rules_of, write_launcher
 
 RULES = rules_of(load())
 DESCRIPTORS = 20_000
@@ -222,7 +222,7 @@ def test_a_launcher_that_cannot_amend_says_so_and_starts_nothing(tmp_path: Path)
 
 
 def test_rules_come_back_as_they_were_written() -> None:
-    from cluster.haproxy import rules_of as read
+    from cluster.local.haproxy import rules_of as read
 
     assert read(json.dumps(RULES._asdict())) == RULES
     assert isinstance(RULES, Rules)

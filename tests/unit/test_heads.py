@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.fair import Bound
 from actors.ids import USER_RULE, is_user
-from cluster.gateway.doors import door_of
-from cluster.gateway.gate import Caller, Gate
-from cluster.gateway.heads import read_acting_user, read_key, read_token
+from actors.kernel.quota import Bound
+from cluster.gateway.headers import read_acting_user, read_key, read_token
+from cluster.gateway.middleware.admission import Caller, Gate
 from cluster.gateway.problems import Problem
+from cluster.gateway.routing import door_of
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT

@@ -6,14 +6,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.errors import FencedOut, JournalUnavailable
 from actors.ids import packet_stream, wallet_index_of, wallet_stream
+from actors.kernel.errors import FencedOut, JournalUnavailable
 from actors.ledger.transfer import Acknowledge, Done, PacketFunded, Receive, Refusal, Refused, Watermark
+from actors.packet.host import one_by_one
 from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, View, Won
-from actors.packet.shard import one_by_one
 from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send, WalletView
-from cluster.journal.memory import Fault
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT, System
 
 ONE_HOST = {"packet_shards": 1, "wallet_shards": 1}

@@ -9,7 +9,7 @@ import pytest
 from actors.ledger.transfer import Refused
 from actors.packet.messages import Shares, Takings, Won
 from cluster.config import load
-from cluster.gateway.edge import Edge
+from cluster.gateway.middleware.limits import Edge
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT

@@ -11,9 +11,9 @@ import pytest
 
 from actors.ids import wallet_index_of, wallet_stream
 from actors.wallet.messages import Send
-from cluster.journal.memory import Fault
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT
 
 GOOD = {"kind": "lucky", "total_fen": 1_000, "count": 5}

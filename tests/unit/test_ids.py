@@ -20,7 +20,7 @@ from actors.ids import (
     wallet_index_of,
     wallet_stream,
 )
-from actors.money import yuan
+from actors.ledger.money import yuan
 
 KEY = bytes.fromhex("ab" * 32)
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from cluster.commands import ledger, levers
+from cluster.commands import ledger
+from cluster.commands import switches as levers
 from cluster.instants import day_of, second_of
 from cluster.offline.statement import StatementEntry, WholeStatement
 from loadtest.client import PausedLever

@@ -5,10 +5,10 @@ import asyncio
 import msgspec
 import pytest
 
-from actors.errors import JournalFull, JournalUnavailable
-from actors.ports import Journal, Position
+from actors.kernel.errors import JournalFull, JournalUnavailable
+from actors.kernel.ports import Journal, Position
 from cluster.journal.codec import Codec
-from cluster.journal.memory import Fault, MemoryJournals, Operation
+from tests.simulation.memory_journal import Fault, MemoryJournals, Operation
 
 STREAM = "packet-000"
 

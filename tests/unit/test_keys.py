@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import WrongKeys
+from actors.kernel.errors import WrongKeys
+from actors.kernel.metrics import Tally
+from actors.packet.host import PacketShard
 from actors.packet.messages import View
-from actors.packet.shard import PacketShard
-from actors.tally import Tally
 from actors.wallet.messages import CreditSandbox, Send
 from cluster.config import Keys, keys_at
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
 from cluster.keys import KeyedJournals, check_keys, fingerprint, keep_keys, keys_for, known_to, new_keys
-from cluster.private import make_private, read_private
-from cluster.shards import host_rules, packet_rules
+from cluster.local.secret_files import make_private, read_private
+from cluster.runtime.shards import host_rules, packet_rules
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import KEYS, TENANT, System
 
 OTHER = KEYS.model_copy(update={"platform": {"k1": "cd" * 32}})

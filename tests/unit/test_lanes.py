@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.lanes import Lanes
+from cluster.gateway.dispatch.fair_queue import Lanes
 
 
 class Item(NamedTuple):

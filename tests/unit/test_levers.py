@@ -6,16 +6,16 @@ import msgspec
 import pytest
 
 from actors.ids import packet_stream, wallet_stream
-from actors.ledger.levers import GRABS, SENDS, Lever, Levers, LeverSet, ReadLevers, SetLever, packet_lever
+from actors.kernel.switches import GRABS, SENDS, Lever, Levers, LeverSet, ReadLevers, SetLever, packet_lever
 from actors.ledger.transfer import Done, PacketFunded, Refusal, Refused, Settled
 from actors.packet.machine import PacketMachine
 from actors.packet.messages import Opened, Won
 from actors.wallet.machine import WalletMachine
 from actors.wallet.messages import Funded, WalletView
-from cluster.gateway.levers import LeverFlow, PausedLever
+from cluster.gateway.operator.switches import LeverFlow, PausedLever
 from cluster.gateway.problems import Problem
-from cluster.journal.memory import Fault
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT, System
 from tests.unit.samples import (
     DAY_MS,
@@ -158,7 +158,7 @@ def test_setting_what_is_set_stages_nothing_and_the_first_pause_stays(lever: str
 
 
 def test_the_levers_of_a_stream_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.ledger.machine.LEVERS_MAX", 1)
+    monkeypatch.setattr("actors.kernel.machine.LEVERS_MAX", 1)
     machine = packets(funding(), funding("p2", 2))
     pull(machine, P1)
     assert code(pull(machine, packet_lever("p2"))) == "overloaded"

@@ -7,9 +7,9 @@ import pytest
 
 from actors.ids import User, packet_id_of
 from actors.wallet.messages import Send
-from cluster.journal.memory import Fault
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import KEYS, TENANT
 
 WISH = {"kind": "lucky", "total_fen": 1_000, "count": 5}

@@ -8,7 +8,7 @@ from typing import IO
 
 import pytest
 
-from cluster.lifeline import KEEP, OWN, Lifeline, Plan
+from cluster.local.lifeline import KEEP, OWN, Lifeline, Plan
 from tests.processes import as_child
 
 SOON_S = 0.001
@@ -16,7 +16,7 @@ PLAN = Plan(port=0, config="local", store_url="")
 OWNER = """
 import os, sys, time
 from pathlib import Path
-from cluster.lifeline import own
+from cluster.local.lifeline import own
 own(Path("/data"), os.fdopen(int(sys.argv[1]), "wb", buffering=0))
 if os.fork():
     print("owns", flush=True)

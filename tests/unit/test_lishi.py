@@ -24,7 +24,7 @@ from actors.wallet.messages import (
     LishiCounted,
     ListLishi,
 )
-from cluster.journal.lines import lines_of
+from cluster.journal.posting_rows import lines_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster.logs import REFUSED, REQUEST, TEXT_CHARS_MAX, formatter
+from cluster.observability.logs import REFUSED, REQUEST, TEXT_CHARS_MAX, formatter
 
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJtZWkifQ.c2lnbmF0dXJl"
 

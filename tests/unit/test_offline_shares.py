@@ -12,8 +12,8 @@ from actors.packet.machine import PacketMachine
 from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, Passivated
 from actors.packet.state import Packet, decode_record
 from cluster.offline.audit import audit_of, sum_stream
-from cluster.offline.reading import Sources
-from cluster.offline.shares import BLOCKS_MAX, UNPROVEN_SHOWN, Proved, Prover, prove_stream
+from cluster.offline.share_check import BLOCKS_MAX, UNPROVEN_SHOWN, Proved, Prover, prove_stream
+from cluster.offline.stream_reader import Sources
 from tests.simulation.loop import simulated
 from tests.unit.samples import DAY_MS, KEYS, NOW_MS, PACKET, PACKET_RULES, TENANT, WALLET, funding
 from tests.unit.test_backup import Bench

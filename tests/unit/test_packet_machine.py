@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from actors.ids import user_hash
 from actors.ledger.transfer import Refusal, Refused, Settled
 from actors.packet.fairness import seed_of
+from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
 from actors.packet.messages import (
     Expired,
@@ -25,7 +26,6 @@ from actors.packet.messages import (
     View,
     Won,
 )
-from actors.packet.shard import one_by_one
 from tests.unit.samples import (
     DAY_MS,
     KEYS,

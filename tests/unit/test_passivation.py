@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from actors.errors import JournalCorrupt
+from actors.kernel.errors import JournalCorrupt
 from actors.ledger.transfer import Acknowledge, PacketFunded, Receive, Refusal, Refused, Settled
 from actors.packet.messages import Grab, Open, OpenNow, Passivated, View
 from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadWallet, Send
-from cluster.journal.memory import Fault
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT, System
 from tests.unit.samples import DAY_MS, NOW_MS, WALLET, funding, grab, packets
 

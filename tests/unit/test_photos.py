@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from actors.errors import JournalUnavailable
 from actors.ids import packet_stream, parse_packet_id
+from actors.kernel.errors import JournalUnavailable
 from actors.ledger.transfer import PacketFunded
 from actors.photo import payment_id_of, payment_key, photo_id_of, price_fen_of
-from actors.wallet.parts import PHOTO_BYTES_MIN
-from cluster.gateway.photos import Photos
+from actors.wallet.quotas import PHOTO_BYTES_MIN
+from cluster.gateway.packet.photos import Photos
 from cluster.journal.archive import Archive
-from cluster.journal.lines import lines_of
-from cluster.journal.memory import Fault
+from cluster.journal.posting_rows import lines_of
 from tests.simulation.http import BALANCE_FEN, KEYS, Http, make_here
+from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT
 from tests.unit.photo_site import BAND, DAY_MS, OTHER, UPLOAD, Site, audited_site, encoded, noise, told
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
-from cluster.picture_metadata import CHUNKS_MAX, PROFILE_BYTES_MAX, SEGMENTS_MAX, split
-from cluster.picture_process import NoPicture
-from cluster.pictures import make
+from cluster.pictures.metadata import CHUNKS_MAX, PROFILE_BYTES_MAX, SEGMENTS_MAX, split
+from cluster.pictures.process import NoPicture
+from cluster.pictures.render import make
 from tests.unit.photo_site import encoded, noise
 from tests.unit.profiles import ADOBE_RGB, DISPLAY_P3, Matrix, cmyk_profile, grey_profile, rgb_profile
 

@@ -3,8 +3,8 @@
 import pytest
 from PIL import Image
 
-from cluster.picture_process import NoPicture, PictureBounds, PictureLate, make_apart
-from cluster.pictures import make
+from cluster.pictures.process import NoPicture, PictureBounds, PictureLate, make_apart
+from cluster.pictures.render import make
 from tests.unit.photo_site import encoded, noise
 
 BOUNDS = PictureBounds(pixels_max=1_000_000, cpu_s=20, memory_bytes=1_610_612_736, deadline_s=60)

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, PngImagePlugin
 
-from cluster.picture_process import NoPicture
-from cluster.pictures import BLURRED_CELLS, SCANS_MAX, SIDE_MAX, SIDE_MIN, make
+from cluster.pictures.process import NoPicture
+from cluster.pictures.render import BLURRED_CELLS, SCANS_MAX, SIDE_MAX, SIDE_MIN, make
 from tests.unit.photo_site import encoded, noise
 
 PIXELS_MAX = 1_000_000

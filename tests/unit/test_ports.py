@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import ports
-from cluster.ports import BLOCK_PORTS, PORTS, NoPorts, block_bases, claim_block, is_free
+from cluster.local import ports
+from cluster.local.ports import BLOCK_PORTS, PORTS, NoPorts, block_bases, claim_block, is_free
 from cluster.store import StoreUnusable, check_store, shown
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.processes import Mark, command_line, is_named, runs
+from cluster.local.processes import Mark, command_line, is_named, runs
 from tests.processes import as_child
 
 BOOT, TICKS = "9b2c6e1e-0000", 4_711

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import yaml
 
-from actors.host import StreamFigures
-from actors.tally import Tally
-from cluster.commands.scraping import local_config
-from cluster.figures import AuditFigures, Gatherer, StoreFigures
-from cluster.metrics import HISTOGRAMS, samples
+from actors.kernel.host import StreamFigures
+from actors.kernel.metrics import Tally
+from cluster.commands.scrape_config import local_config
+from cluster.observability.metrics_snapshot import AuditFigures, Gatherer, StoreFigures
+from cluster.observability.prometheus import HISTOGRAMS, samples
 from tests.queries import CONFIGS, alert_rules, dashboard, expressions, used
 
 LATENCIES = ("commit", "confirm", "activation", "queueing", "request")

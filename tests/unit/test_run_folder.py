@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cluster.lifeline import Plan
-from cluster.parts import Part
-from cluster.ports import PortBlock
-from cluster.run_folder import FOLDERS, MISSING_S, TOUCH_S, Upkeep, make_folders
-from cluster.watchdog import Watchdog
+from cluster.local.children import Part
+from cluster.local.lifeline import Plan
+from cluster.local.ports import PortBlock
+from cluster.local.run_folder import FOLDERS, MISSING_S, TOUCH_S, Upkeep, make_folders
+from cluster.local.watchdog import Watchdog
 from tests.processes import as_child
 
 OLD_S = 1_000_000_000.0

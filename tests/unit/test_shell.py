@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.errors import FencedOut, JournalUnavailable
-from actors.ports import Position
-from actors.shell import Shell
+from actors.kernel.errors import FencedOut, JournalUnavailable
+from actors.kernel.ports import Position
+from actors.kernel.shell import Shell
 from cluster.journal.codec import Codec
-from cluster.journal.memory import Fault, MemoryJournals
 from cluster.journal.snapshot import read_verified
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import Fault, MemoryJournals
 
 STREAM = "packet-000"
 

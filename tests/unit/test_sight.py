@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from actors.errors import JournalFull, JournalUnavailable
-from actors.tally import Tally
-from cluster.gateway.admission import KINDS
-from cluster.gateway.sight import Sight, overload_source
-from cluster.logs import REQUEST, formatter
-from cluster.measured import MeasuredJournals
+from actors.kernel.errors import JournalFull, JournalUnavailable
+from actors.kernel.metrics import Tally
+from cluster.gateway.middleware.overload_control import KINDS
+from cluster.gateway.middleware.request_metrics import Sight, overload_source
+from cluster.observability.journal_metrics import MeasuredJournals
+from cluster.observability.logs import REQUEST, formatter
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 
@@ -70,12 +70,12 @@ async def test_a_request_that_fails_is_logged_with_its_id(caplog: pytest.LogCapt
             written.extend(logged([record]))  # while the request is served
 
     handler = Written()
-    logging.getLogger("cluster.gateway.sight").addHandler(handler)
+    logging.getLogger("cluster.gateway.middleware.request_metrics").addHandler(handler)
     try:
         with pytest.raises(ValueError, match="a bug of ours"):
             await ask(sight, "r-42")
     finally:
-        logging.getLogger("cluster.gateway.sight").removeHandler(handler)
+        logging.getLogger("cluster.gateway.middleware.request_metrics").removeHandler(handler)
     [line] = written
     assert line["request_id"] == "r-42"
     assert "a bug of ours" in line["exception"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.store_log import (
+from cluster.local.store_log import (
     FOLDER,
     Durable,
     StoreDamaged,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.entrance import DRAINING, STREAM_PATH, Entrance, middlewares
+from cluster.gateway.middleware.serve_hooks import DRAINING, STREAM_PATH, Entrance, middlewares
 from cluster.gateway.problems import Problem
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated

@@ -11,7 +11,7 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.edge import Edge
+from cluster.gateway.middleware.limits import Edge
 from loadtest.stream import Answer, Dechunker, StreamClient
 from tests.simulation.http import token
 from tests.unit.fake_replica import OpenGate, Replica

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.ids import packet_id_of
-from cluster.gateway.bodies import GrabItem, read_items
-from cluster.gateway.lines import StreamGrab, read_grabs
+from cluster.gateway.middleware.validation import check_json_type, read_json, texts_in
+from cluster.gateway.packet.grab_bodies import GrabItem, read_items
+from cluster.gateway.packet.ndjson import StreamGrab, read_grabs
 from cluster.gateway.problems import Problem
-from cluster.gateway.strict import check_json_type, read_json, texts_in
 from tests.simulation.http import KEYS, Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT

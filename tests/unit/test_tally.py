@@ -2,10 +2,10 @@
 
 import pytest
 
+from actors.kernel.metrics import LATENCY_BOUNDS_MS, HistogramFigures, Tally
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.counting import count_grabs
+from actors.packet.grab_metrics import count_grabs
 from actors.packet.messages import Grab, GrabMany, Shares, Takings, View, Won
-from actors.tally import LATENCY_BOUNDS_MS, HistogramFigures, Tally
 
 DRAINED = Refused(Refusal.DRAINED)
 

@@ -19,7 +19,8 @@ from rich.table import Table
 from typer.core import TyperArgument
 
 from cluster.cli import app, run
-from cluster.commands import ledger, levers
+from cluster.commands import ledger
+from cluster.commands import switches as levers
 from cluster.commands.terminal import out
 from cluster.config import data_folder
 from cluster.offline.statement import StatementEntry, WholeStatement

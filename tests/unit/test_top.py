@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from actors.tally import LATENCY_BOUNDS_MS, HistogramFigures
+from actors.kernel.metrics import LATENCY_BOUNDS_MS, HistogramFigures
 from cluster.commands.top import troubles, view
-from cluster.figures import AuditFigures, Figures, ShardFigures, StoreFigures
-from cluster.glance import Glance, glance
+from cluster.observability.metrics_snapshot import AuditFigures, Figures, ShardFigures, StoreFigures
+from cluster.observability.summary import Glance, glance
 
 SHARD = ShardFigures("packet-shard-0", 8, 3, 1_234, 5, 4_187, 45, 900, 0)
 URL = "http://127.0.0.1:22759"

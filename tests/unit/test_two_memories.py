@@ -24,7 +24,7 @@ from actors.packet.messages import Grab
 from actors.wallet.asks import Ask, AskBook, AskRules
 from actors.wallet.lishi import LAPSED, LishiBook, LishiRules
 from actors.wallet.messages import AskLishi, CountLishi, CreditSandbox, Funded, LishiAsked, LishiCounted, Send
-from actors.wallet.sending import Place, Terms
+from actors.wallet.sends import Place, Terms
 from cluster.gateway.problems import Problem
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated

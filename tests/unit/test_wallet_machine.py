@@ -19,7 +19,7 @@ from actors.wallet.messages import (
     SandboxCredited,
     WalletView,
 )
-from actors.wallet.sending import Place
+from actors.wallet.sends import Place
 from tests.unit.samples import DAY_MS, NOW_MS, PACKET, TENANT, WALLET, WALLET_RULES, order, send, terms, wallets
 
 PAYOUT_SOURCE = "packet-001"

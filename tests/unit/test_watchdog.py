@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cluster.lifeline import Plan
-from cluster.parts import bound_log
-from cluster.ports import PortBlock
+from cluster.local.children import bound_log
+from cluster.local.lifeline import Plan
+from cluster.local.ports import PortBlock
+from cluster.local.record import RecordUnreadable, read_record, record_file
+from cluster.local.watchdog import Watchdog, is_written
 from cluster.store import store_ended
-from cluster.system import RecordUnreadable, read_record, record_file
-from cluster.watchdog import Watchdog, is_written
 
 ADVICE = "11:M 24 Nov 2026 10:42:03.342 # WARNING Memory overcommit must be enabled! Without it, a save may fail."
 SHORT = "11:M 24 Nov 2026 10:42:47.394 # Short write while writing to the AOF file: (nwritten=535, expected=616)"
@@ -70,7 +70,7 @@ def test_a_record_that_cannot_be_written_is_written_once_it_can_be(watchdog: Wat
 
 
 def test_a_log_is_emptied_also_where_it_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.parts.LOG_BYTES_MAX", 10)
+    monkeypatch.setattr("cluster.local.children.LOG_BYTES_MAX", 10)
     path = tmp_path / "store.log"
     path.write_text("a long log")
     os.truncate(path, 1_000)

@@ -12,19 +12,19 @@ from hypothesis import strategies as st
 from actors.ids import User
 from actors.ledger.transfer import Refused, Special
 from actors.packet.fairness import commitment_of, seed_of
+from actors.packet.host import PacketShard
 from actors.packet.machine import PacketMachine
 from actors.packet.messages import Expired, GrabbedMany, GrabMany, Open, Opened, OpenNow, Won
-from actors.packet.shard import PacketShard
 from actors.photo import payment_id_of, payment_key
 from actors.wallet.messages import CreditSandbox, Send
 from cluster.config import load
 from cluster.gateway.problems import Problem
 from cluster.journal.codec import platform_codec
-from cluster.journal.memory import MemoryJournals
-from cluster.placement import kinds
-from cluster.shards import WallClock, host_rules
+from cluster.runtime.placement import kinds
+from cluster.runtime.shards import WallClock, host_rules
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
+from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import TENANT as WECHAT
 from tests.simulation.system import System
 from tests.unit.samples import DAY_MS, KEYS, NOW_MS, PACKET, PACKET_RULES, TENANT, WALLET, funding, grab, packets

@@ -9,7 +9,7 @@ import shutil
 
 import redis.asyncio as redis
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 from loadtest.bench.peers.lua_http import LUA, SHARE_FEN
 from loadtest.bench.peers.store import PeerStore
 from loadtest.bench.wire import drive_resp, resp

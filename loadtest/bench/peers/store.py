@@ -5,7 +5,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 from cluster.store import store_answers, store_command, store_url_of
 
 START_S_MAX = 10.0

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import uvicorn
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 
 BACKLOG = 2_048
 START_S_MAX = 20.0

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from actors.packet.messages import GrabMany, Open, OpenNow
 from actors.wallet.messages import CreditSandbox, Funded, Send, WalletView
-from cluster.directory import REPLIES
+from cluster.runtime.directory import REPLIES
 from loadtest.bench.ground import Ground
 from loadtest.bench.own_shard import CALLS_AT_ONCE, TENANT, OwnShard, amounts_of
 from loadtest.bench.result import Row, compare

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from cluster.processes import end_with_parent
+from cluster.local.processes import end_with_parent
 from loadtest.bench.ground import Ground
 from loadtest.bench.result import Row, bounded
 

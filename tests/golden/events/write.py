@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from actors.ledger.levers import LeverSet, packet_lever
+from actors.kernel.switches import LeverSet, packet_lever
 from actors.ledger.transfer import (
     PacketFunded,
     Payout,

@@ -1,0 +1,399 @@
+"""Host: the streams of one Ray actor. Activates them, keeps their time, answers groups of commands, feeds settlement.
+
+An async Ray actor interleaves its calls, so a host never awaits between decide and stage; every `await` is before a
+group is decided or after it is staged. One call carries the commands of many streams, and one stream's failure is
+that stream's answer (`journal_unavailable`, `shard_unavailable`), never the failure of the call.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine, Mapping, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import msgspec
+
+from actors.kernel.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure, WrongKeys
+from actors.kernel.metrics import Tally
+from actors.kernel.ports import Clock, Journals
+from actors.kernel.quota import WHOLE, Percent
+from actors.kernel.shell import Machine, Shell
+from actors.kernel.switches import Levers, ReadLevers, SetLever
+from actors.ledger.book import Sent
+from actors.ledger.transfer import (
+    Acknowledge,
+    AdoptSnapshot,
+    Done,
+    Outgoing,
+    Refusal,
+    Refused,
+    SnapshotTaken,
+    Watermark,
+)
+
+log = logging.getLogger(__name__)
+
+_CODE_OF_FAILURE: dict[type[OperatingFailure], Refusal] = {
+    JournalUnavailable: Refusal.JOURNAL_UNAVAILABLE,
+    FencedOut: Refusal.SHARD_UNAVAILABLE,
+    NotHere: Refusal.SHARD_UNAVAILABLE,
+    JournalCorrupt: Refusal.SHARD_UNAVAILABLE,
+    WrongKeys: Refusal.SHARD_UNAVAILABLE,
+}
+_UNAVAILABLE = Refused(Refusal.JOURNAL_UNAVAILABLE)
+
+
+CORRUPT_PAUSE_S, CORRUPT_PAUSE_S_MAX = 1.0, 60.0
+"""Pause after an activation that found its journal corrupt; it doubles."""
+
+Records = Mapping[str, bytes]
+"""What left memory and is asked for again, by id."""
+
+
+class HostRules(msgspec.Struct, frozen=True):
+    """How a host keeps its streams (configs/)."""
+
+    commit_events_max: int
+    expire_batch_max: int
+    tick_ms: int
+    commit_events_fair: Percent = WHOLE
+
+
+class Corruption(NamedTuple):
+    """What an activation found, and until when (loop time, seconds) nobody looks again: each look appends a fence."""
+
+    failure: JournalCorrupt
+    pause_s: float
+    until_s: float
+
+
+class StreamFigures(msgspec.Struct, frozen=True):
+    """What one stream reports to supervision and audit, read at one durable version. Amounts in fen."""
+
+    stream: str
+    epoch: int
+    version: int
+    snapshot_version: int
+    unsettled: int
+    oldest_unsettled_ms: int
+    in_flight_fen: int = 0
+    """Sent and not yet acknowledged."""
+    members: int = 0
+    """Packets or accounts in memory."""
+    figures: dict[str, int] = {}
+    received: dict[str, tuple[int, int, dict[int, int]]] = {}
+    """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
+    work_behind: int = 0
+    """What a replay behind the newest snapshot costs: events and the transfers in them."""
+    withheld: int = 0
+    """Packets found whose seed the platform's keys do not give."""
+
+
+class SentTotals(msgspec.Struct, frozen=True, array_like=True):
+    """What a source says about one destination. Amounts in fen; None: forgotten, because it was settled since."""
+
+    last_number: int
+    total_fen: int
+    at_number_fen: int | None
+    ahead_fen: list[int | None]
+
+
+M = TypeVar("M", bound=Machine)
+
+
+class Host(ABC, Generic[M]):
+    """The streams given to one actor."""
+
+    def __init__(
+        self,
+        name: str,
+        streams: Sequence[str],
+        journals: Journals,
+        clock: Clock,
+        rules: HostRules,
+        commands: Any,
+        tally: Tally | None = None,
+    ) -> None:
+        """`commands`: the union of command types that this kind of stream understands."""
+        self.name = name
+        self.tally = Tally(clock.now_ms()) if tally is None else tally
+        self._streams = tuple(streams)
+        self._journals = journals
+        self._clock = clock
+        self._rules = rules
+        self._shells: dict[str, Shell[M]] = {}
+        self._activating: dict[str, asyncio.Task[Shell[M]]] = {}
+        self._corrupt: dict[str, Corruption] = {}
+        self._offset_ms = 0
+        self._ticker: asyncio.Task[None] | None = None
+        self._decoder = msgspec.msgpack.Decoder(list[tuple[str, list[commands]]])
+        self._encoder = msgspec.msgpack.Encoder()
+
+    # What a kind of stream adds.
+
+    @abstractmethod
+    def _machine(self, stream: str) -> M:
+        """Return an empty machine for the stream."""
+
+    @abstractmethod
+    def _decide(self, shell: Shell[M], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
+        """Decide, apply and stage a group in one step; return the replies and whether any must wait for the store."""
+
+    def _on_time(self, shell: Shell[M]) -> None:
+        """Stage what the clock alone brings about."""
+
+    async def _recall(self, shell: Shell[M], commands: list[Any]) -> Records:
+        """Fetch what these commands need and memory does not hold. Raises JournalUnavailable."""
+        return {}
+
+    async def _passivate(self, shell: Shell[M]) -> None:
+        """Let go of what nobody needs in memory any more."""
+
+    def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
+        """Tally the answers of one call."""
+
+    # Commands.
+
+    async def handle(self, payload: bytes) -> bytes:
+        """Answer groups of commands: `[(stream, [command, ...]), ...]` -> `[[reply, ...], ...]`, same order."""
+        groups = self._decoder.decode(payload)
+        if len(groups) == 1:
+            replies = [await self.serve(*groups[0])]
+        else:
+            replies = await asyncio.gather(*(self.serve(stream, commands) for stream, commands in groups))
+        self._count(groups, replies)
+        return self._encoder.encode(replies)
+
+    async def serve(self, stream: str, commands: list[Any]) -> list[Any]:
+        """Answer one group, every answer durable. An operating failure is the answer of the whole group."""
+        try:
+            shell = await self.shell(stream)
+            recalled = await self._recall(shell, commands)
+            # From here to the commit there is no `await`.
+            if shell.full:  # the entry that the store refused is still held: nothing can be confirmed behind it
+                return [_UNAVAILABLE] * len(commands)
+            if shell.dead:  # while something was fetched
+                raise JournalUnavailable(f"{stream}: this activation has ended")
+            try:
+                self._on_time(shell)
+                replies, wait = self._decide(shell, commands, recalled)
+            except Exception:  # our own bug: memory may hold half a step, and nobody may go on with it
+                shell.discard()
+                raise
+            if wait:
+                await shell.commit().durable()
+        except (JournalUnavailable, FencedOut, NotHere, JournalCorrupt, WrongKeys) as failure:
+            return [Refused(_CODE_OF_FAILURE[type(failure)])] * len(commands)
+        return replies
+
+    def _decide_common(self, shell: Shell[M], command: Any) -> Any:
+        """Answer the commands that every kind of stream understands."""
+        machine: Any = shell.machine
+        match command:
+            case Acknowledge():
+                event = machine.decide_settled(command.destination, command.number)
+                if isinstance(event, Refused):
+                    return event
+                if event is not None:
+                    shell.stage(event)
+                return Done()
+            case AdoptSnapshot():
+                if command.version < shell.snapshot_version:  # its task slept while a newer one was adopted
+                    return Refused(Refusal.OUT_OF_ORDER)
+                shell.stage(SnapshotTaken(command.epoch, command.seq))
+                shell.snapshot_version, shell.snapshot_work = command.version, command.work
+                return Done()
+            case ReadLevers():
+                return Levers(shell.epoch, shell.levers_asked, dict(machine.levers))
+            case SetLever():
+                return self._set_lever(shell, command)
+        raise AssertionError(f"{type(command).__name__} is no command of {shell.stream}")
+
+    def _set_lever(self, shell: Shell[M], command: SetLever) -> Done | Refused:
+        """Set a lever, unless this activation has heard of another since the caller asked for the order."""
+        if (command.epoch, command.asked) != (shell.epoch, shell.levers_asked):
+            return Refused(Refusal.OUT_OF_ORDER)
+        shell.levers_asked += 1
+        machine: Any = shell.machine
+        event = machine.decide_lever(command.lever, command.paused, command.by, shell.now_ms())
+        if isinstance(event, Refused):
+            return event
+        if event is not None:
+            shell.stage(event)
+        return Done()
+
+    def _watermark(self, shell: Shell[M], source: str) -> Watermark:
+        received = shell.machine.received_from(source)  # type: ignore[attr-defined]
+        return Watermark(received.number, received.total_fen)
+
+    # Activation and time.
+
+    async def shell(self, stream: str) -> Shell[M]:
+        """Return the live shell of a stream, activating it if need be (once, however many ask).
+
+        Raises NotHere, JournalUnavailable, FencedOut, JournalCorrupt.
+        """
+        shell = self._shells.get(stream)
+        if shell is not None and not shell.dead:
+            return shell
+        if stream not in self._streams:
+            raise NotHere(f"{self.name} does not host {stream}")
+        task = self._activating.get(stream)
+        if task is None:
+            task = self._activating[stream] = asyncio.create_task(self._activate(stream), name=f"activate {stream}")
+            task.add_done_callback(lambda _: self._activating.pop(stream, None))
+        shell = await asyncio.shield(task)
+        if shell.dead:  # somebody faster used it before this caller went on, and the store lost that
+            raise JournalUnavailable(f"{stream}: this activation has ended")
+        return shell
+
+    async def _activate(self, stream: str) -> Shell[M]:
+        """Activate; a corrupt journal is told again without touching it, for a pause that doubles."""
+        now_s = asyncio.get_running_loop().time()
+        known = self._corrupt.get(stream)
+        if known is not None and now_s < known.until_s:
+            raise JournalCorrupt(str(known.failure))
+        try:
+            shell = await self._activate_now(stream)
+        except JournalCorrupt as failure:
+            log.error("%s", failure, extra={"stream": stream})
+            pause_s = CORRUPT_PAUSE_S if known is None else min(CORRUPT_PAUSE_S_MAX, 2 * known.pause_s)
+            self._corrupt[stream] = Corruption(failure, pause_s, now_s + pause_s)
+            raise
+        self._corrupt.pop(stream, None)
+        return shell
+
+    async def _activate_now(self, stream: str) -> Shell[M]:
+        self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
+        journal = self._journals.open(stream)
+        bound = self._rules.commit_events_max, self._rules.commit_events_fair
+        shell = Shell(stream, self._machine(stream), journal, self.now_ms, *bound)
+        await shell.activate(self.name)
+        self._shells[stream] = shell
+        return shell
+
+    def now_ms(self) -> int:
+        """Return the platform's time: the wall clock plus the sandbox offset."""
+        return self._clock.now_ms() + self._offset_ms
+
+    async def advance_clock(self, offset_ms: int) -> None:
+        """Adopt the durable sandbox offset; it never goes back."""
+        self._offset_ms = max(self._offset_ms, offset_ms)
+        await self.tick()
+
+    async def start(self) -> None:
+        """Activate every stream and keep time from now on. May be called again and again."""
+        if self._ticker is None or self._ticker.done():
+            self._ticker = asyncio.create_task(self._keep_time(), name=f"time of {self.name}")
+        await self.tick()
+
+    async def _keep_time(self) -> None:
+        while True:
+            await asyncio.sleep(self._rules.tick_ms / 1000)
+            await self.tick()
+
+    async def tick(self) -> None:
+        """Touch every stream: a quiet packet expires too. An unavailable store is met again at the next tick."""
+        steps: list[Coroutine[Any, Any, None]] = [self._tick(stream) for stream in self._streams]
+        await asyncio.gather(*steps)
+
+    async def _tick(self, stream: str) -> None:
+        try:
+            shell = await self.shell(stream)
+        except JournalCorrupt:  # logged when it was found
+            return
+        except OperatingFailure as failure:
+            log.warning("%s has no %s for now: %s", self.name, stream, failure, extra={"stream": stream})
+            return
+        try:
+            self._on_time(shell)
+            await self._passivate(shell)
+        except OperatingFailure as failure:
+            where = {"stream": stream, "epoch": shell.epoch}
+            log.warning("%s lets go of nothing in %s for now: %s", self.name, stream, failure, extra=where)
+        except Exception:  # our own bug ends this activation, as in `serve`, and not the time of the other streams
+            log.exception("the timer of %s failed", stream, extra={"stream": stream, "epoch": shell.epoch})
+            shell.discard()
+
+    async def stop(self) -> None:
+        """End every activation: nothing staged is lost that was answered, and nothing more is answered."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        for shell in self._shells.values():
+            shell.discard()
+
+    # Settlement and audit.
+
+    async def outgoing(self) -> list[Outgoing]:
+        """Return what settlement may deliver now: transfers that are durable at this source."""
+        batches: list[Outgoing] = []
+        for shell in self._live():
+            machine: Any = shell.machine
+            found = machine.outgoing(shell.now_ms())
+            if not found:
+                continue
+            try:
+                await shell.commit().durable()
+            except OperatingFailure:
+                continue
+            batches += found
+        return batches
+
+    async def report(self, *, audit: bool) -> list[StreamFigures]:
+        """Report every stream: cheap figures, or with `audit` its sums and watermarks at one durable version.
+
+        Raises JournalUnavailable, FencedOut if a stream cannot be read durably (only with `audit`).
+        """
+        if not audit:
+            return [self._figures(shell) for shell in self._live()]
+        # One after another: adding up one stream is as long as this actor may be busy at a stretch.
+        return [await self._audit(stream) for stream in self._streams]
+
+    async def _audit(self, stream: str) -> StreamFigures:
+        shell = await self.shell(stream)
+        machine: Any = shell.machine
+        figures = self._figures(shell)
+        received = {
+            source: (end.number, end.total_fen, dict(end.ahead)) for source, end in machine.book.received.items()
+        }
+        read = msgspec.structs.replace(figures, figures=machine.figures(), received=received)
+        await shell.commit().durable()
+        return read
+
+    async def totals_at(self, asked: list[tuple[str, str, int, list[int]]]) -> list[SentTotals]:
+        """Return, for each (source, destination, number, numbers ahead), what this source durably sent.
+
+        Raises NotHere, JournalUnavailable, FencedOut.
+        """
+        answers = []
+        shells: dict[str, Shell[M]] = {}
+        for stream, destination, number, ahead in asked:
+            shell = shells[stream] = await self.shell(stream)
+            sent = shell.machine.book.sent.get(destination) or Sent()  # type: ignore[attr-defined]
+            amounts = [sent.unsettled[n].amount_fen if n in sent.unsettled else None for n in ahead]
+            answers.append(SentTotals(sent.last_number, sent.total_fen, sent.total_at(number), amounts))
+        await asyncio.gather(*(shell.commit().durable() for shell in shells.values()))
+        return answers
+
+    def _figures(self, shell: Shell[M]) -> StreamFigures:
+        machine: Any = shell.machine
+        oldest_ms = shell.now_ms()
+        for sent in machine.book.sent.values():
+            for event in sent.unsettled.values():
+                oldest_ms = min(oldest_ms, getattr(event, "at_ms", oldest_ms))
+                break
+        return StreamFigures(
+            shell.stream,
+            shell.epoch,
+            machine.version,
+            shell.snapshot_version,
+            machine.book.unsettled_count,
+            shell.now_ms() - oldest_ms,
+            in_flight_fen=sum(sent.total_fen - sent.settled_fen for sent in machine.book.sent.values()),
+            members=machine.members,
+            work_behind=machine.work - shell.snapshot_work,
+            withheld=machine.withheld,
+        )
+
+    def _live(self) -> list[Shell[M]]:
+        return [shell for shell in self._shells.values() if not shell.dead]

@@ -1,0 +1,149 @@
+"""Sending: what a send pays for. Pure: one packet, or for a crowd several that are one gift: lanes, or a rain's bursts.
+
+Lanes share the money by their ranks, rounded so that the parts sum to the total and every one can be divided within the
+same limits. Each has its own id, seed, commitment and end; all are funded in one journal entry. Amounts in fen.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from actors.ids import whole_id
+from actors.ledger.money import part_of
+from actors.ledger.transfer import PacketFunded, Special
+from actors.wallet.messages import Committed, Send
+
+
+class Place(NamedTuple):
+    """Where one packet of a send is, and what was committed to for it."""
+
+    packet_id: str
+    packet_stream: str
+    commitment: bytes
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What the shell adds to a send: derived from keys and limits, the same for the same (tenant, sender, key)."""
+
+    places: list[Place]
+    """One, or as many as there are lanes or bursts."""
+    named_by_key: str
+    """The packet id that the sender's key stands for."""
+    share_fen_min: int
+    share_fen_max: int
+    lifetime_ms: int
+    opens_ms_max: int
+    """So long before it opens a packet may be sent."""
+    algorithm: str
+    key_id: str
+
+    def committed(self, made: Committed) -> "Terms":
+        """Return these with what was committed to: it is kept, whatever the platform's current key is now."""
+        pairs = zip(self.places, made.commitments, strict=True)
+        places = [place._replace(commitment=commitment) for place, commitment in pairs]
+        return msgspec.structs.replace(self, places=places, key_id=made.key_id)
+
+
+class _Part(msgspec.Struct, frozen=True):
+    total_fen: int
+    count: int
+    expires_at_ms: int
+    special: Special | None
+
+
+def _parts(send: Send, places: list[Place], lifetime_ms: int, now_ms: int) -> list[_Part]:
+    special = send.special
+    if send.bursts:
+        assert special is not None, "a burst knows that it is one"
+        return [
+            _Part(
+                burst.total_fen,
+                burst.count,
+                burst.ends_at_ms,
+                msgspec.structs.replace(
+                    special,
+                    opens_at_ms=burst.opens_at_ms,
+                    burst=number,
+                    bursts=len(send.bursts),
+                    reference=places[0].packet_id,
+                ),
+            )
+            for number, burst in enumerate(send.bursts)
+        ]
+    opens_at_ms = 0 if special is None else special.opens_at_ms
+    expires_at_ms = max(now_ms, opens_at_ms) + lifetime_ms
+    lanes = len(places)
+    if lanes == 1:
+        return [_Part(send.total_fen, send.count, expires_at_ms, special)]
+    assert special is not None, "a lane knows that it is one"
+    parts = []
+    for lane in range(lanes):
+        first, end = send.count * lane // lanes, send.count * (lane + 1) // lanes
+        of_lane = msgspec.structs.replace(
+            special,
+            lane=lane,
+            lanes=lanes,
+            rank_base=first,
+            whole_fen=send.total_fen,
+            whole_count=send.count,
+            day_count_max=part_of(special.day_count_max, lane, lane + 1, lanes),
+        )
+        parts.append(_Part(part_of(send.total_fen, first, end, send.count), end - first, expires_at_ms, of_lane))
+    return parts
+
+
+def fundings(send: Send, terms: Terms, now_ms: int) -> list[PacketFunded]:
+    """Return what the send pays for; the machine numbers them."""
+    parts = _parts(send, terms.places, terms.lifetime_ms, now_ms)
+    return [
+        PacketFunded(
+            number=0,
+            packet_stream=place.packet_stream,
+            packet_id=place.packet_id,
+            tenant=send.tenant,
+            sender=send.user,
+            key=send.key,
+            kind=send.kind,
+            total_fen=part.total_fen,
+            count=part.count,
+            share_fen_min=terms.share_fen_min,
+            share_fen_max=terms.share_fen_max,
+            greeting=send.greeting,
+            at_ms=now_ms,
+            expires_at_ms=part.expires_at_ms,
+            algorithm=terms.algorithm,
+            key_id=terms.key_id,
+            commitment=place.commitment,
+            special=part.special,
+            sender_nonce=send.sender_nonce,
+            named_by_key="" if place.packet_id == terms.named_by_key else terms.named_by_key,
+        )
+        for place, part in zip(terms.places, parts, strict=True)
+    ]
+
+
+def is_timely(send: Send, terms: Terms, now_ms: int) -> bool:
+    """Tell whether what opens later does so soon enough, and whether every burst can still come."""
+    opens_at_ms = [burst.opens_at_ms for burst in send.bursts] or [send.special.opens_at_ms if send.special else 0]
+    if any(burst.ends_at_ms <= now_ms for burst in send.bursts):
+        return False
+    return max(opens_at_ms) <= now_ms + terms.opens_ms_max
+
+
+def is_same(send: Send, paid: Sequence[PacketFunded], terms: Terms) -> bool:
+    """Tell whether a send that was paid for is asked again.
+
+    Limits, keys and streams may have changed since: what is compared is what the sender said.
+    """
+    if send.kind != paid[0].kind or (send.bursts and len(send.bursts) != len(paid)):
+        return False
+    if send.commitment_id and send.commitment_id != whole_id(paid[0].packet_id):
+        return False
+    places = [Place(one.packet_id, one.packet_stream, one.commitment) for one in paid]
+    wanted = fundings(send, msgspec.structs.replace(terms, places=places), paid[0].at_ms)
+    named = ["total_fen", "count", "greeting", "algorithm", "special", "sender_nonce"]
+    named += ["expires_at_ms"] if send.bursts else []
+    named += ["share_fen_min", "share_fen_max"] if send.share_fen_max else []
+    pairs = list(zip(paid, wanted, strict=True))
+    return all(getattr(one, name) == getattr(now, name) for name in named for one, now in pairs)

@@ -1,0 +1,152 @@
+"""Levers: the flow that pauses and resumes. Told as done only once every stream concerned has it durably.
+
+Streams are asked past the batchers: what an operator does about a crowd does not queue behind the crowd. Each is asked
+for its order first and told in that order, so that an attempt whose answer was lost cannot come after a later one.
+Of two operators at once the later one wins in each stream, and `read` tells where a lever is missing.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from actors.ids import lanes_of, packet_stream, wallet_stream, whole_id
+from actors.kernel.switches import GRABS, SENDS, Lever, Levers, ReadLevers, SetLever, packet_lever, packet_of
+from actors.ledger.transfer import Done, Refusal, Refused
+from actors.packet.messages import Open
+from actors.wallet.messages import FindFunding, Funded
+from cluster.config import Settings
+from cluster.gateway.problems import Problem, refused
+from cluster.runtime.directory import Directory
+
+PAUSE_S = 0.1
+"""Pause before streams that did not answer are asked again."""
+
+_FINAL = {Refusal.PACKET_NOT_FOUND, Refusal.DRAINED, Refusal.EXPIRED, Refusal.OVERLOADED}
+"""What a stream says once and for all; anything else is asked again."""
+
+
+class PausedLever(msgspec.Struct, frozen=True):
+    """A lever that is on somewhere. Instants in Unix ms."""
+
+    lever: str
+    """`sends`, `grabs` or `packet`."""
+    packet_id: str | None
+    since_ms: int
+    by: str
+    missing: list[str]
+    """Streams that should have it and do not: set it again."""
+
+
+class LeverFlow:
+    """The levers of one system, for one gateway replica."""
+
+    def __init__(self, settings: Settings, directory: Directory) -> None:
+        layout = settings.layout
+        self._directory = directory
+        self._deadline_s = settings.timing.request_deadline_ms / 1000
+        self._numbers = layout.numbers
+        self._packet_streams = [packet_stream(index) for index in range(layout.packet_streams + layout.hot_streams)]
+        self._wallet_streams = [wallet_stream(index) for index in range(layout.wallet_streams)]
+
+    async def set_sends(self, *, paused: bool, by: str) -> None:
+        """Pause all sends or let them go on. Raises Problem."""
+        await self._set(self._wallet_streams, SENDS, paused, by)
+
+    async def set_grabs(self, *, paused: bool, by: str) -> None:
+        """Pause all grabs or let them go on. Raises Problem."""
+        await self._set(self._packet_streams, GRABS, paused, by)
+
+    async def set_packet(self, packet_id: str, *, paused: bool, by: str) -> None:
+        """Pause the grabs of one packet or let them go on. Raises Problem, also if it is unknown or has ended.
+
+        Of several lanes those that have ended are passed over, unless all have.
+        """
+        places = lanes_of(packet_id, self._numbers)
+        if not places:
+            raise refused(Refusal.PACKET_NOT_FOUND)
+        told = await asyncio.gather(*(self._set_one(*place, paused, by) for place in places), return_exceptions=True)
+        failures = [failure for failure in told if isinstance(failure, BaseException)]
+        open_ones = [failure for failure in failures if not _has_ended(failure)]
+        if open_ones or len(failures) == len(places):
+            raise (open_ones or failures)[0]
+
+    async def _set_one(self, packet_id: str, packet_index: int, wallet_index: int, paused: bool, by: str) -> None:
+        stream = self._packet_streams[packet_index]
+        try:
+            await self._set([stream], packet_lever(packet_id), paused, by)
+        except Problem as problem:
+            if problem.code != Refusal.PACKET_NOT_FOUND:
+                raise
+            # Before anybody hears 404, the book that the id names is asked whether it paid.
+            if not await self._opened(packet_id, stream, self._wallet_streams[wallet_index]):
+                raise
+            await self._set([stream], packet_lever(packet_id), paused, by)
+
+    async def read(self) -> list[PausedLever]:
+        """Return what is paused, as it durably is in every stream. Raises Problem."""
+        told: dict[str, Levers] = {}
+
+        async def step(left: list[str]) -> list[str]:
+            told.update(await self._orders(left))
+            return [stream for stream in left if stream not in told]
+
+        await self._repeat(step, self._wallet_streams + self._packet_streams, "No answer yet from {}; ask again.")
+        held: dict[str, list[Lever]] = {}
+        for levers in told.values():
+            for name, lever in levers.levers.items():
+                held.setdefault(whole_id(name), []).append(lever)  # of all lanes of a packet one
+        return [
+            self._paused(name, min(levers, key=lambda lever: lever.at_ms), told)
+            for name, levers in sorted(held.items())
+        ]
+
+    def _paused(self, name: str, first: Lever, told: dict[str, Levers]) -> PausedLever:
+        packet_id = packet_of(name)
+        if packet_id is not None:
+            return PausedLever("packet", packet_id, first.at_ms, first.by, [])
+        concerned = self._wallet_streams if name == SENDS else self._packet_streams
+        missing = [stream for stream in concerned if name not in told[stream].levers]
+        return PausedLever(name, None, first.at_ms, first.by, missing)
+
+    async def _set(self, streams: list[str], lever: str, paused: bool, by: str) -> None:
+        async def step(left: list[str]) -> list[str]:
+            orders = await self._orders(left)
+            commands = [
+                (stream, [SetLever(lever, paused, by, order.epoch, order.asked)]) for stream, order in orders.items()
+            ]
+            replies = dict(zip(orders, await self._directory.ask(commands), strict=True))
+            for [reply] in replies.values():
+                if isinstance(reply, Refused) and reply.code in _FINAL:
+                    raise refused(reply.code, reply.part)
+            return [stream for stream in left if replies.get(stream) != [Done()]]
+
+        await self._repeat(step, streams, "Not durable yet in {}; repeat the request, what is set is not set twice.")
+
+    async def _orders(self, streams: list[str]) -> dict[str, Levers]:
+        """Return what those streams that answer have on, and in which order they take the next lever."""
+        answers = await self._directory.ask([(stream, [ReadLevers()]) for stream in streams])
+        return {stream: reply for stream, [reply] in zip(streams, answers, strict=True) if isinstance(reply, Levers)}
+
+    async def _repeat(self, step: Callable[[list[str]], Awaitable[list[str]]], streams: list[str], words: str) -> None:
+        """Take a step with the streams that it leaves until it leaves none. Raises Problem at the deadline."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + self._deadline_s
+        left = await step(streams)
+        while left:
+            if loop.time() + PAUSE_S >= deadline_s:
+                raise Problem("shard_unavailable", words.format(", ".join(left)))
+            await asyncio.sleep(PAUSE_S)
+            left = await step(left)
+
+    async def _opened(self, packet_id: str, stream: str, wallet: str) -> bool:
+        """Complete the send of a packet whose gateway died before it was opened; tell whether there was one."""
+        [[found]] = await self._directory.ask([(wallet, [FindFunding(packet_id)])])
+        if not isinstance(found, Funded):
+            return False
+        await self._directory.ask([(stream, [Open(found.source, found.funding)])])
+        return True
+
+
+def _has_ended(failure: BaseException) -> bool:
+    return isinstance(failure, Problem) and failure.code in (Refusal.DRAINED, Refusal.EXPIRED)
