@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 Event = Any
-"""A tagged msgspec struct of `actors.ledger.transfer`, `actors.packet.messages` or `actors.wallet.messages`."""
+"""A tagged msgspec struct of `actors.ledger.transfer`, or one of the `events` of a kind."""
 
 
 class Position(NamedTuple):

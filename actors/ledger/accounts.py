@@ -18,8 +18,8 @@ from typing import Any
 from actors.ids import wallet_stream
 from actors.kernel.switches import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.messages import (
+from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.wallet.events import (
     Committed,
     Held,
     HoldPosted,

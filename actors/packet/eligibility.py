@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from actors.ledger.transfer import Refused, Special
-from actors.packet.replies import NOBODY, NOT_ADDRESSEE, NOT_MEMBER, OWN_PACKET, RATE_LIMITED, WRONG_PASSPHRASE
+from actors.packet.grab_replies import NOBODY, NOT_ADDRESSEE, NOT_MEMBER, OWN_PACKET, RATE_LIMITED, WRONG_PASSPHRASE
 from actors.packet.state import Packet
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 from actors.kernel.metrics import ACCEPTED, REPLAYED, Tally
 from actors.ledger.transfer import Refused
-from actors.packet.messages import Grab, GrabMany, Shares, Takings
+from actors.packet.commands import Grab, GrabMany
+from actors.packet.replies import Shares, Takings
 
 
 def count_grabs(tally: Tally, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:

@@ -16,22 +16,12 @@ from actors.kernel.ports import Clock, Journals, KeyRing
 from actors.kernel.shell import Shell
 from actors.kernel.switches import ReadLevers, SetLever, packet_of
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
+from actors.packet.commands import Grab, GrabMany, Open, ReadEnd, View
+from actors.packet.events import Opened, OpeningReturned
 from actors.packet.grab_metrics import count_grabs
+from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import (
-    Grab,
-    GrabMany,
-    Open,
-    Opened,
-    OpeningReturned,
-    OpenNow,
-    ReadEnd,
-    Shares,
-    Takings,
-    View,
-    Won,
-)
-from actors.packet.replies import OVERLOADED
+from actors.packet.replies import OpenNow, Shares, Takings, Won
 from actors.packet.rules import PacketRules
 from actors.packet.views import winners_of
 

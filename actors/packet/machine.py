@@ -24,29 +24,11 @@ from actors.kernel.ports import KeyRing
 from actors.kernel.switches import GRABS, LeverSet, packet_lever, packet_of
 from actors.kernel.timer import Timer
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
+from actors.packet.commands import View
 from actors.packet.dealer import Dealer, undealt
 from actors.packet.eligibility import Tries, outsiders
-from actors.packet.messages import (
-    Expired,
-    Grabbed,
-    GrabbedMany,
-    Opened,
-    OpeningReturned,
-    OpenNow,
-    PacketEnd,
-    PacketState,
-    PacketView,
-    Passivated,
-    PhraseMissed,
-    Shares,
-    Takings,
-    View,
-    Won,
-)
-from actors.packet.quotas import Holders
-from actors.packet.rain import is_of_second_rain, overdue_before, rest_of
-from actors.packet.recall import Recalled, Unhashed
-from actors.packet.replies import (
+from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.packet.grab_replies import (
     DAY_LIMIT,
     DRAINED,
     EXPIRED,
@@ -58,6 +40,10 @@ from actors.packet.replies import (
     refusal_of,
     replies_of,
 )
+from actors.packet.quotas import Holders
+from actors.packet.rain import is_of_second_rain, overdue_before, rest_of
+from actors.packet.recall import Recalled, Unhashed
+from actors.packet.replies import OpenNow, PacketEnd, PacketState, PacketView, Shares, Takings, Won
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX
 from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_state

@@ -1,61 +1,95 @@
-"""Replies: what the users of one group of grabs are told, each in his place. Pure."""
+"""Packet replies: what a packet stream answers. Amounts in fen, instants in Unix ms, ranks from 1."""
 
-from collections.abc import Mapping
-from types import MappingProxyType
+from typing import Literal
 
-from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import Takings, Won
-from actors.packet.state import Packet
+import msgspec
 
-NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
-DRAINED = Refused(Refusal.DRAINED)
-EXPIRED = Refused(Refusal.EXPIRED)
-OVERLOADED = Refused(Refusal.OVERLOADED)
-PAUSED = Refused(Refusal.PAUSED)
-SEED_UNKNOWN = Refused(Refusal.SEED_UNKNOWN)
-NOT_ADDRESSEE = Refused(Refusal.NOT_ADDRESSEE)
-NOT_MEMBER = Refused(Refusal.NOT_MEMBER)
-WRONG_PASSPHRASE = Refused(Refusal.WRONG_PASSPHRASE)
-RATE_LIMITED = Refused(Refusal.RATE_LIMITED)
-NOT_OPEN = Refused(Refusal.NOT_OPEN)
-OWN_PACKET = Refused(Refusal.OWN_PACKET)
-DAY_LIMIT = Refused(Refusal.DAY_LIMIT)
+from actors.ledger.transfer import PacketFunded, Refused
+
+PacketState = Literal["open", "drained", "expired"]
 
 
-NOBODY: Mapping[str, Refused] = MappingProxyType({})
+class Won(msgspec.Struct, frozen=True, array_like=True, tag="won", gc=False):
+    """The share a user has; `replayed` when he had it before."""
+
+    rank: int
+    amount_fen: int
+    at_ms: int
+    replayed: bool
 
 
-def refusal_of(packet: Packet, now_ms: int, barred: Refused | None) -> Refused | None:
-    """Return why a user who has not won yet gets no share whatever is left; None if he may get one."""
-    if packet.ended == "drained":
-        return DRAINED
-    if packet.ended == "expired" or now_ms >= packet.expires_at_ms:
-        return EXPIRED
-    if packet.special is not None and now_ms < packet.special.opens_at_ms:
-        return NOT_OPEN
-    return barred
+class Takings(msgspec.Struct, frozen=True, array_like=True, tag="takings"):
+    """Reply to `GrabMany` that is neither one refusal for all nor `Shares`: each user's share or refusal, in order."""
+
+    replies: list[Won | Refused]
 
 
-def replies_of(
-    packet: Packet,
-    users: list[str],
-    won: dict[str, Won],
-    refusal: Refused,
-    now_ms: int,
-    outside: Mapping[str, Refused] = NOBODY,
-) -> Takings:
-    """Answer each user: who won before, who wins now (and again, if he is named twice), who does not.
+class Shares(msgspec.Struct, frozen=True, array_like=True, tag="shares"):
+    """Reply to `GrabMany` where every user took a fresh share: ranks from `first_rank` on, in order, all at `at_ms`."""
 
-    `outside`: who may not take this packet, and why.
+    first_rank: int
+    amounts_fen: list[int]
+    at_ms: int
+
+
+class PacketEnd(msgspec.Struct, frozen=True, array_like=True, tag="packet_end"):
+    """Reply to `ReadEnd`: how the packet ended, for ever, and who may have won.
+
+    `winners`: `actors.ids.user_hash` of every winner, sorted, as native 32-bit integers (`array("I")`). Whoever's hash
+    is not among them has not won; two users may share a hash, so whoever's is among them must be asked for.
     """
-    replies: list[Won | Refused] = []
-    for user in users:
-        rank = packet.rank_of.get(user)
-        if rank is not None:
-            replies.append(packet.won(rank, replayed=True))
-            continue
-        share = won.get(user)
-        replies.append(outside.get(user, refusal) if share is None else share)
-        if share is not None and not share.replayed:
-            won[user] = Won(share.rank, share.amount_fen, now_ms, True)
-    return Takings(replies)
+
+    state: PacketState
+    winners: bytes
+    many: bool = False
+    """There are more winners than are told; everybody may be one."""
+
+
+class OpenNow(msgspec.Struct, frozen=True, array_like=True, tag="open_now"):
+    """The packet is open (or was: `state` tells), with this funding."""
+
+    funding: PacketFunded
+    state: PacketState
+
+
+class GrabLine(msgspec.Struct, frozen=True, array_like=True):
+    """One line of a packet's list."""
+
+    user: str
+    amount_fen: int
+    at_ms: int
+
+
+class Luckiest(msgspec.Struct, frozen=True, array_like=True):
+    """Who has the greatest share; of equals the first."""
+
+    user: str
+    rank: int
+    amount_fen: int
+
+
+class PacketView(msgspec.Struct, frozen=True, array_like=True, tag="packet_view"):
+    """A packet as it durably is. `seed` is empty until the end; `grabs` are in order of rank, one page of them.
+
+    Ranks are counted over all lanes where there are several.
+    """
+
+    funding: PacketFunded
+    state: PacketState
+    grabbed_fen: int
+    refunded_fen: int
+    seed: bytes
+    grabs: list[GrabLine]
+    first_rank: int = 1
+    """Of the first line in `grabs`."""
+    grabbed_count: int = 0
+    reader_rank: int = 0
+    """The reader's own rank; 0: he has no share."""
+    luckiest: Luckiest | None = None
+    """Once all shares are taken."""
+    last_grab_ms: int = 0
+    chain: bytes = b""
+    links: bytes = b""
+    """As `actors.packet.state.sizes_of` reads them, for a proof."""
+    rolled_in_fen: int = 0
+    rolled_out_fen: int = 0

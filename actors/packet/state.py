@@ -14,8 +14,9 @@ import msgspec
 from actors.kernel.switches import Lever
 from actors.ledger.book import Book
 from actors.ledger.transfer import PacketFunded, PayoutRun, Special
+from actors.packet.events import Expired, Grabbed, OpeningReturned
 from actors.packet.fairness import chain_start_of, linked
-from actors.packet.messages import Expired, Grabbed, OpeningReturned, PacketState, Won
+from actors.packet.replies import PacketState, Won
 
 GRAB = Struct("<IQ")
 """One grab in `Packet.grabs`, by rank: amount (fen), stamp (ms)."""

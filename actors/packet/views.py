@@ -10,7 +10,8 @@ import msgspec
 from actors.ids import user_hash
 from actors.ledger.book import Book
 from actors.ledger.transfer import Outgoing, PayoutRun, Receive
-from actors.packet.messages import GrabLine, Luckiest, PacketView, View
+from actors.packet.commands import View
+from actors.packet.replies import GrabLine, Luckiest, PacketView
 from actors.packet.state import GRAB, HEAD_BYTES, Packet, State
 
 

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import msgspec
 
 from actors.ledger.transfer import Refused
+from actors.wallet.commands import CountLishi
+from actors.wallet.events import LishiCounted
 from actors.wallet.lishi import KEY_REUSED, OVERLOADED, RATE_LIMITED
-from actors.wallet.messages import CountLishi, LishiCounted
 
 
 class AskRules(msgspec.Struct, frozen=True):

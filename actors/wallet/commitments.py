@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import msgspec
 
 from actors.ledger.transfer import Refusal, Refused
-from actors.wallet.messages import Commit, Committed, Send
+from actors.wallet.commands import Commit, Send
+from actors.wallet.events import Committed
 
 NOT_FOUND = Refused(Refusal.COMMITMENT_NOT_FOUND)
 MISMATCH = Refused(Refusal.COMMITMENT_MISMATCH)

@@ -42,43 +42,31 @@ from actors.ledger.transfer import (
     Special,
 )
 from actors.phrase import kept
-from actors.wallet.lishi import LishiCommand, decide_accept, decide_decline
-from actors.wallet.machine import OVERLOADED, OpenHold, WalletMachine, WalletRules
-from actors.wallet.messages import (
+from actors.wallet.commands import (
     AcceptLishi,
-    AskCounted,
     AskLishi,
     Commit,
-    Committed,
     CountLishi,
     CreditSandbox,
     DeclineLishi,
     FindFunding,
-    Funded,
     Hold,
     KeepPhoto,
-    Lishi,
-    LishiAsked,
-    LishiClosed,
-    LishiCounted,
-    LishiList,
-    LishiTold,
     ListLishi,
-    Note,
-    NoteList,
-    NoteTold,
     PostHold,
     ReadLishi,
     ReadNotes,
     ReadStatement,
     ReadWallet,
-    SandboxCredited,
     Send,
     VoidHold,
-    WalletView,
     WriteNote,
 )
+from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, SandboxCredited
+from actors.wallet.lishi import LishiCommand, decide_accept, decide_decline
+from actors.wallet.machine import OVERLOADED, OpenHold, WalletMachine, WalletRules
 from actors.wallet.quotas import Fresh
+from actors.wallet.replies import AskCounted, Funded, Lishi, LishiList, LishiTold, Note, NoteList, NoteTold, WalletView
 from actors.wallet.sends import Place, Terms
 
 WalletCommand = (

@@ -17,17 +17,9 @@ import msgspec
 
 from actors.ids import wallet_index_of
 from actors.ledger.transfer import PacketFunded, Refusal, Refused
-from actors.wallet.messages import (
-    AcceptLishi,
-    AskLishi,
-    DeclineLishi,
-    Funded,
-    Lishi,
-    LishiAsked,
-    LishiClosed,
-    ListLishi,
-    ReadLishi,
-)
+from actors.wallet.commands import AcceptLishi, AskLishi, DeclineLishi, ListLishi, ReadLishi
+from actors.wallet.events import LishiAsked, LishiClosed
+from actors.wallet.replies import Funded, Lishi
 
 NOT_FOUND = Refused(Refusal.LISHI_NOT_FOUND)
 NOT_ASKED = Refused(Refusal.NOT_ADDRESSEE)

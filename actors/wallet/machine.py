@@ -33,33 +33,26 @@ from actors.ledger.transfer import (
     SnapshotTaken,
 )
 from actors.wallet.asks import AskBook, AskRules
+from actors.wallet.commands import Commit, CreditSandbox, Hold, KeepPhoto, Send
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
 from actors.wallet.commitments import CommitmentRules, Commitments
-from actors.wallet.idempotency import remember
-from actors.wallet.lishi import LishiBook, LishiRules
-from actors.wallet.messages import (
-    Commit,
+from actors.wallet.events import (
     Committed,
-    CreditSandbox,
-    Funded,
     Held,
-    Hold,
     HoldPosted,
     HoldVoided,
-    KeepPhoto,
     LishiAsked,
     LishiClosed,
     LishiCounted,
     Noted,
     PhotoKept,
     SandboxCredited,
-    Send,
-    Statement,
-    StatementLine,
-    WalletView,
 )
+from actors.wallet.idempotency import remember
+from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.notes import NoteBook, NoteRules
 from actors.wallet.quotas import Fresh, Holders, WalletFair
+from actors.wallet.replies import Funded, Statement, StatementLine, WalletView
 from actors.wallet.sends import Place, Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")

@@ -11,7 +11,9 @@ Instants and periods are Unix milliseconds.
 import msgspec
 
 from actors.ledger.transfer import Refusal, Refused
-from actors.wallet.messages import Note, Noted, WriteNote
+from actors.wallet.commands import WriteNote
+from actors.wallet.events import Noted
+from actors.wallet.replies import Note
 
 RATE_LIMITED = Refused(Refusal.RATE_LIMITED)
 OVERLOADED = Refused(Refusal.OVERLOADED)

@@ -12,10 +12,10 @@ import msgspec
 from actors.ids import whole_id
 from actors.kernel.quota import WHOLE, Bound, Counts, Lapsing, Named, Percent
 from actors.ledger.transfer import PacketFunded, Refused
-from actors.wallet.messages import (
+from actors.wallet.commands import KeepPhoto
+from actors.wallet.events import (
     Committed,
     Held,
-    KeepPhoto,
     LishiAsked,
     LishiClosed,
     LishiCounted,

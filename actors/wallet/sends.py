@@ -12,7 +12,8 @@ import msgspec
 from actors.ids import whole_id
 from actors.ledger.money import part_of
 from actors.ledger.transfer import PacketFunded, Special
-from actors.wallet.messages import Committed, Send
+from actors.wallet.commands import Send
+from actors.wallet.events import Committed
 
 
 class Place(NamedTuple):

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter
 
-from actors.packet.messages import Shares, Takings, Won
+from actors.packet.replies import Shares, Takings, Won
 from cluster.gateway import responses
 from cluster.gateway.dispatch.lane_fanout import Crowd
 from cluster.gateway.headers import read_key

@@ -9,10 +9,10 @@ from starlette.responses import Response
 from actors.ids import whole_id
 from actors.ledger.transfer import PacketFunded, Refusal, Refused, Special
 from actors.packet.fairness import share_seed_of
-from actors.packet.messages import PacketView, Won
+from actors.packet.replies import PacketView, Won
 from actors.packet.split import Division
 from actors.packet.state import sizes_of
-from actors.wallet.messages import Lishi, Note
+from actors.wallet.replies import Lishi, Note
 
 _ENCODER = msgspec.json.Encoder()
 

@@ -23,26 +23,23 @@ from actors.ids import (
 from actors.kernel.metrics import Tally
 from actors.kernel.quota import Bound
 from actors.ledger.transfer import Refusal, Refused
+from actors.packet.commands import Grab, GrabMany, Open, View
 from actors.packet.host import one_by_one
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Takings, View, Won
-from actors.wallet.messages import (
+from actors.packet.replies import OpenNow, PacketView, Takings, Won
+from actors.wallet.commands import (
     AcceptLishi,
-    AskCounted,
     AskLishi,
     Commit,
-    Committed,
     CountLishi,
     CreditSandbox,
     FindFunding,
-    Funded,
-    LishiTold,
-    Note,
-    NoteList,
     ReadNotes,
     ReadStatement,
     ReadWallet,
     Send,
 )
+from actors.wallet.events import Committed
+from actors.wallet.replies import AskCounted, Funded, LishiTold, Note, NoteList
 from cluster.config import Settings
 from cluster.gateway.dispatch.batcher import Batching
 from cluster.gateway.dispatch.ended_packet_cache import Ended, EndedPackets

@@ -21,8 +21,8 @@ from actors.kernel.errors import JournalCorrupt
 from actors.kernel.ports import Event, Position, Sealed
 from actors.kernel.switches import LeverSet
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.messages import (
+from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.wallet.events import (
     Committed,
     Held,
     HoldPosted,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from actors.kernel.ports import Event
 from actors.ledger.accounts import postings
 from actors.ledger.transfer import SENT_AS, PacketFunded, PayoutsReceived, RunsReceived
-from actors.packet.messages import GrabbedMany, Opened, OpeningReturned
+from actors.packet.events import GrabbedMany, Opened, OpeningReturned
 
 _STATEMENT_WORDS = {
     "sandbox_credited": "sandbox",

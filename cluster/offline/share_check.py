@@ -18,7 +18,7 @@ import msgspec
 
 from actors.kernel.ports import Event
 from actors.ledger.transfer import PacketFunded
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, Passivated
+from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, Passivated
 from actors.packet.state import GRAB, HEAD_BYTES, decode_record
 from cluster import verify_packet as page
 from cluster.journal.side_store import StreamCut

@@ -16,18 +16,9 @@ from ray.exceptions import RayError, RayTaskError
 from actors.kernel.errors import OperatingFailure
 from actors.kernel.switches import Levers
 from actors.ledger.transfer import Done, Outgoing, Refusal, Refused, Watermark
-from actors.packet.messages import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
-from actors.wallet.messages import (
-    AskCounted,
-    Committed,
-    Funded,
-    LishiList,
-    LishiTold,
-    NoteList,
-    NoteTold,
-    Statement,
-    WalletView,
-)
+from actors.packet.replies import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
+from actors.wallet.events import Committed
+from actors.wallet.replies import AskCounted, Funded, LishiList, LishiTold, NoteList, NoteTold, Statement, WalletView
 from cluster.config import Settings
 from cluster.runtime.placement import NAMESPACE, host_of
 from cluster.runtime.shards import OUTGOING

@@ -14,11 +14,12 @@ import psutil
 
 from actors.ids import packet_id_of
 from actors.ledger.transfer import PacketFunded, Settled
+from actors.packet.events import GrabbedMany, Opened
 from actors.packet.fairness import SeedCommitments
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import GrabbedMany, Opened
+from actors.wallet.commands import CreditSandbox
+from actors.wallet.events import SandboxCredited
 from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import CreditSandbox, SandboxCredited
 from cluster.config import Keys, load
 from cluster.runtime.shards import packet_rules, wallet_rules
 

@@ -14,8 +14,9 @@ import ray
 
 from actors.ids import packet_id_of
 from actors.ledger.transfer import PacketFunded
+from actors.packet.commands import Grab, GrabMany, Open
 from actors.packet.fairness import SeedCommitments
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Shares, Takings, Won
+from actors.packet.replies import OpenNow, Shares, Takings, Won
 from cluster.config import Keys, Settings
 from cluster.runtime.directory import REPLIES
 from cluster.runtime.placement import kinds

@@ -15,8 +15,10 @@ from ray.exceptions import RayError
 
 from actors.ids import wallet_index_of, wallet_stream
 from actors.ledger.transfer import PacketFunded, Refusal, Refused
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, Shares, Takings, View, Won
-from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send, WalletView
+from actors.packet.commands import Grab, GrabMany, Open, View
+from actors.packet.replies import OpenNow, PacketView, Shares, Takings, Won
+from actors.wallet.commands import CreditSandbox, ReadWallet, Send
+from actors.wallet.replies import Funded, WalletView
 from cluster.config import Keys, Settings
 from cluster.runtime.directory import Directory
 from cluster.runtime.live_audit import audit

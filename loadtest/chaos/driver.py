@@ -27,8 +27,10 @@ from ray._private.state import state
 from ray.exceptions import RayError
 
 from actors.ids import packet_stream, parse_packet_id, wallet_index_of, wallet_stream
-from actors.packet.messages import Grab, Won
-from actors.wallet.messages import Funded, Send
+from actors.packet.commands import Grab
+from actors.packet.replies import Won
+from actors.wallet.commands import Send
+from actors.wallet.replies import Funded
 from cluster.config import keys_at, load
 from cluster.local.record import read_record
 from cluster.runtime.directory import REPLIES

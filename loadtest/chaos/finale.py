@@ -209,7 +209,7 @@ async def replay_journals(folder: Path) -> Replayed:
     # Imported late: these import Ray, which reads its environment then, and `run` has set it meanwhile.
     from actors.ledger.accounts import Account, postings
     from actors.ledger.transfer import SnapshotTaken
-    from actors.packet.messages import Passivated
+    from actors.packet.events import Passivated
     from cluster.journal.archive import manifest_of
     from cluster.offline.sources import ledger_of, sources_of
     from cluster.offline.stream_reader import read_everything

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 PACKET_MACHINE, PACKET_SHARD = "actors/packet/machine.py", "actors/packet/host.py"
-REPLIES = "actors/packet/replies.py"
+REPLIES = "actors/packet/grab_replies.py"
 WALLET_MACHINE = "actors/wallet/machine.py"
 BOOK = "actors/ledger/book.py"
 CORE_SHELL, CORE_HOST = "actors/kernel/shell.py", "actors/kernel/host.py"

@@ -60,7 +60,7 @@ CROWDS = [
     ),
     Mutant(
         "star: nobody takes a share before it opens",
-        "actors/packet/replies.py",
+        "actors/packet/grab_replies.py",
         "now_ms < packet.special.opens_at_ms",
         "now_ms < packet.special.opens_at_ms - 1",
         ("tests/unit/test_entry.py", CROWD_TESTS),

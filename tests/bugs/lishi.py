@@ -38,7 +38,7 @@ LISHI = [
     ),
     Mutant(
         "lishi: a lapse counts from when it was due",
-        "actors/wallet/messages.py",
+        "actors/wallet/replies.py",
         'self.closed_at_ms if self.state in ("accepted", "declined") else self.lapses_at_ms',
         "self.closed_at_ms or self.lapses_at_ms",
         LISHI_TESTS,

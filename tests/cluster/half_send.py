@@ -10,7 +10,8 @@ import sys
 import ray
 
 from actors.ids import wallet_index_of, wallet_stream
-from actors.wallet.messages import Funded, Send
+from actors.wallet.commands import Send
+from actors.wallet.replies import Funded
 from cluster.config import load
 from cluster.runtime.directory import Directory
 

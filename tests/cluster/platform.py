@@ -13,7 +13,7 @@ from yarl import URL
 
 from actors.ledger.accounts import Account
 from actors.ledger.transfer import Settled, SnapshotTaken
-from actors.packet.messages import Passivated
+from actors.packet.events import Passivated
 from cluster.config import Keys, load
 from cluster.local.record import SystemRecord, processes_titled
 from cluster.offline.audit import audit_of, sum_stream

@@ -5,8 +5,8 @@ from contextlib import asynccontextmanager
 
 from actors.kernel.ports import Event
 from actors.ledger.transfer import PacketFunded, Payout, PayoutsReceived, Settled
-from actors.packet.messages import Expired, Grabbed, Opened
-from actors.wallet.messages import SandboxCredited
+from actors.packet.events import Expired, Grabbed, Opened
+from actors.wallet.events import SandboxCredited
 from cluster.journal.archive import Archive
 from cluster.journal.codec import platform_codec
 from cluster.journal.redis import RedisJournals

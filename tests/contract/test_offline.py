@@ -14,9 +14,9 @@ import pytest_asyncio
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.ports import Position
 from actors.ledger.transfer import Payout, PayoutsReceived
-from actors.packet.messages import Opened
+from actors.packet.events import Opened
+from actors.wallet.events import Held, HoldPosted, HoldVoided
 from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import Held, HoldPosted, HoldVoided
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.sealing import PartBounds, Sealer
 from cluster.offline import stream_reader as reading

@@ -8,22 +8,9 @@ from typing import Any
 import msgspec
 
 from actors.ids import User
-from actors.wallet.messages import (
-    AcceptLishi,
-    AskLishi,
-    Commit,
-    Committed,
-    DeclineLishi,
-    Funded,
-    Lishi,
-    LishiList,
-    LishiTold,
-    ListLishi,
-    NoteTold,
-    ReadLishi,
-    Send,
-    WriteNote,
-)
+from actors.wallet.commands import AcceptLishi, AskLishi, Commit, DeclineLishi, ListLishi, ReadLishi, Send, WriteNote
+from actors.wallet.events import Committed
+from actors.wallet.replies import Funded, Lishi, LishiList, LishiTold, NoteTold
 from cluster.gateway.service import Service
 from tests.simulation.clients import LATER, NO_ANSWER, Clients
 from tests.simulation.wishes import USERS

@@ -11,30 +11,11 @@ from typing import Any
 from actors.kernel.ports import Position
 from actors.kernel.switches import GRABS, SENDS, LeverSet, packet_lever, packet_of
 from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
-from actors.packet.messages import (
-    Expired,
-    GrabbedMany,
-    Opened,
-    OpeningReturned,
-    PacketView,
-    Passivated,
-    PhraseMissed,
-    Won,
-)
-from actors.wallet.messages import (
-    AcceptLishi,
-    Committed,
-    Funded,
-    LishiAsked,
-    LishiClosed,
-    LishiCounted,
-    Noted,
-    PhotoKept,
-    SandboxCredited,
-    Send,
-    Statement,
-    WalletView,
-)
+from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.packet.replies import PacketView, Won
+from actors.wallet.commands import AcceptLishi, Send
+from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, Noted, PhotoKept, SandboxCredited
+from actors.wallet.replies import Funded, Statement, WalletView
 from cluster.config import Settings
 from cluster.journal.codec import Chain
 from tests.simulation.favours import Favours

@@ -19,8 +19,9 @@ from ray.exceptions import RayError
 from actors.ids import User, packet_id_of
 from actors.kernel.switches import GRABS, SENDS, packet_of
 from actors.ledger.transfer import Refused
-from actors.packet.messages import Won
-from actors.wallet.messages import CreditSandbox, Funded, ReadStatement, ReadWallet, Send, Statement, WalletView
+from actors.packet.replies import Won
+from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
+from actors.wallet.replies import Funded, Statement, WalletView
 from cluster.gateway.packet.grab_bodies import Asked
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service

@@ -6,19 +6,9 @@ Moments are numbers of events, of all streams together, as the auditor reads the
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from actors.ledger.transfer import PacketFunded
-from actors.wallet.messages import (
-    AskLishi,
-    Commit,
-    Committed,
-    Lishi,
-    LishiAsked,
-    LishiClosed,
-    LishiCounted,
-    LishiList,
-    LishiTold,
-    Noted,
-    WriteNote,
-)
+from actors.wallet.commands import AskLishi, Commit, WriteNote
+from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, Noted
+from actors.wallet.replies import Lishi, LishiList, LishiTold
 from cluster.config import Settings
 from tests.simulation.recount import hash_of
 

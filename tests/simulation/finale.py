@@ -7,8 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from actors.packet.messages import Won
-from actors.wallet.messages import Funded, LishiList, Send, WalletView
+from actors.packet.replies import Won
+from actors.wallet.commands import Send
+from actors.wallet.replies import Funded, LishiList, WalletView
 from cluster.gateway.operator.switches import LeverFlow
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from actors.wallet.messages import CreditSandbox
+from actors.wallet.commands import CreditSandbox
 from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.gateway.app import build_api
 from cluster.gateway.auth import Auth

@@ -3,8 +3,9 @@
 import pytest
 
 from actors.ids import User
-from actors.packet.messages import Won
-from actors.wallet.messages import Commit, Committed, CreditSandbox, Send
+from actors.packet.replies import Won
+from actors.wallet.commands import Commit, CreditSandbox, Send
+from actors.wallet.events import Committed
 from cluster.gateway.problems import Problem
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT, System

@@ -17,7 +17,7 @@ import pytest
 
 from actors.ids import User
 from actors.ledger.money import yuan
-from actors.wallet.messages import CreditSandbox, Send
+from actors.wallet.commands import CreditSandbox, Send
 from tests.simulation.http import Http
 from tests.simulation.loop import run
 from tests.simulation.system import TENANT, System

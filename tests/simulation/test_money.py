@@ -27,10 +27,12 @@ from actors.ids import User
 from actors.kernel.errors import OperatingFailure
 from actors.kernel.timer import SLOT_MS
 from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Outgoing, Refused
-from actors.packet.messages import Grab, View, Won
+from actors.packet.commands import Grab, View
+from actors.packet.replies import Won
 from actors.settlement.plan import acknowledgements, deliveries
 from actors.settlement.task import settle
-from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send
+from actors.wallet.commands import CreditSandbox, ReadWallet, Send
+from actors.wallet.replies import Funded
 from cluster.gateway.problems import Problem
 from cluster.journal.fold import empty_machine, fold
 from tests.books import balances, book_sum

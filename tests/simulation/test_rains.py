@@ -2,7 +2,8 @@
 
 from actors.ids import User
 from actors.ledger.transfer import Special
-from actors.wallet.messages import Burst, CreditSandbox, ReadWallet, Send, WalletView
+from actors.wallet.commands import Burst, CreditSandbox, ReadWallet, Send
+from actors.wallet.replies import WalletView
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT, System
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from actors.wallet.messages import Send
+from actors.wallet.commands import Send
 from tests.simulation.asking import Asking
 from tests.simulation.campaign import shorten, story
 from tests.simulation.clients import Clients

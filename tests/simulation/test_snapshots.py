@@ -7,8 +7,8 @@ import pytest
 
 from actors.kernel.errors import JournalCorrupt
 from actors.ledger.transfer import AdoptSnapshot, Done, Refusal, Refused
-from actors.packet.messages import Grab
-from actors.wallet.messages import CreditSandbox, ReadWallet, Send
+from actors.packet.commands import Grab
+from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from cluster.journal.fold import empty_machine, fold
 from cluster.journal.snapshot import Record
 from tests.simulation.loop import simulated

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from actors.kernel.errors import FencedOut
 from actors.kernel.ports import Position
 from actors.ledger.transfer import AdoptSnapshot, Refusal, Refused
-from actors.wallet.messages import CreditSandbox, ReadWallet, WalletView
+from actors.wallet.commands import CreditSandbox, ReadWallet
+from actors.wallet.replies import WalletView
 from cluster.config import Settings, load
 from cluster.journal.codec import platform_codec
 from cluster.journal.fold import empty_machine

@@ -12,7 +12,7 @@ from actors.ids import user_hash
 from actors.ledger.transfer import PacketFunded, Special
 from actors.photo import payment_key
 from actors.phrase import spoken
-from actors.wallet.messages import Burst, Send
+from actors.wallet.commands import Burst, Send
 from cluster.gateway.packet.grab_bodies import Asked, said
 from tests.simulation.world import KEYS, TENANT
 

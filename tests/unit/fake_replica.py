@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import Shares, Takings, Won
+from actors.packet.replies import Shares, Takings, Won
 from cluster.config import load
 from cluster.gateway.auth import Auth
 from cluster.gateway.middleware import admission as gate

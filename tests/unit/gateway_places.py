@@ -8,8 +8,9 @@ from typing import Any, NamedTuple, cast
 
 from actors.ids import User
 from actors.kernel.quota import Bound
-from actors.packet.messages import Grab, PacketEnd
-from actors.packet.replies import DRAINED, OVERLOADED
+from actors.packet.commands import Grab
+from actors.packet.grab_replies import DRAINED, OVERLOADED
+from actors.packet.replies import PacketEnd
 from cluster.config import load
 from cluster.gateway.dispatch.batcher import Batcher, Parcel
 from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets

@@ -11,9 +11,9 @@ from PIL import Image
 
 from actors.ids import User
 from actors.ledger.transfer import Special
-from actors.packet.messages import GrabbedMany, Opened
+from actors.packet.events import GrabbedMany, Opened
 from actors.photo import payment_key
-from actors.wallet.messages import Send
+from actors.wallet.commands import Send
 from tests.simulation.auditor import Auditor
 from tests.simulation.http import Http
 from tests.simulation.system import TENANT

@@ -13,21 +13,13 @@ from actors.kernel.ports import Journal
 from actors.kernel.quota import Percent
 from actors.kernel.shell import Shell
 from actors.ledger.transfer import Refused
+from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
 from actors.packet.quotas import PacketFair
-from actors.packet.replies import OVERLOADED
+from actors.wallet.commands import AskLishi, Commit, CountLishi, CreditSandbox, Hold, KeepPhoto, WriteNote
 from actors.wallet.commitments import CommitmentRules
+from actors.wallet.events import SandboxCredited
 from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import (
-    AskLishi,
-    Commit,
-    CountLishi,
-    CreditSandbox,
-    Hold,
-    KeepPhoto,
-    SandboxCredited,
-    WriteNote,
-)
 from actors.wallet.quotas import PHOTO_BYTES_MIN, WalletFair
 from actors.wallet.sends import Place
 from tests.unit.samples import (

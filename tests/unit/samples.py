@@ -5,16 +5,16 @@ from typing import Any
 import msgspec
 
 from actors.ledger.transfer import ALGORITHM_OF_KIND, PacketFunded
+from actors.packet.events import Opened
 from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import Opened
 from actors.packet.rules import PacketRules
 from actors.wallet.asks import AskRules
+from actors.wallet.commands import CreditSandbox, Send
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletMachine, WalletRules
-from actors.wallet.messages import CreditSandbox, Send
 from actors.wallet.notes import NoteRules
 from actors.wallet.sends import Place, Terms
 from cluster.config import Keys

@@ -14,8 +14,9 @@ from actors.kernel.ports import Position
 from actors.kernel.switches import LeverSet
 from actors.ledger.accounts import postings
 from actors.ledger.transfer import Payout, PayoutsReceived, Refusal, Refused, Settled, SnapshotTaken
-from actors.packet.messages import Expired, Grabbed, Opened, OpeningReturned, Passivated
-from actors.wallet.messages import CreditSandbox, Held, HoldPosted, HoldVoided, ReadWallet, SandboxCredited, Send
+from actors.packet.events import Expired, Grabbed, Opened, OpeningReturned, Passivated
+from actors.wallet.commands import CreditSandbox, ReadWallet, Send
+from actors.wallet.events import Held, HoldPosted, HoldVoided, SandboxCredited
 from cluster.config import load
 from cluster.journal.archive import Archive, manifest_of, struct_of
 from cluster.journal.posting_rows import lines_of, lines_of_all

@@ -11,8 +11,8 @@ from actors.ids import packet_stream, parse_packet_id
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.ports import Position
 from actors.ledger.transfer import AdoptSnapshot, Done
-from actors.packet.messages import Grab, View
-from actors.wallet.messages import CreditSandbox, ReadStatement, ReadWallet, Send
+from actors.packet.commands import Grab, View
+from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.codec import platform_codec
 from cluster.journal.fold import empty_machine, fold

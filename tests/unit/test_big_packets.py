@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
+from actors.packet.commands import Grab, GrabMany, Open
 from actors.packet.host import PacketShard
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, Shares, Won
+from actors.packet.replies import OpenNow, Shares, Won
 from cluster.config import load
 from cluster.journal.codec import platform_codec
 from cluster.runtime.placement import kinds

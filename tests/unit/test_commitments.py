@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from actors.ledger.transfer import Refusal, Refused
+from actors.packet.commands import View
 from actors.packet.fairness import block_seed_of, linked, share_seed_of
-from actors.packet.messages import View
 from actors.packet.split import BLOCK_COUNT_MAX, Division, split
 from actors.packet.state import sizes_of
 from actors.packet.views import view_of
+from actors.wallet.commands import Commit
 from actors.wallet.commitments import CommitmentRules, Commitments
-from actors.wallet.messages import Commit, Committed
+from actors.wallet.events import Committed
 from cluster import verify_packet as page
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.packet.commands import Grab, GrabMany, Open, ReadEnd
 from actors.packet.host import PacketShard
-from actors.packet.messages import Grab, GrabMany, Open, PacketEnd, ReadEnd
-from actors.wallet.messages import ReadWallet
+from actors.packet.replies import PacketEnd
+from actors.wallet.commands import ReadWallet
 from cluster import verify_packet as page
 from cluster.config import load
 from cluster.journal.codec import platform_codec

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from actors.ids import user_hash
 from actors.kernel.quota import Bound
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import GrabMany, PacketEnd, ReadEnd, Won
+from actors.packet.commands import GrabMany, ReadEnd
+from actors.packet.replies import PacketEnd, Won
 from cluster.gateway.dispatch import ended_packet_cache as module
 from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets
 from tests.simulation.http import Http

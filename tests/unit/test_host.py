@@ -9,9 +9,11 @@ import pytest
 from actors.ids import packet_stream, wallet_index_of, wallet_stream
 from actors.kernel.errors import FencedOut, JournalUnavailable
 from actors.ledger.transfer import Acknowledge, Done, PacketFunded, Receive, Refusal, Refused, Watermark
+from actors.packet.commands import Grab, GrabMany, Open, View
 from actors.packet.host import one_by_one
-from actors.packet.messages import Grab, GrabMany, Open, OpenNow, PacketView, View, Won
-from actors.wallet.messages import CreditSandbox, Funded, ReadWallet, Send, WalletView
+from actors.packet.replies import OpenNow, PacketView, Won
+from actors.wallet.commands import CreditSandbox, ReadWallet, Send
+from actors.wallet.replies import Funded, WalletView
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT, System

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from actors.ledger.transfer import Refused
-from actors.packet.messages import Shares, Takings, Won
+from actors.packet.replies import Shares, Takings, Won
 from cluster.config import load
 from cluster.gateway.middleware.limits import Edge
 from tests.simulation.http import Http

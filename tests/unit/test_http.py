@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from actors.ids import wallet_index_of, wallet_stream
-from actors.wallet.messages import Send
+from actors.wallet.commands import Send
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault

@@ -10,9 +10,9 @@ import pytest
 
 from actors.kernel.errors import WrongKeys
 from actors.kernel.metrics import Tally
+from actors.packet.commands import View
 from actors.packet.host import PacketShard
-from actors.packet.messages import View
-from actors.wallet.messages import CreditSandbox, Send
+from actors.wallet.commands import CreditSandbox, Send
 from cluster.config import Keys, keys_at
 from cluster.journal.codec import platform_codec
 from cluster.keys import KeyedJournals, check_keys, fingerprint, keep_keys, keys_for, known_to, new_keys

@@ -8,10 +8,11 @@ import pytest
 from actors.ids import packet_stream, wallet_stream
 from actors.kernel.switches import GRABS, SENDS, Lever, Levers, LeverSet, ReadLevers, SetLever, packet_lever
 from actors.ledger.transfer import Done, PacketFunded, Refusal, Refused, Settled
+from actors.packet.events import Opened
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import Opened, Won
+from actors.packet.replies import Won
 from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import Funded, WalletView
+from actors.wallet.replies import Funded, WalletView
 from cluster.gateway.operator.switches import LeverFlow, PausedLever
 from cluster.gateway.problems import Problem
 from tests.simulation.loop import simulated

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from actors.ids import User, packet_id_of
-from actors.wallet.messages import Send
+from actors.wallet.commands import Send
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault

@@ -11,19 +11,11 @@ from hypothesis import strategies as st
 from actors.ids import User, lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
 from actors.ledger.transfer import Refusal, Refused
 from actors.wallet.asks import Ask, AskBook
+from actors.wallet.commands import AcceptLishi, AskLishi, CountLishi, ListLishi
+from actors.wallet.events import LishiAsked, LishiClosed, LishiCounted
 from actors.wallet.lishi import KEY_REUSED, LishiBook, LishiRules, decide_accept, decide_decline
 from actors.wallet.machine import WalletMachine
-from actors.wallet.messages import (
-    AcceptLishi,
-    AskLishi,
-    CountLishi,
-    Funded,
-    Lishi,
-    LishiAsked,
-    LishiClosed,
-    LishiCounted,
-    ListLishi,
-)
+from actors.wallet.replies import Funded, Lishi
 from cluster.journal.posting_rows import lines_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated

@@ -6,8 +6,10 @@ import httpx
 import pytest
 
 from actors.ids import parse_packet_id, wallet_stream
-from actors.wallet.messages import Note, Noted, WriteNote
+from actors.wallet.commands import WriteNote
+from actors.wallet.events import Noted
 from actors.wallet.notes import OVERLOADED, RATE_LIMITED, NoteBook, NoteRules
+from actors.wallet.replies import Note
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.unit.samples import DAY_MS, NOW_MS

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, Passivated
 from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, Passivated
 from actors.packet.state import Packet, decode_record
 from cluster.offline.audit import audit_of, sum_stream
 from cluster.offline.share_check import BLOCKS_MAX, UNPROVEN_SHOWN, Proved, Prover, prove_stream

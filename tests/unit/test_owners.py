@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from actors.ledger.transfer import Refused
-from actors.wallet.messages import SandboxCredited
+from actors.wallet.events import SandboxCredited
 from cluster.config import Settings, load
 from cluster.owners import OWNERS, Fair, Owner
 from tests.unit import gateway_places, places

@@ -10,22 +10,12 @@ from hypothesis import strategies as st
 
 from actors.ids import user_hash
 from actors.ledger.transfer import Refusal, Refused, Settled
+from actors.packet.commands import View
+from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned
 from actors.packet.fairness import seed_of
 from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import (
-    Expired,
-    Grabbed,
-    GrabbedMany,
-    Opened,
-    OpeningReturned,
-    OpenNow,
-    PacketEnd,
-    Shares,
-    Takings,
-    View,
-    Won,
-)
+from actors.packet.replies import OpenNow, PacketEnd, Shares, Takings, Won
 from tests.unit.samples import (
     DAY_MS,
     KEYS,

@@ -7,8 +7,11 @@ import pytest
 
 from actors.kernel.errors import JournalCorrupt
 from actors.ledger.transfer import Acknowledge, PacketFunded, Receive, Refusal, Refused, Settled
-from actors.packet.messages import Grab, Open, OpenNow, Passivated, View
-from actors.wallet.messages import CreditSandbox, FindFunding, Funded, ReadWallet, Send
+from actors.packet.commands import Grab, Open, View
+from actors.packet.events import Passivated
+from actors.packet.replies import OpenNow
+from actors.wallet.commands import CreditSandbox, FindFunding, ReadWallet, Send
+from actors.wallet.replies import Funded
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT, System

@@ -4,8 +4,9 @@ import pytest
 
 from actors.kernel.metrics import LATENCY_BOUNDS_MS, HistogramFigures, Tally
 from actors.ledger.transfer import Refusal, Refused
+from actors.packet.commands import Grab, GrabMany, View
 from actors.packet.grab_metrics import count_grabs
-from actors.packet.messages import Grab, GrabMany, Shares, Takings, View, Won
+from actors.packet.replies import Shares, Takings, Won
 
 DRAINED = Refused(Refusal.DRAINED)
 

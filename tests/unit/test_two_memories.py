@@ -20,10 +20,12 @@ from hypothesis import strategies as st
 
 from actors.ids import User, wallet_index_of
 from actors.ledger.transfer import PacketFunded, Refusal, Refused, Settled, Special
-from actors.packet.messages import Grab
+from actors.packet.commands import Grab
 from actors.wallet.asks import Ask, AskBook, AskRules
+from actors.wallet.commands import AskLishi, CountLishi, CreditSandbox, Send
+from actors.wallet.events import LishiAsked, LishiCounted
 from actors.wallet.lishi import LAPSED, LishiBook, LishiRules
-from actors.wallet.messages import AskLishi, CountLishi, CreditSandbox, Funded, LishiAsked, LishiCounted, Send
+from actors.wallet.replies import Funded
 from actors.wallet.sends import Place, Terms
 from cluster.gateway.problems import Problem
 from tests.simulation.http import Http

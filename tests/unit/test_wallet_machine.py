@@ -8,17 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.ledger.transfer import PacketFunded, PayoutRun, Receive, Refusal, Refused, RunsReceived, Settled
+from actors.wallet.commands import CreditSandbox, Hold
+from actors.wallet.events import Held, HoldPosted, HoldVoided, SandboxCredited
 from actors.wallet.machine import OpenHold, WalletMachine
-from actors.wallet.messages import (
-    CreditSandbox,
-    Funded,
-    Held,
-    Hold,
-    HoldPosted,
-    HoldVoided,
-    SandboxCredited,
-    WalletView,
-)
+from actors.wallet.replies import Funded, WalletView
 from actors.wallet.sends import Place
 from tests.unit.samples import DAY_MS, NOW_MS, PACKET, TENANT, WALLET, WALLET_RULES, order, send, terms, wallets
 

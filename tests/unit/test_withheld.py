@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from actors.ids import User
 from actors.ledger.transfer import Refused, Special
+from actors.packet.commands import GrabMany, Open
+from actors.packet.events import Expired, GrabbedMany, Opened
 from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.host import PacketShard
 from actors.packet.machine import PacketMachine
-from actors.packet.messages import Expired, GrabbedMany, GrabMany, Open, Opened, OpenNow, Won
+from actors.packet.replies import OpenNow, Won
 from actors.photo import payment_id_of, payment_key
-from actors.wallet.messages import CreditSandbox, Send
+from actors.wallet.commands import CreditSandbox, Send
 from cluster.config import load
 from cluster.gateway.problems import Problem
 from cluster.journal.codec import platform_codec

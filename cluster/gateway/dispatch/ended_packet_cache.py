@@ -18,7 +18,8 @@ from typing import Any
 from actors.ids import user_hash
 from actors.kernel.quota import Bound
 from actors.ledger.transfer import Refusal, Refused
-from actors.packet.messages import PacketEnd, ReadEnd
+from actors.packet.commands import ReadEnd
+from actors.packet.replies import PacketEnd
 from cluster.fair_cache import FairCache
 
 ENTRY_BYTES = 600

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from actors.ids import LanePlace, home_lane
 from actors.ledger.transfer import Refusal, Refused
+from actors.packet.commands import GrabMany
 from actors.packet.host import one_by_one
-from actors.packet.messages import GrabMany, Shares, Takings, Won
+from actors.packet.replies import Shares, Takings, Won
 from cluster.gateway.packet.grab_bodies import Asked
 
 DRAINED = Refused(Refusal.DRAINED)

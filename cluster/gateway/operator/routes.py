@@ -6,7 +6,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from actors.ids import USER_RULE, is_tenant, is_user
-from actors.wallet.messages import CreditSandbox
+from actors.wallet.commands import CreditSandbox
 from cluster.gateway import responses
 from cluster.gateway.middleware.validation import StrictRouter
 from cluster.gateway.problems import Problem

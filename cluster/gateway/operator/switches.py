@@ -13,8 +13,9 @@ import msgspec
 from actors.ids import lanes_of, packet_stream, wallet_stream, whole_id
 from actors.kernel.switches import GRABS, SENDS, Lever, Levers, ReadLevers, SetLever, packet_lever, packet_of
 from actors.ledger.transfer import Done, Refusal, Refused
-from actors.packet.messages import Open
-from actors.wallet.messages import FindFunding, Funded
+from actors.packet.commands import Open
+from actors.wallet.commands import FindFunding
+from actors.wallet.replies import Funded
 from cluster.config import Settings
 from cluster.gateway.problems import Problem, refused
 from cluster.runtime.directory import Directory

@@ -46,7 +46,7 @@ class RawItems(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Said(NamedTuple):
-    """A packet whose takers say something: see `actors.packet.messages.Grab`."""
+    """A packet whose takers say something: see `actors.packet.commands.Grab`."""
 
     packet_id: str
     phrase: bytes

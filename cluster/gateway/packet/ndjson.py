@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from actors.ledger.transfer import Refused
-from actors.packet.messages import Shares, Takings, Won
+from actors.packet.replies import Shares, Takings, Won
 from cluster.gateway.middleware.validation import Twice, read_json, read_marked, texts_in
 from cluster.gateway.packet.grab_bodies import NOT_JSON, Asked, is_sound, texts_of
 from cluster.gateway.problems import Problem

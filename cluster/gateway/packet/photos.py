@@ -23,7 +23,7 @@ from actors.kernel.ports import Clock, Journals, KeyRing
 from actors.kernel.quota import Bound, Counts, Part
 from actors.ledger.transfer import PacketFunded, Refusal, Special
 from actors.photo import is_photo_id, payment_id_of, payment_key, photo_id_of, price_fen_of
-from actors.wallet.messages import KeepPhoto, Send
+from actors.wallet.commands import KeepPhoto, Send
 from cluster.config import Settings
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.raw_http import read_body

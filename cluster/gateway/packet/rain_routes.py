@@ -5,7 +5,7 @@ from starlette.responses import Response
 
 from actors.ids import User
 from actors.ledger.transfer import Special
-from actors.wallet.messages import Burst, Send
+from actors.wallet.commands import Burst, Send
 from cluster.config import Limits
 from cluster.gateway import responses
 from cluster.gateway.idempotency import KEY_PARAMETER, key_of, told_once

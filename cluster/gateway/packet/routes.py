@@ -9,8 +9,8 @@ from starlette.responses import Response
 
 from actors.ids import User
 from actors.ledger.transfer import Refusal
-from actors.packet.messages import PacketView
-from actors.wallet.messages import Commit, WriteNote
+from actors.packet.replies import PacketView
+from actors.wallet.commands import Commit, WriteNote
 from cluster.config import Limits
 from cluster.gateway import fast_routes as hot
 from cluster.gateway import responses

@@ -12,7 +12,7 @@ from actors.ids import LANES_MAX, USER_RULE, User, is_user, parse_packet_id
 from actors.ledger.transfer import Refusal, Special
 from actors.packet.split import can_split
 from actors.phrase import normal, spoken
-from actors.wallet.messages import Send
+from actors.wallet.commands import Send
 from cluster.config import Limits, Settings
 from cluster.gateway.middleware.validation import read_json
 from cluster.gateway.packet.grab_bodies import NOT_JSON, PASSPHRASE_CHARS_MAX

@@ -8,7 +8,8 @@ from starlette.responses import Response
 from actors.ids import USER_RULE, is_user, parse_lishi_id, wallet_stream
 from actors.ledger.transfer import Refusal
 from actors.packet.split import can_split
-from actors.wallet.messages import AcceptLishi, AskLishi, DeclineLishi, LishiTold, ListLishi, ReadLishi
+from actors.wallet.commands import AcceptLishi, AskLishi, DeclineLishi, ListLishi, ReadLishi
+from actors.wallet.replies import LishiTold
 from cluster.gateway import responses
 from cluster.gateway.idempotency import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.middleware.validation import StrictRouter

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query, Request
 from starlette.responses import Response
 
-from actors.wallet.messages import ReadStatement, ReadWallet
+from actors.wallet.commands import ReadStatement, ReadWallet
 from cluster.gateway import responses
 from cluster.gateway.middleware.validation import StrictRouter, Whole, is_whole
 from cluster.gateway.problems import Problem

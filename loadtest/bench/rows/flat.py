@@ -8,8 +8,10 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterator
 
-from actors.packet.messages import GrabMany, Open, OpenNow
-from actors.wallet.messages import CreditSandbox, Funded, Send, WalletView
+from actors.packet.commands import GrabMany, Open
+from actors.packet.replies import OpenNow
+from actors.wallet.commands import CreditSandbox, Send
+from actors.wallet.replies import Funded, WalletView
 from cluster.runtime.directory import REPLIES
 from loadtest.bench.ground import Ground
 from loadtest.bench.own_shard import CALLS_AT_ONCE, TENANT, OwnShard, amounts_of

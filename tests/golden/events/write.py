@@ -22,8 +22,8 @@ from actors.ledger.transfer import (
     Settled,
     SnapshotTaken,
 )
-from actors.packet.messages import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.messages import (
+from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.wallet.events import (
     Committed,
     Held,
     HoldPosted,
