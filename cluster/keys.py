@@ -25,18 +25,15 @@ from actors.kernel.errors import WrongKeys
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Activation, Journal
 from cluster.config import PLATFORM_KID, Keys, TokenKey, keys_at
-from cluster.journal.redis import RedisJournals
+from cluster.journal.store import Store
 from cluster.local.secret_files import make_private
 from cluster.observability.journal_metrics import MeasuredJournal, MeasuredJournals
-from tests.simulation.memory_journal import MemoryJournals
 
 BOOK = "keys"
 FIRST, KEY = "first", "key:"
 FINGERPRINT_OF = b"hongbao: the fingerprint of a platform key"
 FINGERPRINT_BYTES = 16
 RESTORE = "put the keys file of this system there (its backup holds it as keys.json)"
-
-Store = RedisJournals | MemoryJournals
 
 
 def fingerprint(key: bytes) -> str:

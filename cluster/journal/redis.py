@@ -31,8 +31,9 @@ from cluster.journal import check_layout
 from cluster.journal.codec import Codec, corrupt, position_of, stream_gone
 from cluster.journal.owner import OwnedJournal
 from cluster.journal.pipeline import Line
-from cluster.journal.side_store import Cut, Shelf, StreamCut, beyond_snapshot
+from cluster.journal.side_store import Cut, StreamCut, beyond_snapshot
 from cluster.journal.snapshot import READ_CHUNK
+from cluster.journal.store import Store
 
 CONNECTIONS_MAX = 4
 """For activations, reads and the shelf; appends and confirmations share the one line."""
@@ -171,7 +172,7 @@ return cut
 )
 
 
-class RedisJournals(Shelf):
+class RedisJournals(Store):
     """Implements `actors.kernel.ports.Journals` on one Redis or Valkey. Belongs to one event loop."""
 
     def __init__(self, url: str, codec: Codec, *, timeout_ms: int, system: str = "hongbao") -> None:

@@ -39,16 +39,15 @@ from actors.packet.state import decode_record
 from cluster.config import KEYS_FILE, keys_in
 from cluster.journal.archive import Archive, SealedPart, end_of, manifest_of, read_exactly, verify_part
 from cluster.journal.codec import Codec, following
-from cluster.journal.redis import RedisJournals
 from cluster.journal.sealing import PartBounds, Sealer
 from cluster.journal.side_store import StreamCut
 from cluster.journal.snapshot import READ_CHUNK
 from cluster.journal.snapshot import decode_record as decode_snapshot
+from cluster.journal.store import Store
 from cluster.keys import check_keys, compare, fingerprints, keep_keys
 from cluster.local.secret_files import read_private
 from cluster.offline.audit import audit_of, sum_stream
 from cluster.offline.stream_reader import Sources
-from tests.simulation.memory_journal import MemoryJournals
 
 INDEX, CLAIM = "backup.json", "backup.unfinished"
 PHOTO = "photo.json"
@@ -65,7 +64,6 @@ ELEMENTS_MAX = 256
 RESTORER = "restore"
 """The host that the fence of a restore names."""
 
-Store = RedisJournals | MemoryJournals
 Report = Callable[[str], None]
 
 

@@ -25,9 +25,8 @@ from cluster.journal.archive import (
 )
 from cluster.journal.codec import Codec
 from cluster.journal.posting_rows import lines_of_all
-from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import Verified
-from tests.simulation.memory_journal import MemoryJournals
+from cluster.journal.store import Store
 
 LIVE_ELEMENTS_MAX = 10_000
 """Live elements that are held in memory together."""
@@ -36,7 +35,7 @@ LIVE_ELEMENTS_MAX = 10_000
 class Sources(NamedTuple):
     """Where the elements of a system are."""
 
-    journals: RedisJournals | MemoryJournals
+    journals: Store
     codec: Codec
     archive: Archive
 

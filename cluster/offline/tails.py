@@ -5,15 +5,14 @@ An activation appends its fence before it reads. So a system whose journal is da
 
 from actors.kernel.errors import JournalCorrupt
 from cluster.journal.codec import corrupt, stream_gone
-from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import chain_after
-from tests.simulation.memory_journal import MemoryJournals
+from cluster.journal.store import Store
 
 REREADS_MAX = 3
 """How often a tail is read again because a newer snapshot was adopted meanwhile (by a system that runs)."""
 
 
-async def check_tails(journals: RedisJournals | MemoryJournals) -> None:
+async def check_tails(journals: Store) -> None:
     """Verify every stream of the catalogue from its newest snapshot to its last id.
 
     Raises JournalUnavailable, JournalCorrupt naming stream and entry: start nothing, an operator must look.
@@ -29,7 +28,7 @@ async def check_tails(journals: RedisJournals | MemoryJournals) -> None:
                     raise
 
 
-async def _check_tail(journals: RedisJournals | MemoryJournals, stream: str) -> None:
+async def _check_tail(journals: Store, stream: str) -> None:
     last = await journals.last_position(stream)
     record = await journals.load_snapshot(stream)
     if last is None:

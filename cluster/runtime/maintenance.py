@@ -25,12 +25,11 @@ from actors.ledger.transfer import AdoptSnapshot, Done
 from cluster.config import Keys, Settings
 from cluster.journal.archive import Archive
 from cluster.journal.fold import empty_machine, fold_behind
-from cluster.journal.redis import RedisJournals
 from cluster.journal.sealing import PartBounds, Sealer, Sealing
+from cluster.journal.store import Store
 from cluster.observability.logs import log_json
 from cluster.runtime.directory import Directory
 from cluster.runtime.shards import calm_collector, open_journals
-from tests.simulation.memory_journal import MemoryJournals
 
 PAUSE_S_MIN = 1
 PAUSE_S_MAX = 60
@@ -53,7 +52,7 @@ class Streams(Protocol):
 
 
 async def tend(
-    journals: RedisJournals | MemoryJournals,
+    journals: Store,
     streams: Streams,
     settings: Settings,
     keys: KeyRing,

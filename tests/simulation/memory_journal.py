@@ -17,8 +17,9 @@ from actors.kernel.ports import Position, Sealed
 from cluster.journal import check_layout
 from cluster.journal.codec import Codec, following, position_of, stream_gone
 from cluster.journal.owner import OwnedJournal
-from cluster.journal.side_store import Cut, Shelf, StreamCut, beyond_snapshot
+from cluster.journal.side_store import Cut, StreamCut, beyond_snapshot
 from cluster.journal.snapshot import READ_CHUNK
+from cluster.journal.store import Store
 
 HISTORY_MAX = 100_000
 SYSTEM_ID = "0" * 32
@@ -87,7 +88,7 @@ class StoredStream:
         return True
 
 
-class MemoryJournals(Shelf):
+class MemoryJournals(Store):
     """Implements `actors.kernel.ports.Journals`. One store: every owner opens its journals on the same object."""
 
     def __init__(self, codec: Codec) -> None:
