@@ -2,8 +2,8 @@
 
 - a file is one decision: at most LINES_MAX lines; a function at most FUNCTION_LINES_MAX;
 - every module, public class and public function of the product has a docstring;
-- names avoid the words that say nothing (style.md);
-- a table of a Markdown page is whole: its second line rules it, and every row has as many cells;
+- names avoid the words that say nothing (CONTRIBUTING.md);
+- what a Markdown page names exists (`tests.documents`), and its tables are whole;
 - the lock files hold names, versions and hashes, no addresses, and whatever pyproject.toml asks for.
 """
 
@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+from tests import documents
+
 LINES_MAX = 450
 TEST_LINES_MAX = 600
 FUNCTION_LINES_MAX = 60
@@ -25,9 +27,6 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.]+( ; [a-z_0-9.'<>=!() -]+)? \\", re.IGNORECASE)
 HASHED = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
-_RULE = re.compile(r"\|( *:?-+:? *\|)+")
-_CELL_EDGE = re.compile(r"(?<!\\)\|")
-_CODE = re.compile(r"`[^`]*`")
 
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -84,22 +83,6 @@ def _is_override(scope: ast.Module | ast.ClassDef) -> bool:
     return isinstance(scope, ast.ClassDef) and scope.name.startswith("_")
 
 
-def check_tables(text: str, name: str) -> Iterator[str]:
-    """Yield every table of a Markdown page that is not shown as one: a blank line cuts it, a row has other cells."""
-    fenced, table = False, list[str]()
-    for number, line in enumerate([*text.splitlines(), ""], 1):
-        fenced ^= line.startswith("```")
-        if line.startswith("|") and not fenced:
-            table.append(line)
-            continue
-        if table:
-            start, widths = number - len(table), [len(_CELL_EDGE.findall(_CODE.sub("", row))) for row in table]
-            if len(table) < 2 or _RULE.fullmatch(table[1]) is None:
-                yield f"{name}:{start}: these rows have no heading; a blank line cuts them from their table"
-            yield from (f"{name}:{start + i}: a row of other cells" for i, n in enumerate(widths) if n != widths[0])
-        table = []
-
-
 def check_locks(root: Path) -> Iterator[str]:
     """Yield lines of the lock files that are neither a version nor a hash, and what is asked for but not locked."""
     locked: set[str] = set()
@@ -129,7 +112,7 @@ def main() -> int:
         if path.suffix == ".py":
             findings += check_python(path, str(path.relative_to(root)))
         elif path.suffix == ".md":
-            findings += check_tables(path.read_text(), str(path.relative_to(root)))
+            findings += documents.check(path.read_text(), str(path.relative_to(root)))
     for finding in findings:
         print(finding)
     return 1 if findings else 0

@@ -3,7 +3,7 @@
 | algorithm | shares |
 |---|---|
 | `equal/1` | total / count each; it must divide |
-| `double-mean/1` | the exact integer form of the double-mean rule (facts.md): every position has the same mean |
+| `double-mean/1` | the exact integer form of the double-mean rule (docs/facts.md): every position has the same mean |
 | `even/1` | `double-mean/1`, then shuffled (Fisher-Yates): every position has the same distribution |
 
 A packet for a crowd is made in blocks of BLOCK_COUNT_MAX ranks: each gets its part of the total by its ranks, rounded

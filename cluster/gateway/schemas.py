@@ -271,7 +271,7 @@ class BatchBody(BaseModel):
 class ProofBody(BaseModel):
     """What anybody needs to recompute the shares; `seed` and `shares_fen` only after the end.
 
-    The README says what is computed from it. Of a packet in lanes this is one lane; of a big one it is one page.
+    docs/fairness.md says what is computed from it. Of a packet in lanes this is one lane; of a big one it is one page.
     """
 
     packet_id: str

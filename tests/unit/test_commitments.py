@@ -47,7 +47,7 @@ async def drain(http: Http, packet_id: str) -> dict[str, Any]:
 
 
 def sha(*parts: bytes) -> bytes:
-    """Hash as the README says it."""
+    """Hash as docs/fairness.md says it."""
     return hashlib.sha256(b"".join(parts)).digest()
 
 
