@@ -15,6 +15,8 @@ from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
+from actors.kernel.rules import StreamCounts
+
 USER_CHARS_MAX = 64
 USER_RULE = "1 to 64 characters in Unicode's composed form (NFC), none of them blank, control, format or invisible"
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp", "Zs"})
@@ -116,6 +118,11 @@ class Layout(NamedTuple):
     packet: int
     hot: int
     wallet: int
+
+    @classmethod
+    def of(cls, counts: StreamCounts) -> "Layout":
+        """Read what all kinds have."""
+        return cls(counts["packet"][""], counts["packet"]["hot"], counts["wallet"][""])
 
     @property
     def lanes_max(self) -> int:

@@ -1,6 +1,17 @@
 """Kinds: the kinds of actors that the platform has. The only module that imports them all; everything else asks it."""
 
-from actors.kernel.kind import Kind, UnknownKind, registry
+from collections.abc import Mapping, Sequence
+from types import GenericAlias
+from typing import Any
+
+import msgspec
+
+from actors.kernel.host import Host
+from actors.kernel.kind import EVENTS, REPLIES, Kind, UnknownKind, registry, union_of
+from actors.kernel.metrics import Tally
+from actors.kernel.ports import Clock, Journals
+from actors.kernel.rules import Rules, Services
+from actors.kernel.shell import Machine
 from actors.packet.kind import PACKET
 from actors.wallet.kind import WALLET
 
@@ -22,3 +33,37 @@ def kind_of(stream: str) -> Kind:
     if not dash or not number.isascii() or not number.isdecimal():
         raise UnknownKind(f"{stream!r} does not name a stream: <kind>-<number>")
     return kind_named(name)
+
+
+def events() -> tuple[type[msgspec.Struct], ...]:
+    """Return every type of event that any stream of the platform holds."""
+    return (*EVENTS, *(event for kind in KINDS.values() for event in kind.events))
+
+
+def reply_decoder() -> msgspec.msgpack.Decoder[list[list[Any]]]:
+    """Return the decoder of what a host of any kind answers: `[[reply, ...], ...]`."""
+    replies = union_of((*REPLIES, *(reply for kind in KINDS.values() for reply in kind.replies)))
+    return msgspec.msgpack.Decoder(GenericAlias(list, (GenericAlias(list, (replies,)),)))
+
+
+def empty_machine(stream: str, rules: Mapping[str, Rules], services: Services) -> Machine:
+    """Return the machine of a stream without events. `rules`: by kind. Raises UnknownKind."""
+    kind = kind_of(stream)
+    return kind.machine(stream, rules[kind.name], services)
+
+
+def build_host(
+    name: str,
+    kind: Kind,
+    streams: Sequence[str],
+    journals: Journals,
+    clock: Clock,
+    services: Services,
+    rules: Rules,
+    tally: Tally | None = None,
+) -> Host[Any]:
+    """Return a host of some streams of one kind. Raises UnknownKind: a stream is of another."""
+    for stream in streams:
+        if kind_of(stream) is not kind:
+            raise UnknownKind(f"{stream!r} is not a stream of kind {kind.name!r}, which {name} hosts")
+    return kind.host(name, kind, streams, journals, clock, services, rules, tally)

@@ -8,7 +8,7 @@ A payment is a packet whose id follows from (tenant, payer, photo): nobody pays 
 import hmac
 
 from actors.ids import PHOTO_PAYMENT, is_id, packet_id_of, tag_of, wallet_id, wallet_index_of
-from actors.packet.fairness import Draw
+from actors.transfers.seeds import Draw
 
 
 def photo_id_of(platform_key: bytes, tenant: str, owner: str, key: str, wallet_streams: int) -> str:

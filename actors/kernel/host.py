@@ -9,14 +9,14 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 
 import msgspec
 
 from actors.kernel.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure, WrongKeys
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Clock, Journals
-from actors.kernel.quota import WHOLE, Percent
+from actors.kernel.rules import Rules, Services
 from actors.kernel.shell import Machine, Shell
 from actors.kernel.switches import Levers, ReadLevers, SetLever
 from actors.ledger.book import Sent
@@ -30,6 +30,9 @@ from actors.ledger.transfer import (
     SnapshotTaken,
     Watermark,
 )
+
+if TYPE_CHECKING:
+    from actors.kernel.kind import Kind
 
 log = logging.getLogger(__name__)
 
@@ -48,15 +51,6 @@ CORRUPT_PAUSE_S, CORRUPT_PAUSE_S_MAX = 1.0, 60.0
 
 Records = Mapping[str, bytes]
 """What left memory and is asked for again, by id."""
-
-
-class HostRules(msgspec.Struct, frozen=True):
-    """How a host keeps its streams (configs/)."""
-
-    commit_events_max: int
-    expire_batch_max: int
-    tick_ms: int
-    commit_events_fair: Percent = WHOLE
 
 
 class Corruption(NamedTuple):
@@ -107,15 +101,17 @@ class Host(ABC, Generic[M]):
     def __init__(
         self,
         name: str,
+        kind: "Kind",
         streams: Sequence[str],
         journals: Journals,
         clock: Clock,
-        rules: HostRules,
-        commands: Any,
+        services: Services,
+        rules: Rules,
         tally: Tally | None = None,
     ) -> None:
-        """`commands`: the union of command types that this kind of stream understands."""
         self.name = name
+        self._kind = kind
+        self._services = services
         self.tally = Tally(clock.now_ms()) if tally is None else tally
         self._streams = tuple(streams)
         self._journals = journals
@@ -126,14 +122,10 @@ class Host(ABC, Generic[M]):
         self._corrupt: dict[str, Corruption] = {}
         self._offset_ms = 0
         self._ticker: asyncio.Task[None] | None = None
-        self._decoder = msgspec.msgpack.Decoder(list[tuple[str, list[commands]]])
+        self._decoder: msgspec.msgpack.Decoder[list[tuple[str, list[Any]]]] = kind.command_decoder()
         self._encoder = msgspec.msgpack.Encoder()
 
     # What a kind of stream adds.
-
-    @abstractmethod
-    def _machine(self, stream: str) -> M:
-        """Return an empty machine for the stream."""
 
     @abstractmethod
     def _decide(self, shell: Shell[M], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
@@ -267,7 +259,8 @@ class Host(ABC, Generic[M]):
         self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
         journal = self._journals.open(stream)
         bound = self._rules.commit_events_max, self._rules.commit_events_fair
-        shell = Shell(stream, self._machine(stream), journal, self.now_ms, *bound)
+        machine = cast("M", self._kind.machine(stream, self._rules, self._services))
+        shell = Shell(stream, machine, journal, self.now_ms, *bound)
         await shell.activate(self.name)
         self._shells[stream] = shell
         return shell

@@ -119,11 +119,3 @@ class KeyRing(Protocol):
     def key(self, key_id: str) -> bytes:
         """Return the key. Raises KeyError with a message naming the missing key."""
         ...
-
-
-class Fairness(Protocol):
-    """Commits to the seed of a packet before anybody can grab it."""
-
-    def commit(self, algorithm: str, packet_id: str) -> tuple[str, bytes]:
-        """Return (key id, commitment) of a new packet."""
-        ...

@@ -38,6 +38,8 @@ class Machine(Protocol):
 
     def restore(self, state: bytes) -> None: ...
 
+    def snapshot(self) -> bytes: ...
+
 
 class Commit:
     """What becomes durable together, and who waits for it."""

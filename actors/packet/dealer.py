@@ -10,10 +10,11 @@ from collections.abc import Iterable, Mapping
 
 from actors.kernel.ports import KeyRing
 from actors.ledger.transfer import PacketFunded
-from actors.packet.fairness import commitment_of, seed_of, share_seed_of
+from actors.packet.fairness import share_seed_of
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX, Division
 from actors.packet.state import Packet
+from actors.transfers.seeds import commitment_of, seed_of
 
 
 class Dealer:

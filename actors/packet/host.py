@@ -5,28 +5,22 @@ What Ray runs, and nothing of Ray: the cluster wraps it. The order of arrival at
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
 from actors.kernel.errors import JournalUnavailable
-from actors.kernel.host import Host, HostRules, Records, StreamFigures
-from actors.kernel.metrics import Tally
-from actors.kernel.ports import Clock, Journals, KeyRing
+from actors.kernel.host import Host, Records, StreamFigures
 from actors.kernel.shell import Shell
 from actors.kernel.switches import ReadLevers, SetLever, packet_of
-from actors.ledger.transfer import Acknowledge, AdoptSnapshot, PacketFunded, Receive, Refusal, Refused
+from actors.ledger.transfer import PacketFunded, Receive, Refusal, Refused
 from actors.packet.commands import Grab, GrabMany, Open, ReadEnd, View
 from actors.packet.events import Opened, OpeningReturned
 from actors.packet.grab_metrics import count_grabs
 from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import OpenNow, Shares, Takings, Won
-from actors.packet.rules import PacketRules
 from actors.packet.views import winners_of
-
-PacketCommand = Grab | GrabMany | Open | View | ReadEnd | Receive | Acknowledge | AdoptSnapshot | SetLever | ReadLevers
-
 
 log = logging.getLogger(__name__)
 
@@ -95,24 +89,9 @@ def _ends_of(commands: list[Any]) -> Iterator[str]:
 class PacketShard(Host[PacketMachine]):
     """A Ray actor's worth of packet streams."""
 
-    def __init__(
-        self,
-        name: str,
-        streams: Sequence[str],
-        journals: Journals,
-        clock: Clock,
-        keys: KeyRing,
-        rules: HostRules,
-        packet_rules: PacketRules,
-        tally: Tally | None = None,
-    ) -> None:
-        super().__init__(name, streams, journals, clock, rules, PacketCommand, tally)
-        self._keys = keys
-        self._packet_rules = packet_rules
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         self._dealing: dict[tuple[str, int, int], asyncio.Task[None]] = {}
-
-    def _machine(self, stream: str) -> PacketMachine:
-        return PacketMachine(stream, self._packet_rules, self._keys)
 
     def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
         count_grabs(self.tally, groups, replies)

@@ -20,7 +20,7 @@ from typing import Any
 
 from actors.ids import are_distinct, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.kernel.machine import BookMachine
-from actors.kernel.ports import KeyRing
+from actors.kernel.rules import Services
 from actors.kernel.switches import GRABS, LeverSet, packet_lever, packet_of
 from actors.kernel.timer import Timer
 from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
@@ -57,11 +57,12 @@ _TIMER_SLACK = 1_024
 class PacketMachine(BookMachine[State, PayoutRun]):
     """The packets of one stream."""
 
-    def __init__(self, stream: str, rules: PacketRules, keys: KeyRing) -> None:
+    def __init__(self, stream: str, rules: PacketRules, services: Services) -> None:
         super().__init__(stream, State())
         self._rules = rules
-        self._first_key = keys.key(keys.first)
-        self.dealer = Dealer(keys)
+        self._first_key = services.first_key
+        self._wallet_streams = services.streams("wallet")
+        self.dealer = Dealer(services.keys)
         self._tries = Tries(rules.phrase_tries_max, rules.phrase_tries_ms, rules.phrase_missers_max)
         self._timer = Timer()
         self._quiet: deque[str] = deque()
@@ -134,7 +135,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             packet.shares += self.dealer.deal(packet.terms, packet.total_fen, packet.made // BLOCK_COUNT_MAX)
         amounts = array("I")
         amounts.frombytes(packet.shares[SHARE_BYTES * (first - 1) : SHARE_BYTES * last])
-        to_wallets = wallet_indexes_of(packet.tenant, users, self._rules.wallet_streams)
+        to_wallets = wallet_indexes_of(packet.tenant, users, self._wallet_streams)
         sent = self._sent
         numbers = {index: sent[index].last_number + 1 for index in set(to_wallets)}
         seed = self.dealer.seed(packet.terms) if last == packet.count else b""
@@ -400,9 +401,9 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         self._state = state
         self._timer = self._timer_of_open()
         self._quiet = deque(packet_id for packet_id, packet in state.packets.items() if packet.is_quiet)
-        wallets = (wallet_stream(index) for index in range(self._rules.wallet_streams))
+        wallets = (wallet_stream(index) for index in range(self._wallet_streams))
         self._sent = [state.book.to(wallet) for wallet in wallets]
-        self._holders = Holders(self._rules, state)
+        self._holders = Holders(self._rules, self._wallet_streams, state)
 
     def _timer_of_open(self) -> Timer:
         """Return a timer of the open packets."""
@@ -429,5 +430,5 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def _way_back(self, funding: PacketFunded) -> tuple[int, int]:
         """Return the sender's wallet stream and the number of the next transfer to it."""
-        to_wallet = wallet_index_of(funding.tenant, funding.sender, self._rules.wallet_streams)
+        to_wallet = wallet_index_of(funding.tenant, funding.sender, self._wallet_streams)
         return to_wallet, self._sent[to_wallet].last_number + 1

@@ -40,7 +40,7 @@ class _Ahead:
 class Holders:
     """Who holds what in one stream."""
 
-    def __init__(self, rules: "PacketRules", state: State) -> None:
+    def __init__(self, rules: "PacketRules", wallet_streams: int, state: State) -> None:
         self.payouts = Counts(Bound.of(rules.unsettled_max, rules.fair.unsettled))
         self._bound = Bound.of(rules.opened_ahead_max, rules.fair.ahead)
         self._ahead: dict[str, _Ahead] = {}
@@ -49,7 +49,7 @@ class Holders:
                 self.payouts.add(run.tenant, run.packet_id, run.transfers)
         for source, received in state.book.received.items():
             if received.ahead:
-                self._rebuild(source, received, state, rules.wallet_streams)
+                self._rebuild(source, received, state, wallet_streams)
 
     def has_room_ahead(self, source: str, received: Received, funding: PacketFunded) -> bool:
         """Tell whether a funding may open before its predecessors have come."""

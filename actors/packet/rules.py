@@ -1,17 +1,14 @@
 """Rules: the bounds of one packet stream (configs/), as its machine gets them."""
 
-import msgspec
-
+from actors.kernel.rules import Rules
 from actors.packet.quotas import PacketFair
 
 
-class PacketRules(msgspec.Struct, frozen=True):
+class PacketRules(Rules, frozen=True, kw_only=True):
     """The bounds of one packet stream (configs/)."""
 
-    wallet_streams: int
     unsettled_max: int
     opened_ahead_max: int
-    settle_batch_max: int
     passivate_after_ms: int
     passivate_batch_max: int
     split_apart_min: int

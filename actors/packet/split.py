@@ -17,7 +17,8 @@ Whatever the draw: every share is in [lo, hi] and they sum to the total. Source 
 import msgspec
 
 from actors.ledger.money import part_of
-from actors.packet.fairness import Draw, block_seed_of
+from actors.packet.fairness import block_seed_of
+from actors.transfers.seeds import Draw
 
 BLOCK_COUNT_MAX = 10_000
 """Ranks of one block: part of the published algorithms, so it never changes."""

@@ -4,7 +4,6 @@ What Ray runs, and nothing of Ray: the cluster wraps it. A send's terms (packet 
 the platform key, so that the same (tenant, sender, key) always means the same packet.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -26,22 +25,20 @@ from actors.ids import (
     parse_packet_id,
     wallet_index_of,
 )
-from actors.kernel.host import Host, HostRules, Records
-from actors.kernel.metrics import ACCEPTED, REPLAYED, Tally
-from actors.kernel.ports import Clock, Fairness, Journals, KeyRing
+from actors.kernel.host import Host, Records
+from actors.kernel.metrics import ACCEPTED, REPLAYED
 from actors.kernel.shell import Shell
 from actors.kernel.switches import ReadLevers, SetLever
 from actors.ledger.transfer import (
     ALGORITHM_OF_KIND,
     ALGORITHMS,
-    Acknowledge,
-    AdoptSnapshot,
     Done,
     Receive,
     Refused,
     Special,
 )
 from actors.phrase import kept
+from actors.transfers.seeds import SeedCommitments
 from actors.wallet.commands import (
     AcceptLishi,
     AskLishi,
@@ -69,67 +66,16 @@ from actors.wallet.quotas import Fresh
 from actors.wallet.replies import AskCounted, Funded, Lishi, LishiList, LishiTold, Note, NoteList, NoteTold, WalletView
 from actors.wallet.sends import Place, Terms
 
-WalletCommand = (
-    Send
-    | Commit
-    | CreditSandbox
-    | ReadWallet
-    | ReadStatement
-    | FindFunding
-    | Hold
-    | PostHold
-    | VoidHold
-    | Receive
-    | Acknowledge
-    | AdoptSnapshot
-    | SetLever
-    | ReadLevers
-    | LishiCommand
-    | CountLishi
-    | KeepPhoto
-    | WriteNote
-    | ReadNotes
-)
-
-
-class SendRules(msgspec.Struct, frozen=True):
-    """What a send gets besides what the sender says (configs/)."""
-
-    layout: Layout
-    share_fen_min: int
-    share_fen_max: int
-    packet_lifetime_ms: int
-    opens_ms_max: int
-    crowd_count_min: int
-    """A star's packet of so many shares is in a hot stream."""
-    lane_count_max: int
-    """More shares than this are divided into lanes."""
-
 
 class WalletShard(Host[WalletMachine]):
     """A Ray actor's worth of wallet streams."""
 
-    def __init__(
-        self,
-        name: str,
-        streams: Sequence[str],
-        journals: Journals,
-        clock: Clock,
-        keys: KeyRing,
-        fairness: Fairness,
-        rules: HostRules,
-        wallet_rules: WalletRules,
-        send_rules: SendRules,
-        tally: Tally | None = None,
-    ) -> None:
-        super().__init__(name, streams, journals, clock, rules, WalletCommand, tally)
-        self._keys = keys
-        self._fairness = fairness
-        self._wallet_rules = wallet_rules
-        self._send_rules = send_rules
+    _rules: WalletRules
 
-    def _machine(self, stream: str) -> WalletMachine:
-        return WalletMachine(stream, self._wallet_rules)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._fairness = SeedCommitments(self._services.keys)
+        self._layout = Layout.of(self._services.layout)
 
     def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
         for (_, commands), answers in zip(groups, replies, strict=True):
@@ -197,7 +143,7 @@ class WalletShard(Host[WalletMachine]):
             case AskLishi() | ReadLishi() | ListLishi() | AcceptLishi() | DeclineLishi():
                 return self._lishi(shell, command, now_ms)
             case CountLishi():
-                counted = machine.asks.decide(command, self._wallet_rules.asks, now_ms)
+                counted = machine.asks.decide(command, self._rules.asks, now_ms)
                 if isinstance(counted, LishiCounted):
                     return self._take(shell, counted, now_ms) or AskCounted(counted.at_ms)
                 return counted if isinstance(counted, Refused) else AskCounted(counted.at_ms)
@@ -209,7 +155,7 @@ class WalletShard(Host[WalletMachine]):
                     shell.stage(kept)
                 return Done()
             case WriteNote():
-                note = machine.notes.decide(command, self._wallet_rules.notes, now_ms)
+                note = machine.notes.decide(command, self._rules.notes, now_ms)
                 if isinstance(note, Refused):
                     return note
                 if isinstance(note, Note):
@@ -227,7 +173,7 @@ class WalletShard(Host[WalletMachine]):
     def _send(self, shell: Shell[WalletMachine], send: Send, now_ms: int) -> Funded | Refused:
         terms = self._terms(send)
         if send.special is not None and send.special.phrase:
-            phrase = kept(self._keys.key(self._keys.first), terms.places[0].packet_id, send.special.phrase)
+            phrase = kept(self._services.first_key, terms.places[0].packet_id, send.special.phrase)
             send = msgspec.structs.replace(send, special=msgspec.structs.replace(send.special, phrase=phrase))
         funded = shell.machine.decide_send(send, terms, now_ms)
         if isinstance(funded, (Funded, Refused)):
@@ -237,7 +183,7 @@ class WalletShard(Host[WalletMachine]):
         return Funded(shell.stream, funded[0], False, funded[1:])
 
     def _commit(self, shell: Shell[WalletMachine], commit: Commit, now_ms: int) -> Committed | Refused:
-        key, layout = self._keys.key(self._keys.first), self._send_rules.layout
+        key, layout = self._services.first_key, self._layout
         who = User(commit.tenant, commit.user)
         packet_id = self._crowd_id(who, commit.token, COMMITMENT, commit.star_count, commit.bursts)
         packet_id = packet_id or packet_id_of(key, *who, commit.token, layout.packet, layout.wallet, COMMITMENT)
@@ -270,9 +216,9 @@ class WalletShard(Host[WalletMachine]):
         return LishiTold(declined, replayed=True) if isinstance(declined, Lishi) else declined
 
     def _ask(self, shell: Shell[WalletMachine], ask: AskLishi, now_ms: int) -> LishiTold | Refused:
-        book, rules = shell.machine.lishi, self._wallet_rules.lishi
-        wallet_index = wallet_index_of(ask.tenant, ask.asked, self._send_rules.layout.wallet)
-        lishi_id = lishi_id_of(self._keys.key(self._keys.first), ask.tenant, ask.user, ask.key, wallet_index)
+        book, rules = shell.machine.lishi, shell.machine.lishi_rules
+        wallet_index = wallet_index_of(ask.tenant, ask.asked, self._layout.wallet)
+        lishi_id = lishi_id_of(self._services.first_key, ask.tenant, ask.user, ask.key, wallet_index)
         asked = book.decide_ask(ask, lishi_id, rules, now_ms)
         if isinstance(asked, LishiAsked):
             return self._take(shell, asked, now_ms) or LishiTold(book.all[lishi_id], replayed=False)
@@ -280,9 +226,9 @@ class WalletShard(Host[WalletMachine]):
 
     def _accept(self, shell: Shell[WalletMachine], lishi: Lishi, accept: AcceptLishi, now_ms: int) -> Funded | Refused:
         """Close the lishi and pay for its packet: two events of one entry."""
-        machine, layout = shell.machine, self._send_rules.layout
+        machine, layout = shell.machine, self._layout
         streams = layout.packet, layout.wallet
-        key = self._keys.key(self._keys.first)
+        key = self._services.first_key
         packet_id = lishi_packet_id_of(key, lishi.tenant, lishi.asked, lishi.lishi_id, *streams)
         send = Send(
             lishi.tenant,
@@ -312,8 +258,8 @@ class WalletShard(Host[WalletMachine]):
 
     def _terms(self, send: Send, packet_id: str = "") -> Terms:
         """Return the terms of a send. `packet_id`: empty: it follows from the send's key."""
-        rules, layout = self._send_rules, self._send_rules.layout
-        key = self._keys.key(self._keys.first)
+        rules, layout = self._rules.sends, self._layout
+        key = self._services.first_key
         lo, hi = send.share_fen_min or rules.share_fen_min, send.share_fen_max or rules.share_fen_max
         domain = RAIN if send.bursts else PACKET
         if send.kind == "photo":  # its price was settled when the photo was made, whatever the limits are now
@@ -337,11 +283,11 @@ class WalletShard(Host[WalletMachine]):
 
     def _crowd_id(self, who: User, key: str, domain: bytes, star_count: int, bursts: int) -> str:
         """Derive the packet id of a user's key that stands for a crowd's packet: in lanes, or bursts. Empty: none."""
-        rules, layout = self._send_rules, self._send_rules.layout
+        rules, layout = self._rules.sends, self._layout
         if not bursts and star_count < rules.crowd_count_min:
             return ""
         lanes = 1 if bursts else min(-(-star_count // rules.lane_count_max), layout.lanes_max)
-        return crowd_id_of(self._keys.key(self._keys.first), who, f"{domain.decode()} {key}", layout, lanes)
+        return crowd_id_of(self._services.first_key, who, f"{domain.decode()} {key}", layout, lanes)
 
     def _places(self, packet_id: str, bursts: int, algorithm: str) -> tuple[str, list[Place]]:
         """Return a packet's lanes, or a rain's bursts, committed to under the current key, and that key's id."""
@@ -350,9 +296,9 @@ class WalletShard(Host[WalletMachine]):
         if place.lanes > 1:
             named = [(lane_id(packet_id, lane), place.packet_index + lane) for lane in range(place.lanes)]
         else:
-            key = self._keys.key(self._keys.first)
+            key = self._services.first_key
             named = [(burst_id(key, packet_id, burst), place.packet_index) for burst in range(max(bursts, 1))]
-        places, key_id = [], self._keys.current
+        places, key_id = [], self._services.keys.current
         for name, packet_index in named:
             key_id, commitment = self._fairness.commit(algorithm, name)
             places.append(Place(name, packet_stream(packet_index), commitment))

@@ -34,10 +34,15 @@ from actors.wallet.events import (
     PhotoKept,
     SandboxCredited,
 )
+from actors.wallet.host import WalletShard
+from actors.wallet.machine import WalletMachine, WalletRules
 from actors.wallet.replies import AskCounted, Funded, LishiList, LishiTold, NoteList, NoteTold, Statement, WalletView
 
 WALLET = Kind(
     name="wallet",
+    rules=WalletRules,
+    machine=WalletMachine,
+    host=WalletShard,
     commands=(
         Send,
         Commit,

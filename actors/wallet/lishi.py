@@ -41,7 +41,7 @@ class LishiRules(msgspec.Struct, frozen=True):
     total_max: int
     keep_ms: int
     """A closed one is remembered that long, at least as long as it counts for anything."""
-    wallet_streams: int
+    wallet_streams: int = 0
 
 
 class LishiBook(msgspec.Struct):

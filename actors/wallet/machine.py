@@ -18,6 +18,7 @@ import msgspec
 
 from actors.ids import whole_id
 from actors.kernel.machine import BookMachine
+from actors.kernel.rules import Rules, Services
 from actors.kernel.switches import SENDS, Lever, LeverSet
 from actors.ledger.book import Book
 from actors.ledger.transfer import (
@@ -53,7 +54,7 @@ from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.notes import NoteBook, NoteRules
 from actors.wallet.quotas import Fresh, Holders, WalletFair
 from actors.wallet.replies import Funded, Statement, StatementLine, WalletView
-from actors.wallet.sends import Place, Terms, fundings, is_same, is_timely
+from actors.wallet.sends import Place, SendRules, Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
@@ -74,7 +75,7 @@ NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 BAD_TIMES = Refused(Refusal.BAD_TIMES)
 
 
-class WalletRules(msgspec.Struct, frozen=True):
+class WalletRules(Rules, frozen=True, kw_only=True):
     """The bounds of one wallet stream (configs/)."""
 
     accounts_max: int
@@ -83,12 +84,12 @@ class WalletRules(msgspec.Struct, frozen=True):
     idempotency_ms: int
     statement_lines_max: int
     relay_after_ms: int
-    settle_batch_max: int
     commitments: CommitmentRules
     lishi: LishiRules
     asks: AskRules
     notes: NoteRules
     photos_bytes_max: int
+    sends: SendRules
     fair: WalletFair = WalletFair()
 
 
@@ -141,9 +142,11 @@ class State(msgspec.Struct):
 class WalletMachine(BookMachine[State, PacketFunded]):
     """The accounts of one stream."""
 
-    def __init__(self, stream: str, rules: WalletRules) -> None:
+    def __init__(self, stream: str, rules: WalletRules, services: Services) -> None:
         super().__init__(stream, State())
         self._rules = rules
+        lishi = msgspec.structs.replace(rules.lishi, wallet_streams=services.streams("wallet"))
+        self.lishi_rules = lishi
         self._commitments = Commitments(self._state.commitments, rules.commitments)
         self._holders = Holders(rules, self._state)
         self._lines_bytes = rules.statement_lines_max * _LINE.size
@@ -377,7 +380,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             case LeverSet():
                 self._apply_lever(event)
             case LishiAsked() | LishiClosed():
-                state.lishi.apply(event, self._rules.lishi)
+                state.lishi.apply(event, self.lishi_rules)
             case LishiCounted():
                 state.asks.apply(event, self._rules.asks)
             case Noted():

@@ -46,6 +46,19 @@ class Terms(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, places=places, key_id=made.key_id)
 
 
+class SendRules(msgspec.Struct, frozen=True):
+    """What a send gets besides what the sender says (configs/)."""
+
+    share_fen_min: int
+    share_fen_max: int
+    packet_lifetime_ms: int
+    opens_ms_max: int
+    crowd_count_min: int
+    """A star's packet of so many shares is in a hot stream."""
+    lane_count_max: int
+    """More shares than this are divided into lanes."""
+
+
 class _Part(msgspec.Struct, frozen=True):
     total_fen: int
     count: int

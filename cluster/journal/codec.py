@@ -18,49 +18,9 @@ from zlib import crc32
 import msgspec
 
 from actors.kernel.errors import JournalCorrupt
+from actors.kernel.kind import union_of
 from actors.kernel.ports import Event, Position, Sealed
-from actors.kernel.switches import LeverSet
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.events import (
-    Committed,
-    Held,
-    HoldPosted,
-    HoldVoided,
-    LishiAsked,
-    LishiClosed,
-    LishiCounted,
-    Noted,
-    PhotoKept,
-    SandboxCredited,
-)
-
-PlatformEvent = (
-    PacketFunded
-    | PayoutsReceived
-    | RunsReceived
-    | Settled
-    | SnapshotTaken
-    | Opened
-    | OpeningReturned
-    | Grabbed
-    | GrabbedMany
-    | Expired
-    | Passivated
-    | SandboxCredited
-    | Held
-    | HoldPosted
-    | HoldVoided
-    | LeverSet
-    | PhraseMissed
-    | Committed
-    | LishiCounted
-    | PhotoKept
-    | LishiAsked
-    | LishiClosed
-    | Noted
-)
-"""Every event that any stream of the platform holds. A type is never taken out: old journals hold it."""
+from actors.kinds import events
 
 CHAIN_BYTES = 32
 CHAIN_START = bytes(CHAIN_BYTES)
@@ -163,7 +123,7 @@ def following(fence: bytes, before: Position | None) -> bytes:
 
 def platform_codec() -> Codec:
     """Return the codec of the platform's own streams."""
-    return Codec(PlatformEvent)
+    return Codec(union_of(events()))
 
 
 def _with_crc(body: bytes) -> bytes:

@@ -1,22 +1,20 @@
 """Snapshots: folded from the journal, never taken from live memory, which runs ahead of it."""
 
 from actors.kernel.ports import KeyRing
-from actors.packet.machine import PacketMachine
-from actors.wallet.machine import WalletMachine
+from actors.kernel.shell import Machine
+from actors.kinds import empty_machine
 from cluster.config import Settings
 from cluster.journal.codec import Codec
 from cluster.journal.snapshot import Elements, Record, Verified, read_verified
-from cluster.runtime.shards import packet_rules, wallet_rules
+from cluster.runtime.shards import rules_of, services_of
 
 
-def empty_machine(stream: str, settings: Settings, keys: KeyRing) -> PacketMachine | WalletMachine:
-    """Return the machine that folds a stream."""
-    if stream.startswith("packet-"):
-        return PacketMachine(stream, packet_rules(settings), keys)
-    return WalletMachine(stream, wallet_rules(settings))
+def machine_of(stream: str, settings: Settings, keys: KeyRing) -> Machine:
+    """Return the empty machine that folds a stream. Raises UnknownKind."""
+    return empty_machine(stream, rules_of(settings), services_of(settings, keys))
 
 
-async def fold(elements: Elements, codec: Codec, stream: str, machine: PacketMachine | WalletMachine) -> Record | None:
+async def fold(elements: Elements, codec: Codec, stream: str, machine: Machine) -> Record | None:
     """Fold the newest snapshot and everything durable behind it; None if there is nothing new.
 
     Raises JournalUnavailable, JournalCorrupt.
@@ -25,7 +23,7 @@ async def fold(elements: Elements, codec: Codec, stream: str, machine: PacketMac
 
 
 async def fold_behind(
-    elements: Elements, codec: Codec, stream: str, machine: PacketMachine | WalletMachine, older: Record | None
+    elements: Elements, codec: Codec, stream: str, machine: Machine, older: Record | None
 ) -> Record | None:
     """Fold a snapshot and everything durable behind it; None if there is nothing new.
 

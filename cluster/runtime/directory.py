@@ -14,42 +14,20 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.kernel.errors import OperatingFailure
-from actors.kernel.switches import Levers
-from actors.ledger.transfer import Done, Outgoing, Refusal, Refused, Watermark
-from actors.packet.replies import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
-from actors.wallet.events import Committed
-from actors.wallet.replies import AskCounted, Funded, LishiList, LishiTold, NoteList, NoteTold, Statement, WalletView
+from actors.kinds import reply_decoder
+from actors.ledger.transfer import Outgoing, Refusal, Refused
 from cluster.config import Settings
 from cluster.runtime.placement import NAMESPACE, host_of
 from cluster.runtime.shards import OUTGOING
 
 log = logging.getLogger(__name__)
 
-Reply = (
-    Refused
-    | Won
-    | Takings
-    | Shares
-    | OpenNow
-    | PacketView
-    | PacketEnd
-    | Funded
-    | Committed
-    | WalletView
-    | Statement
-    | Watermark
-    | Done
-    | Levers
-    | AskCounted
-    | LishiTold
-    | LishiList
-    | NoteTold
-    | NoteList
-)
+Reply = Any
+"""One of the replies of the kernel or of a kind."""
 Group = tuple[str, Sequence[Any]]
 """(stream, commands)"""
 
-REPLIES: msgspec.msgpack.Decoder[list[list[Reply]]] = msgspec.msgpack.Decoder(list[list[Reply]])
+REPLIES = reply_decoder()
 _ENCODER = msgspec.msgpack.Encoder()
 
 

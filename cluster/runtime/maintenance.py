@@ -24,7 +24,7 @@ from actors.kernel.ports import KeyRing
 from actors.ledger.transfer import AdoptSnapshot, Done
 from cluster.config import Keys, Settings
 from cluster.journal.archive import Archive
-from cluster.journal.fold import empty_machine, fold_behind
+from cluster.journal.fold import fold_behind, machine_of
 from cluster.journal.sealing import PartBounds, Sealer, Sealing
 from cluster.journal.store import Store
 from cluster.observability.logs import log_json
@@ -66,7 +66,7 @@ async def tend(
     Raises JournalUnavailable (tend it again), JournalCorrupt: nothing is trimmed until an operator has looked.
     """
     older = await journals.load_snapshot(stream)
-    machine = empty_machine(stream, settings, keys)
+    machine = machine_of(stream, settings, keys)
     try:
         record = await fold_behind(journals, journals.codec, stream, machine, older)
     except JournalCorrupt:

@@ -12,20 +12,21 @@ from typing import Any
 import msgspec
 import ray
 
-from actors.kernel.host import Host, HostRules, SentTotals, StreamFigures
+from actors.kernel.host import SentTotals, StreamFigures
 from actors.kernel.metrics import Tally, TallyFigures
+from actors.kernel.ports import KeyRing
+from actors.kernel.rules import Rules, Services
+from actors.kinds import build_host, kind_of
 from actors.ledger.transfer import Outgoing
-from actors.packet.fairness import SeedCommitments
-from actors.packet.host import PacketShard
 from actors.packet.quotas import PacketFair
 from actors.packet.rules import PacketRules
 from actors.wallet.asks import AskRules
 from actors.wallet.commitments import CommitmentRules
-from actors.wallet.host import SendRules, WalletShard
 from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletRules
 from actors.wallet.notes import NoteRules
 from actors.wallet.quotas import WalletFair
+from actors.wallet.sends import SendRules
 from cluster.config import Keys, Settings
 from cluster.journal.codec import platform_codec
 from cluster.journal.redis import RedisJournals
@@ -68,18 +69,25 @@ def open_journals(settings: Settings) -> RedisJournals:
     )
 
 
-def host_rules(settings: Settings) -> HostRules:
-    """Read the bounds of a host."""
-    bounds = settings.bounds
-    fair = settings.fair.commit_events_max.percent
-    return HostRules(bounds.commit_events_max, bounds.expire_batch_max, settings.timing.tick_ms, fair)
+def services_of(settings: Settings, keys: KeyRing) -> Services:
+    """Return what every machine of a system gets."""
+    numbers = settings.layout.numbers
+    return Services(keys, {"packet": {"": numbers.packet, "hot": numbers.hot}, "wallet": {"": numbers.wallet}})
+
+
+def rules_of(settings: Settings) -> dict[str, Rules]:
+    """Read the bounds of every kind's streams."""
+    return {"packet": packet_rules(settings), "wallet": wallet_rules(settings)}
 
 
 def packet_rules(settings: Settings) -> PacketRules:
     """Read the bounds of a packet stream."""
     bounds = settings.bounds
     return PacketRules(
-        wallet_streams=settings.layout.wallet_streams,
+        commit_events_max=bounds.commit_events_max,
+        commit_events_fair=settings.fair.commit_events_max.percent,
+        expire_batch_max=bounds.expire_batch_max,
+        tick_ms=settings.timing.tick_ms,
         unsettled_max=bounds.unsettled_max,
         opened_ahead_max=bounds.opened_ahead_max,
         settle_batch_max=bounds.settle_batch_max,
@@ -99,6 +107,10 @@ def wallet_rules(settings: Settings) -> WalletRules:
     """Read the bounds of a wallet stream."""
     bounds, limits = settings.bounds, settings.limits
     return WalletRules(
+        commit_events_max=bounds.commit_events_max,
+        commit_events_fair=settings.fair.commit_events_max.percent,
+        expire_batch_max=bounds.expire_batch_max,
+        tick_ms=settings.timing.tick_ms,
         accounts_max=bounds.accounts_max,
         unsettled_max=bounds.unsettled_max,
         idempotency_keys_max=bounds.idempotency_keys_max,
@@ -115,7 +127,6 @@ def wallet_rules(settings: Settings) -> WalletRules:
             open_max=limits.lishi_open_max,
             total_max=bounds.lishi_max,
             keep_ms=max(limits.lishi_cooldown_ms, bounds.idempotency_ms),
-            wallet_streams=settings.layout.wallet_streams,
         ),
         asks=AskRules(limits.lishi_asks_max, bounds.idempotency_ms, bounds.lishi_counted_max),
         notes=NoteRules(
@@ -125,6 +136,7 @@ def wallet_rules(settings: Settings) -> WalletRules:
             keep_ms=bounds.notes_ms,
         ),
         photos_bytes_max=bounds.photos_bytes_max,
+        sends=send_rules(settings),
         fair=wallet_fair(settings.fair),
     )
 
@@ -147,7 +159,6 @@ def send_rules(settings: Settings) -> SendRules:
     """Read what every send gets."""
     limits, bounds = settings.limits, settings.bounds
     return SendRules(
-        layout=settings.layout.numbers,
         share_fen_min=limits.share_fen_min,
         share_fen_max=limits.share_fen_max,
         packet_lifetime_ms=limits.packet_lifetime_ms,
@@ -157,34 +168,18 @@ def send_rules(settings: Settings) -> SendRules:
     )
 
 
-def build_host(name: str, streams: list[str], settings: Settings, keys: Keys) -> Host[Any]:
-    """Join a host to its store, clock and keys."""
-    clock, rules = WallClock(), host_rules(settings)
-    tally = Tally(clock.now_ms())
-    journals = KeyedJournals(open_journals(settings), tally, keys)
-    if name.startswith("packet-"):
-        return PacketShard(name, streams, journals, clock, keys, rules, packet_rules(settings), tally)
-    return WalletShard(
-        name,
-        streams,
-        journals,
-        clock,
-        keys,
-        SeedCommitments(keys),
-        rules,
-        wallet_rules(settings),
-        send_rules(settings),
-        tally,
-    )
-
-
 class ShardActor:
     """What Ray runs: a host, its messages in bytes."""
 
     def __init__(self, name: str, streams: list[str], settings: Settings, keys: Keys) -> None:
         calm_collector()
         log_json("shard", host=name)
-        self._host = build_host(name, streams, settings, keys)
+        clock, kind = WallClock(), kind_of(streams[0])
+        tally = Tally(clock.now_ms())
+        journals = KeyedJournals(open_journals(settings), tally, keys)
+        rules = rules_of(settings)[kind.name]
+        services = services_of(settings, keys)
+        self._host = build_host(name, kind, streams, journals, clock, services, rules, tally)
         self._starting = asyncio.get_running_loop().create_task(self._host.start())
         self._encoder = msgspec.msgpack.Encoder()
 

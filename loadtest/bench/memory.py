@@ -15,13 +15,13 @@ import psutil
 from actors.ids import packet_id_of
 from actors.ledger.transfer import PacketFunded, Settled
 from actors.packet.events import GrabbedMany, Opened
-from actors.packet.fairness import SeedCommitments
 from actors.packet.machine import PacketMachine
+from actors.transfers.seeds import SeedCommitments
 from actors.wallet.commands import CreditSandbox
 from actors.wallet.events import SandboxCredited
 from actors.wallet.machine import WalletMachine
 from cluster.config import Keys, load
-from cluster.runtime.shards import packet_rules, wallet_rules
+from cluster.runtime.shards import packet_rules, services_of, wallet_rules
 
 E = TypeVar("E")
 
@@ -37,7 +37,7 @@ def as_read(event: E) -> E:
 def fill_packets(count: int) -> PacketMachine:
     """Open `count` packets of 10 shares and let 5 users grab from each."""
     settings = load()
-    machine = PacketMachine("packet-000", packet_rules(settings), KEYS)
+    machine = PacketMachine("packet-000", packet_rules(settings), services_of(settings, KEYS))
     fairness = SeedCommitments(KEYS)
     for number in range(1, count + 1):
         packet_id = packet_id_of(KEYS.key("k1"), "wechat", f"sender{number}", "key", 1, settings.layout.wallet_streams)
@@ -75,7 +75,8 @@ def fill_packets(count: int) -> PacketMachine:
 
 def fill_accounts(count: int) -> WalletMachine:
     """Open `count` accounts with money."""
-    machine = WalletMachine("wallet-000", wallet_rules(load()))
+    settings = load()
+    machine = WalletMachine("wallet-000", wallet_rules(settings), services_of(settings, KEYS))
     for number in range(count):
         credited = machine.decide_credit(CreditSandbox("wechat", f"user{number:08d}", 1_000_000), 1_451_577_900_000)
         assert isinstance(credited, SandboxCredited), "a new user gets an account"

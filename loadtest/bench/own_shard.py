@@ -15,8 +15,8 @@ import ray
 from actors.ids import packet_id_of
 from actors.ledger.transfer import PacketFunded
 from actors.packet.commands import Grab, GrabMany, Open
-from actors.packet.fairness import SeedCommitments
 from actors.packet.replies import OpenNow, Shares, Takings, Won
+from actors.transfers.seeds import SeedCommitments
 from cluster.config import Keys, Settings
 from cluster.runtime.directory import REPLIES
 from cluster.runtime.placement import kinds

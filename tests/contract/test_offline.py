@@ -40,7 +40,7 @@ from tests.contract.history import (
     write,
 )
 from tests.contract.stores import Store, Valkey, flipped
-from tests.unit.samples import NOW_MS, TENANT, WALLET_RULES, funding
+from tests.unit.samples import NOW_MS, SERVICES, TENANT, WALLET_RULES, funding
 
 DAYS = 4
 _systems = itertools.count()
@@ -203,7 +203,7 @@ async def test_a_statement_has_every_line_the_shard_ever_wrote(
     await write(ledger, WALLET, entries)
     if sealed_at is not None:
         await seal(ledger, archive, WALLET, sealed_at)
-    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, statement_lines_max=1_000))
+    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, statement_lines_max=1_000), SERVICES)
     for events in entries:
         for event in events:
             machine.apply(event)

@@ -10,18 +10,16 @@ from typing import Any
 import msgspec
 
 from actors.kernel.host import Host
+from actors.kinds import build_host, kind_of
 from actors.ledger.transfer import Outgoing
-from actors.packet.fairness import SeedCommitments
-from actors.packet.host import PacketShard
 from actors.settlement.task import settle
-from actors.wallet.host import WalletShard
 from cluster.config import Keys, Settings, load
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.runtime.directory import REPLIES, Reply
 from cluster.runtime.live_audit import AuditReport, audit
 from cluster.runtime.placement import host_of, hosts, kinds
-from cluster.runtime.shards import host_rules, packet_rules, send_rules, wallet_rules
+from cluster.runtime.shards import rules_of, services_of
 from tests.simulation.memory_journal import MemoryJournals
 
 KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
@@ -100,21 +98,10 @@ class System:
         return system
 
     def make_host(self, name: str, streams: list[str]) -> Host[Any]:
-        """Make a host as `cluster.runtime.shards.build_host` does."""
-        settings, rules = self.settings, host_rules(self.settings)
-        if name.startswith("packet-"):
-            return PacketShard(name, streams, self.journals, self.clock, self.keys, rules, packet_rules(settings))
-        return WalletShard(
-            name,
-            streams,
-            self.journals,
-            self.clock,
-            self.keys,
-            SeedCommitments(self.keys),
-            rules,
-            wallet_rules(settings),
-            send_rules(settings),
-        )
+        """Make a host as `cluster.runtime.shards.ShardActor` does."""
+        kind, services = kind_of(streams[0]), services_of(self.settings, self.keys)
+        rules = rules_of(self.settings)[kind.name]
+        return build_host(name, kind, streams, self.journals, self.clock, services, rules)
 
     def replace(self, name: str) -> Host[Any]:
         """Put a fresh host in the place of the one of that name (which lives on as a zombie) and return the old one."""

@@ -34,7 +34,7 @@ from actors.settlement.task import settle
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import Funded
 from cluster.gateway.problems import Problem
-from cluster.journal.fold import empty_machine, fold
+from cluster.journal.fold import fold, machine_of
 from tests.books import balances, book_sum
 from tests.simulation.auditor import UNDECIDED, Auditor
 from tests.simulation.loop import InstantLoop
@@ -183,7 +183,7 @@ class Money(RuleBasedStateMachine):
         """Take a snapshot, dying after some of its steps."""
         journals, settings = self.system.journals, self.system.settings
         try:
-            machine = empty_machine(stream, settings, KEYS)
+            machine = machine_of(stream, settings, KEYS)
             record = await fold(journals, journals.codec, stream, machine)
             if record is None or steps < 1:
                 return
@@ -487,11 +487,11 @@ class Money(RuleBasedStateMachine):
     async def fold_agrees(self, stream: str) -> None:
         """A stream folded from its very first entry and from its newest snapshot is the same."""
         journals = self.system.journals
-        whole = empty_machine(stream, self.system.settings, KEYS)
+        whole = machine_of(stream, self.system.settings, KEYS)
         books, journals.books = journals.books, {}
         record = await fold(journals, journals.codec, stream, whole)
         journals.books = books
-        short = empty_machine(stream, self.system.settings, KEYS)
+        short = machine_of(stream, self.system.settings, KEYS)
         await fold(journals, journals.codec, stream, short)
         assert record is not None
         assert short.snapshot() == whole.snapshot(), "a snapshot changes nothing"

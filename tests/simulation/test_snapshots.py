@@ -9,7 +9,7 @@ from actors.kernel.errors import JournalCorrupt
 from actors.ledger.transfer import AdoptSnapshot, Done, Refusal, Refused
 from actors.packet.commands import Grab
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
-from cluster.journal.fold import empty_machine, fold
+from cluster.journal.fold import fold, machine_of
 from cluster.journal.snapshot import Record
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
@@ -29,7 +29,7 @@ async def with_a_packet() -> tuple[System, str]:
 
 
 async def folded(system: System, stream: str = STREAM) -> Record:
-    machine = empty_machine(stream, system.settings, KEYS)
+    machine = machine_of(stream, system.settings, KEYS)
     record = await fold(system.journals, system.journals.codec, stream, machine)
     assert record is not None
     return record
@@ -156,5 +156,5 @@ async def test_nothing_new_makes_no_snapshot() -> None:
     record = await folded(system)
     await system.journals.write_snapshot(record)
     assert await system.journals.adopt_snapshot(STREAM, record.position)
-    machine = empty_machine(STREAM, system.settings, KEYS)
+    machine = machine_of(STREAM, system.settings, KEYS)
     assert await fold(system.journals, system.journals.codec, STREAM, machine) is None

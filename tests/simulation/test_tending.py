@@ -24,7 +24,7 @@ from actors.wallet.commands import CreditSandbox, ReadWallet
 from actors.wallet.replies import WalletView
 from cluster.config import Settings, load
 from cluster.journal.codec import platform_codec
-from cluster.journal.fold import empty_machine
+from cluster.journal.fold import machine_of
 from cluster.journal.sealing import PartBounds
 from cluster.offline.backup import CLAIM, NotRestorable, Places, make
 from cluster.offline.stream_reader import Sources
@@ -160,7 +160,7 @@ class Tended:
         await there.create_system(1, 1, kinds(settings()))
         there.stored, there.books = copy.deepcopy(self.journals.stored), copy.deepcopy(self.journals.books)
         found = await there.open(STREAM).activate("another")
-        machine = empty_machine(STREAM, settings(), KEYS)
+        machine = machine_of(STREAM, settings(), KEYS)
         if found.snapshot is not None:
             machine.restore(found.snapshot.state)
         for event in found.events:

@@ -16,10 +16,8 @@ import msgspec
 
 from actors.kernel.errors import OperatingFailure
 from actors.kernel.ports import Position
-from actors.packet.fairness import SeedCommitments
-from actors.packet.host import PacketShard
+from actors.kinds import build_host, kind_of
 from actors.settlement.task import settle
-from actors.wallet.host import WalletShard
 from cluster.config import Keys, Settings, load
 from cluster.gateway.operator.switches import LeverFlow
 from cluster.gateway.problems import Problem
@@ -27,7 +25,7 @@ from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.runtime.maintenance import tend
 from cluster.runtime.placement import hosts, kinds
-from cluster.runtime.shards import ShardActor, host_rules, packet_rules, send_rules, wallet_rules
+from cluster.runtime.shards import ShardActor, rules_of, services_of
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.auditor import Auditor
 from tests.simulation.loop import InstantLoop, Process
@@ -281,15 +279,10 @@ class World:
         return member
 
     def _host(self, name: str, journals: Any, clock: Clock) -> Any:
-        """Make a host as `cluster.runtime.shards.build_host` does."""
-        settings, rules, streams = self.settings, host_rules(self.settings), hosts(self.settings)[name]
-        if name.startswith("packet-"):
-            keys = OTHER_KEYS if name in self.keys_lost else KEYS
-            return PacketShard(name, streams, journals, clock, keys, rules, packet_rules(settings))
-        fairness = SeedCommitments(KEYS)
-        return WalletShard(
-            name, streams, journals, clock, KEYS, fairness, rules, wallet_rules(settings), send_rules(settings)
-        )
+        """Make a host as `cluster.runtime.shards.ShardActor` does."""
+        streams = hosts(self.settings)[name]
+        kind, services = kind_of(streams[0]), services_of(self.settings, OTHER_KEYS if name in self.keys_lost else KEYS)
+        return build_host(name, kind, streams, journals, clock, services, rules_of(self.settings)[kind.name])
 
     def start_gateway(self, index: int) -> Gateway:
         """Start a gateway replica."""

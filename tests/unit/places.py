@@ -23,10 +23,10 @@ from actors.wallet.machine import WalletMachine
 from actors.wallet.quotas import PHOTO_BYTES_MIN, WalletFair
 from actors.wallet.sends import Place
 from tests.unit.samples import (
-    KEYS,
     NOW_MS,
     PACKET,
     PACKET_RULES,
+    SERVICES,
     WALLET,
     WALLET_RULES,
     funding,
@@ -46,7 +46,9 @@ Take = Callable[[str, str, int], Any]
 def wallet(field: str, **rules: Any) -> WalletMachine:
     """Return a wallet stream with parts of one bound."""
     fair = msgspec.structs.replace(WalletFair(), **{field: PERCENT})
-    return WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, fair=fair, accounts_max=1_000, **rules))
+    return WalletMachine(
+        WALLET, msgspec.structs.replace(WALLET_RULES, fair=fair, accounts_max=1_000, **rules), SERVICES
+    )
 
 
 def applied(machine: WalletMachine, decided: Any) -> Any:
@@ -92,7 +94,7 @@ def holds() -> Take:
 
 def accounts() -> Take:
     fair = WalletFair(accounts=PERCENT)
-    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, fair=fair, accounts_max=WHOLE))
+    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, fair=fair, accounts_max=WHOLE), SERVICES)
     return lambda tenant, user, number: applied(
         machine, machine.decide_credit(CreditSandbox(tenant, f"{user}-{number}", 1), NOW_MS)
     )
@@ -151,7 +153,7 @@ def photos() -> Take:
 def payouts() -> Take:
     """Whose packet it is, is who takes here: its takers are many people."""
     rules = msgspec.structs.replace(PACKET_RULES, unsettled_max=WHOLE, fair=PacketFair(unsettled=PERCENT))
-    machine = PacketMachine(PACKET, rules, KEYS)
+    machine = PacketMachine(PACKET, rules, SERVICES)
     opened: list[tuple[str, str]] = []
 
     def take(tenant: str, user: str, number: int) -> Any:
@@ -169,7 +171,7 @@ def payouts() -> Take:
 
 def ahead() -> Take:
     rules = msgspec.structs.replace(PACKET_RULES, opened_ahead_max=WHOLE, fair=PacketFair(ahead=PERCENT))
-    machine = PacketMachine(PACKET, rules, KEYS)
+    machine = PacketMachine(PACKET, rules, SERVICES)
 
     def take(tenant: str, user: str, number: int) -> Any:
         paid = funding(f"p{number}", number + 2, tenant=tenant, sender=user)

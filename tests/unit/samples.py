@@ -4,19 +4,20 @@ from typing import Any
 
 import msgspec
 
+from actors.kernel.rules import Services
 from actors.ledger.transfer import ALGORITHM_OF_KIND, PacketFunded
 from actors.packet.events import Opened
-from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
 from actors.packet.rules import PacketRules
+from actors.transfers.seeds import commitment_of, seed_of
 from actors.wallet.asks import AskRules
 from actors.wallet.commands import CreditSandbox, Send
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.lishi import LishiRules
 from actors.wallet.machine import WalletMachine, WalletRules
 from actors.wallet.notes import NoteRules
-from actors.wallet.sends import Place, Terms
+from actors.wallet.sends import Place, SendRules, Terms
 from cluster.config import Keys
 
 NOW_MS = 1_451_577_900_000  # 2016-01-01 00:05 in China
@@ -27,11 +28,24 @@ PACKET = "packet-000"
 KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
 SEED_KEY = bytes.fromhex("ab" * 32)
 
+HOST_RULES: dict[str, Any] = {
+    "commit_events_max": 20_000,
+    "expire_batch_max": 500,
+    "settle_batch_max": 100,
+    "tick_ms": 50,
+}
+SENDS = SendRules(
+    share_fen_min=1,
+    share_fen_max=20_000,
+    packet_lifetime_ms=DAY_MS,
+    opens_ms_max=30 * DAY_MS,
+    crowd_count_min=1_000,
+    lane_count_max=1_000,
+)
 PACKET_RULES = PacketRules(
-    wallet_streams=1,
+    **HOST_RULES,
     unsettled_max=1_000,
     opened_ahead_max=2,
-    settle_batch_max=100,
     passivate_after_ms=0,
     passivate_batch_max=10,
     split_apart_min=100,
@@ -42,18 +56,19 @@ PACKET_RULES = PacketRules(
     phrase_tries_ms=60_000,
 )
 WALLET_RULES = WalletRules(
+    **HOST_RULES,
     accounts_max=10,
     unsettled_max=1_000,
     idempotency_keys_max=1_000,
     idempotency_ms=DAY_MS,
     statement_lines_max=5,
     relay_after_ms=1_000,
-    settle_batch_max=100,
     commitments=CommitmentRules(unused_max=2, stream_max=3, lifetime_ms=60_000),
-    lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS, wallet_streams=2),
+    lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS),
     asks=AskRules(asks_max=3, period_ms=DAY_MS, total_max=5),
     notes=NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS),
     photos_bytes_max=1_000_000,
+    sends=SENDS,
 )
 
 
@@ -83,9 +98,17 @@ def funding(packet_id: str = "p1", number: int = 1, **changes: Any) -> PacketFun
     return msgspec.structs.replace(sample, **changes)
 
 
-def packets(*fundings: PacketFunded, **rules: int) -> PacketMachine:
+def services(wallet_streams: int = 1, keys: Keys = KEYS) -> Services:
+    """Return the services of a small system."""
+    return Services(keys, {"packet": {"": 1, "hot": 0}, "wallet": {"": wallet_streams}})
+
+
+SERVICES = services()
+
+
+def packets(*fundings: PacketFunded, wallet_streams: int = 1, **rules: int) -> PacketMachine:
     """Return a packet stream that has opened these fundings."""
-    machine = PacketMachine(PACKET, msgspec.structs.replace(PACKET_RULES, **rules), KEYS)
+    machine = PacketMachine(PACKET, msgspec.structs.replace(PACKET_RULES, **rules), services(wallet_streams))
     for one in fundings:
         opened = machine.decide_opening(WALLET, one)
         assert isinstance(opened, Opened)
@@ -104,7 +127,7 @@ def grab(machine: PacketMachine, user: str, packet_id: str = "p1", now_ms: int =
 
 def wallets(balance_fen: int = 10_000, user: str = "sender", **rules: int) -> WalletMachine:
     """Return a wallet stream with one user and his money."""
-    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, **rules))
+    machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, **rules), SERVICES)
     machine.apply(machine.decide_credit(CreditSandbox(TENANT, user, balance_fen), NOW_MS))
     return machine
 

@@ -15,7 +15,7 @@ from actors.packet.commands import Grab, View
 from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.codec import platform_codec
-from cluster.journal.fold import empty_machine, fold
+from cluster.journal.fold import fold, machine_of
 from cluster.journal.sealing import PartBounds, Sealer
 from cluster.offline import backup
 from cluster.offline.backup import NotRestorable, Places
@@ -70,7 +70,7 @@ class Bench:
         """Take a snapshot, seal behind the one before it."""
         system, journals = self.system, self.system.journals
         older = await journals.load_snapshot(stream)
-        machine = empty_machine(stream, system.settings, KEYS)
+        machine = machine_of(stream, system.settings, KEYS)
         record = await fold(journals, journals.codec, stream, machine)
         assert record is not None
         await journals.write_snapshot(record)

@@ -8,11 +8,12 @@ import msgspec
 
 from actors.packet.commands import Grab, GrabMany, Open
 from actors.packet.host import PacketShard
+from actors.packet.kind import PACKET as KIND
 from actors.packet.replies import OpenNow, Shares, Won
 from cluster.config import load
 from cluster.journal.codec import platform_codec
 from cluster.runtime.placement import kinds
-from cluster.runtime.shards import WallClock, host_rules
+from cluster.runtime.shards import WallClock, services_of
 from tests.simulation.memory_journal import MemoryJournals
 from tests.unit.samples import KEYS, PACKET, PACKET_RULES, TENANT, WALLET, funding
 
@@ -41,8 +42,8 @@ async def test_the_shares_of_a_big_packet_are_made_once_in_a_thread_while_others
     settings = load()
     journals = MemoryJournals(platform_codec())
     await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
-    rules = msgspec.structs.replace(PACKET_RULES, wallet_streams=settings.layout.wallet_streams)
-    shard = PacketShard("packet-shard-0", [PACKET], journals, WallClock(), KEYS, host_rules(settings), rules)
+    services = services_of(settings, KEYS)
+    shard = PacketShard("packet-shard-0", KIND, [PACKET], journals, WallClock(), services, PACKET_RULES)
     big = funding(count=150, total_fen=15_000, expires_at_ms=FAR_MS)
     small = funding("p2", 2, expires_at_ms=FAR_MS)
     splits = Splits((await shard.shell(PACKET)).machine)
@@ -67,9 +68,8 @@ async def test_a_crowds_shares_are_dealt_block_by_block_ahead_of_the_takers_and_
     settings = load()
     journals = MemoryJournals(platform_codec())
     await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
-    wallets = settings.layout.wallet_streams
-    rules = msgspec.structs.replace(PACKET_RULES, wallet_streams=wallets, unsettled_max=100_000, split_apart_min=2_000)
-    shard = PacketShard("packet-shard-0", [PACKET], journals, WallClock(), KEYS, host_rules(settings), rules)
+    rules = msgspec.structs.replace(PACKET_RULES, unsettled_max=100_000, split_apart_min=2_000)
+    shard = PacketShard("packet-shard-0", KIND, [PACKET], journals, WallClock(), services_of(settings, KEYS), rules)
     machine = (await shard.shell(PACKET)).machine
     splits = Splits(machine)
     splits.go_on.set()

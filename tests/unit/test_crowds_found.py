@@ -9,13 +9,14 @@ import pytest
 
 from actors.packet.commands import Grab, GrabMany, Open, ReadEnd
 from actors.packet.host import PacketShard
+from actors.packet.kind import PACKET as KIND
 from actors.packet.replies import PacketEnd
 from actors.wallet.commands import ReadWallet
 from cluster import verify_packet as page
 from cluster.config import load
 from cluster.journal.codec import platform_codec
 from cluster.runtime.placement import kinds
-from cluster.runtime.shards import WallClock, host_rules
+from cluster.runtime.shards import WallClock, services_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals
@@ -33,11 +34,9 @@ async def shard_of(**rules: int) -> PacketShard:
     settings = load()
     journals = MemoryJournals(platform_codec())
     await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
-    wallets = settings.layout.wallet_streams
-    bounds = {"wallet_streams": wallets, "unsettled_max": 100_000} | rules
-    made = msgspec.structs.replace(samples.PACKET_RULES, **bounds)
-    streams, host = [samples.PACKET], host_rules(settings)
-    return PacketShard("packet-shard-0", streams, journals, WallClock(), samples.KEYS, host, made)
+    made = msgspec.structs.replace(samples.PACKET_RULES, **{"unsettled_max": 100_000} | rules)
+    services = services_of(settings, samples.KEYS)
+    return PacketShard("packet-shard-0", KIND, [samples.PACKET], journals, WallClock(), services, made)
 
 
 async def reconfigured(http: Http, **override: Any) -> Http:

@@ -20,10 +20,10 @@ from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT, System
 from tests.unit.samples import (
     DAY_MS,
-    KEYS,
     NOW_MS,
     PACKET,
     PACKET_RULES,
+    SERVICES,
     WALLET,
     WALLET_RULES,
     funding,
@@ -170,14 +170,14 @@ def test_a_stream_restored_from_its_snapshot_is_as_paused_as_before() -> None:
     machine = packets(funding())
     pull(machine, P1)
     pull(machine, GRABS)
-    restored = PacketMachine(PACKET, PACKET_RULES, KEYS)
+    restored = PacketMachine(PACKET, PACKET_RULES, SERVICES)
     restored.restore(machine.snapshot())
     assert code(grab(restored, "u", now_ms=LATER_MS)) == "paused"
     assert restored.levers == machine.levers
     assert restored.snapshot() == machine.snapshot()
     purse = wallets()
     pull(purse, SENDS)
-    again = WalletMachine(WALLET, WALLET_RULES)
+    again = WalletMachine(WALLET, WALLET_RULES, SERVICES)
     again.restore(purse.snapshot())
     assert code(send(again, now_ms=LATER_MS)) == "paused"
 

@@ -20,7 +20,7 @@ from cluster.journal.posting_rows import lines_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT
-from tests.unit.samples import DAY_MS, NOW_MS, WALLET, WALLET_RULES, funding, order, terms, wallets
+from tests.unit.samples import DAY_MS, NOW_MS, SERVICES, WALLET, WALLET_RULES, funding, order, terms, wallets
 
 RULES = LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS, wallet_streams=2)
 GREETING = "老板，利是逗来"
@@ -499,7 +499,7 @@ def test_a_snapshot_holds_the_lishi_and_an_older_one_has_none() -> None:
     machine.apply(a_lishi())
     machine.apply(a_lishi("l2", "other"))
     machine.apply(LishiClosed("l2", "declined", NOW_MS + 1))
-    again = WalletMachine(WALLET, WALLET_RULES)
+    again = WalletMachine(WALLET, WALLET_RULES, SERVICES)
     again.restore(machine.snapshot())
     assert again.lishi == machine.lishi
     older = msgspec.msgpack.decode(machine.snapshot())

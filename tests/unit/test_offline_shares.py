@@ -8,14 +8,14 @@ import msgspec
 import pytest
 
 from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, Passivated
-from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.machine import PacketMachine
 from actors.packet.state import Packet, decode_record
+from actors.transfers.seeds import commitment_of, seed_of
 from cluster.offline.audit import audit_of, sum_stream
 from cluster.offline.share_check import BLOCKS_MAX, UNPROVEN_SHOWN, Proved, Prover, prove_stream
 from cluster.offline.stream_reader import Sources
 from tests.simulation.loop import simulated
-from tests.unit.samples import DAY_MS, KEYS, NOW_MS, PACKET, PACKET_RULES, TENANT, WALLET, funding
+from tests.unit.samples import DAY_MS, KEYS, NOW_MS, PACKET, PACKET_RULES, TENANT, WALLET, funding, services
 from tests.unit.test_backup import Bench
 
 Change = Callable[[Any], Any]
@@ -27,7 +27,10 @@ def as_it_is(event: Any) -> Any:
 
 def life(terms: Any, users: int, change: Change = as_it_is, keys: Any = KEYS) -> tuple[list[Any], PacketMachine]:
     """Return the events of a packet of which so many users take a share, up to its end, each changed."""
-    machine, events = PacketMachine(PACKET, msgspec.structs.replace(PACKET_RULES, unsettled_max=10**9), keys), []
+    machine, events = (
+        PacketMachine(PACKET, msgspec.structs.replace(PACKET_RULES, unsettled_max=10**9), services(keys=keys)),
+        [],
+    )
 
     def stage(event: Any) -> None:
         machine.apply(event)

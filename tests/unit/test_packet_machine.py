@@ -12,17 +12,17 @@ from actors.ids import user_hash
 from actors.ledger.transfer import Refusal, Refused, Settled
 from actors.packet.commands import View
 from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned
-from actors.packet.fairness import seed_of
 from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import OpenNow, PacketEnd, Shares, Takings, Won
+from actors.transfers.seeds import seed_of
 from tests.unit.samples import (
     DAY_MS,
-    KEYS,
     NOW_MS,
     PACKET,
     PACKET_RULES,
     SEED_KEY,
+    SERVICES,
     TENANT,
     WALLET,
     funding,
@@ -226,7 +226,7 @@ def test_the_timer_gives_out_at_most_its_limit_and_nothing_twice() -> None:
 def test_a_stream_restored_from_its_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     machine = packets(funding(), funding("p2", 2))
     grab(machine, "u0")
-    restored = PacketMachine(PACKET, PACKET_RULES, KEYS)
+    restored = PacketMachine(PACKET, PACKET_RULES, SERVICES)
     restored.restore(machine.snapshot())
     assert restored.version == machine.version
     for user in ("u0", "u1", "u2"):
@@ -361,7 +361,7 @@ def test_a_journal_and_a_snapshot_of_the_time_of_single_grabs_are_read_as_ever()
         del state["packets"]["p1"][name]
     state["packets"]["p1"]["funding"] = terms
     state["book"]["sent"][WALLET]["unsettled"] = {1: grabbed}
-    restored = PacketMachine(PACKET, PACKET_RULES, KEYS)
+    restored = PacketMachine(PACKET, PACKET_RULES, SERVICES)
     restored.restore(msgspec.msgpack.encode(state))
     assert restored.view(View("p1", TENANT)) == new.view(View("p1", TENANT))
     assert restored.outgoing(NOW_MS) == new.outgoing(NOW_MS)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from actors.packet.fairness import Draw, SeedCommitments, commitment_of, seed_of
 from actors.packet.split import can_split, split
+from actors.transfers.seeds import Draw, SeedCommitments, commitment_of, seed_of
 from tests.unit.samples import KEYS, SEED_KEY
 
 ALGORITHMS = ["double-mean/1", "even/1"]

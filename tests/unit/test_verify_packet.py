@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.packet.fairness import commitment_of
 from actors.packet.split import split
+from actors.transfers.seeds import commitment_of
 from cluster import verify_packet as page
 from tests.unit.proofs import START_MS, Proof, heads_of, lanes_of, opened, pages_of, proof_of
 

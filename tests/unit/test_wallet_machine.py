@@ -13,7 +13,19 @@ from actors.wallet.events import Held, HoldPosted, HoldVoided, SandboxCredited
 from actors.wallet.machine import OpenHold, WalletMachine
 from actors.wallet.replies import Funded, WalletView
 from actors.wallet.sends import Place
-from tests.unit.samples import DAY_MS, NOW_MS, PACKET, TENANT, WALLET, WALLET_RULES, order, send, terms, wallets
+from tests.unit.samples import (
+    DAY_MS,
+    NOW_MS,
+    PACKET,
+    SERVICES,
+    TENANT,
+    WALLET,
+    WALLET_RULES,
+    order,
+    send,
+    terms,
+    wallets,
+)
 
 PAYOUT_SOURCE = "packet-001"
 
@@ -278,7 +290,7 @@ def test_a_stream_restored_from_its_snapshot_goes_on_as_if_nothing_had_happened(
     send(machine)
     hold(machine)
     take(machine, payouts(1, 30))
-    restored = WalletMachine(WALLET, WALLET_RULES)
+    restored = WalletMachine(WALLET, WALLET_RULES, SERVICES)
     restored.restore(machine.snapshot())
     assert isinstance(send(restored), Funded)
     assert (restored.version, restored.stamp_ms) == (machine.version, machine.stamp_ms)

@@ -13,23 +13,37 @@ from actors.ids import User
 from actors.ledger.transfer import Refused, Special
 from actors.packet.commands import GrabMany, Open
 from actors.packet.events import Expired, GrabbedMany, Opened
-from actors.packet.fairness import commitment_of, seed_of
 from actors.packet.host import PacketShard
+from actors.packet.kind import PACKET as KIND
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import OpenNow, Won
 from actors.photo import payment_id_of, payment_key
+from actors.transfers.seeds import commitment_of, seed_of
 from actors.wallet.commands import CreditSandbox, Send
 from cluster.config import load
 from cluster.gateway.problems import Problem
 from cluster.journal.codec import platform_codec
 from cluster.runtime.placement import kinds
-from cluster.runtime.shards import WallClock, host_rules
+from cluster.runtime.shards import WallClock, services_of
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import TENANT as WECHAT
 from tests.simulation.system import System
-from tests.unit.samples import DAY_MS, KEYS, NOW_MS, PACKET, PACKET_RULES, TENANT, WALLET, funding, grab, packets
+from tests.unit.samples import (
+    DAY_MS,
+    KEYS,
+    NOW_MS,
+    PACKET,
+    PACKET_RULES,
+    SERVICES,
+    TENANT,
+    WALLET,
+    funding,
+    grab,
+    packets,
+    services,
+)
 from tests.unit.test_big_packets import FAR_MS
 
 OTHER = KEYS.model_copy(update={"platform": {"k1": "cd" * 32}})
@@ -43,7 +57,7 @@ def code(answer: Any) -> str:
 
 def with_keys(machine: PacketMachine, keys: Any) -> PacketMachine:
     """Return a machine of the same state, as another activation with these keys has it: no share is dealt yet."""
-    again = PacketMachine(PACKET, machine._rules, keys)
+    again = PacketMachine(PACKET, machine._rules, services(keys=keys))
     again.restore(machine.snapshot())
     for packet in again._state.packets.values():
         packet.shares = b""
@@ -87,9 +101,9 @@ def test_a_commitment_that_was_damaged_withholds_as_well() -> None:
 
 def test_the_price_of_a_photo_stays_in_transit_instead_of_opening_untaken() -> None:
     price = funding(kind="photo", count=1, special=Special(addressee="owner", reference="p" * 32))
-    wrong = PacketMachine(PACKET, PACKET_RULES, OTHER)
+    wrong = PacketMachine(PACKET, PACKET_RULES, services(keys=OTHER))
     assert code(wrong.decide_opening(WALLET, price)) == "seed_unknown"
-    assert isinstance(PacketMachine(PACKET, PACKET_RULES, KEYS).decide_opening(WALLET, price), Opened)
+    assert isinstance(PacketMachine(PACKET, PACKET_RULES, SERVICES).decide_opening(WALLET, price), Opened)
 
 
 @given(st.lists(st.tuples(st.sampled_from(["grab", "many", "expire", "roll"]), st.integers(0, 2 * DAY_MS)), max_size=8))
@@ -112,8 +126,8 @@ async def test_a_crowds_packet_that_is_withheld_is_dealt_by_no_thread_for_ever(
     settings = load()
     journals = MemoryJournals(platform_codec())
     await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
-    rules = msgspec.structs.replace(PACKET_RULES, wallet_streams=settings.layout.wallet_streams, split_apart_min=2_000)
-    shard = PacketShard("packet-shard-0", [PACKET], journals, WallClock(), OTHER, host_rules(settings), rules)
+    rules = msgspec.structs.replace(PACKET_RULES, split_apart_min=2_000)
+    shard = PacketShard("packet-shard-0", KIND, [PACKET], journals, WallClock(), services_of(settings, OTHER), rules)
     crowd = funding(count=25_000, total_fen=2_500_000, expires_at_ms=FAR_MS)
     [opened] = await shard.serve(PACKET, [Open(WALLET, crowd)])
     assert isinstance(opened, OpenNow)
