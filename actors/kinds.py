@@ -35,7 +35,7 @@ def kind_of(stream: str) -> Kind:
     return kind_named(name)
 
 
-def events() -> tuple[type[msgspec.Struct], ...]:
+def event_types() -> tuple[type[msgspec.Struct], ...]:
     """Return every type of event that any stream of the platform holds."""
     return (*EVENTS, *(event for kind in KINDS.values() for event in kind.events))
 

@@ -20,7 +20,7 @@ import msgspec
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.kind import union_of
 from actors.kernel.ports import Event, Position, Sealed
-from actors.kinds import events
+from actors.kinds import event_types
 
 CHAIN_BYTES = 32
 CHAIN_START = bytes(CHAIN_BYTES)
@@ -123,7 +123,7 @@ def following(fence: bytes, before: Position | None) -> bytes:
 
 def platform_codec() -> Codec:
     """Return the codec of the platform's own streams."""
-    return Codec(union_of(events()))
+    return Codec(union_of(event_types()))
 
 
 def _with_crc(body: bytes) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.kind import union_of
 from actors.kernel.ports import Position
-from actors.kinds import events
+from actors.kinds import event_types
 from cluster.journal.codec import (
     CHAIN_START,
     Chain,
@@ -52,7 +52,7 @@ def default_of(field: typing.Any) -> typing.Any:
 
 
 def test_every_event_type_has_a_golden_sample() -> None:
-    assert {type(sample) for sample in SAMPLES} == set(events())
+    assert {type(sample) for sample in SAMPLES} == set(event_types())
 
 
 @pytest.mark.parametrize("sample", SAMPLES, ids=lambda sample: tag_of(type(sample)))
@@ -62,7 +62,7 @@ def test_an_event_has_the_bytes_it_always_had(sample: msgspec.Struct) -> None:
     written = file.read_text(encoding="utf-8")
     assert golden(sample) == written
     payload = bytes.fromhex(json.loads(written)["hex"])
-    assert msgspec.msgpack.decode(payload, type=union_of(events())) == sample
+    assert msgspec.msgpack.decode(payload, type=union_of(event_types())) == sample
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.glob("*.?.json")), ids=lambda file: file.stem)
@@ -71,7 +71,7 @@ def test_an_event_of_before_it_gained_a_field_is_still_read(file: Path) -> None:
     [sample] = [sample for sample in SAMPLES if tag_of(type(sample)) == file.stem.partition(".")[0]]
     gained = [field for field in msgspec.structs.fields(sample) if field.name not in written["fields"]]
     before = msgspec.structs.replace(sample, **{field.name: default_of(field) for field in gained})
-    assert msgspec.msgpack.decode(bytes.fromhex(written["hex"]), type=union_of(events())) == before
+    assert msgspec.msgpack.decode(bytes.fromhex(written["hex"]), type=union_of(event_types())) == before
 
 
 def test_the_platforms_events_survive_an_entry() -> None:
