@@ -5,7 +5,6 @@ there a branch by the name of a kind, and nowhere a default for a kind that is n
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from enum import StrEnum
 from types import GenericAlias
 from typing import Any, Union
 
@@ -16,6 +15,8 @@ from actors.kernel.host import Host
 from actors.kernel.rules import Rules
 from actors.kernel.shell import Machine
 from actors.kernel.switches import Levers, LeverSet, ReadLevers, SetLever
+from actors.ledger.accounts import TRANSIT, AccountKind
+from actors.ledger.posting import Postings
 from actors.ledger.transfer import (
     Acknowledge,
     AdoptSnapshot,
@@ -32,13 +33,7 @@ COMMANDS: tuple[type[msgspec.Struct], ...] = (Receive, Acknowledge, AdoptSnapsho
 REPLIES: tuple[type[msgspec.Struct], ...] = (Refused, Done, Watermark, Levers)
 """What any stream answers."""
 EVENTS: tuple[type[msgspec.Struct], ...] = (Settled, SnapshotTaken, LeverSet)
-"""What happens in any stream. An event type that was once written is never taken out."""
-
-AccountName = tuple[str, ...]
-"""One account: the name of its kind of account, then whose it is, e.g. `("change", tenant, user)`."""
-
-Postings = list[tuple[AccountName, int]]
-"""The signed lines of one event in fen; they sum to 0. Positive is what the platform owes."""
+"""What happens in any stream, and moves no money. An event type that was once written is never taken out."""
 
 
 class UnknownKind(OperatingFailure):
@@ -49,26 +44,8 @@ class DuplicateKind(OperatingFailure):
     """Two kinds declare the same name, event, command or account."""
 
 
-class Side(StrEnum):
-    """Which sign the balance of an account may have."""
-
-    LIABILITY = "liability"
-    """The platform owes it: never negative."""
-    ASSET = "asset"
-    """Owed to the platform, or where money comes from: never positive."""
-    TRANSIT = "transit"
-    """One end of the way between two books: any sign."""
-
-
-class AccountKind(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a kind's chart of accounts."""
-
-    name: str
-    side: Side
-    owner: tuple[str, ...] = ()
-    """What the rest of an account's name is, e.g. `("tenant", "user")`; empty: there is one such account."""
-    on_statement: bool = False
-    """Whether its owner reads its postings on a statement."""
+class IncompleteKind(OperatingFailure):
+    """A kind does not declare something that the platform must know of it."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,11 +63,14 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     replies: tuple[type[msgspec.Struct], ...]
     events: tuple[type[msgspec.Struct], ...]
     """What happens in its streams. An event type that was once written is never taken out."""
+    postings: Mapping[type, Callable[[Any], Postings] | None]
+    """event type -> its postings; None: it moves no money. Every event type of the kind is named."""
     accounts: tuple[AccountKind, ...] = ()
-    postings: Mapping[type, Callable[[Any], Postings]] = {}
-    """event type -> its postings; an event type that is not named moves no money."""
+    """Its chart of accounts, beyond the two ends of transits."""
     statement: Mapping[str, str] = {}
-    """What moves an account on a statement -> the word for it there."""
+    """What moves money (the tag of an event, or the cause that its postings name) -> the word for it on a statement."""
+    totals: tuple[str, ...] = ()
+    """What its machines add up beside their balances, as columns of a live audit, in fen."""
     pools: tuple[str, ...] = ("",)
     """Groups of its streams that have hosts of their own, in the order of their numbers: ("", "hot")."""
 
@@ -99,12 +79,31 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
         commands = GenericAlias(list, (union_of((*COMMANDS, *self.commands)),))
         return msgspec.msgpack.Decoder(GenericAlias(list, (GenericAlias(tuple, (str, commands)),)))
 
+    def chart(self) -> dict[str, AccountKind]:
+        """Return every kind of account in its books, by name."""
+        return {account.name: account for account in (*self.accounts, *TRANSIT)}
+
+    def postings_of(self, event: Any) -> Postings:
+        """Return the postings of one event of such a stream; they sum to 0.
+
+        Raises TypeError for an event that is not one of this kind: our own bug.
+        """
+        event_type = type(event)
+        if event_type in EVENTS:
+            return []
+        if event_type not in self.postings:
+            raise TypeError(f"{event_type.__name__} is not an event of kind {self.name!r}")
+        declared = self.postings[event_type]
+        return [] if declared is None else declared(event)
+
 
 def registry(*kinds: Kind) -> Mapping[str, Kind]:
-    """Return the kinds by name. Raises DuplicateKind, which names what two of them declare."""
+    """Return the kinds by name. Raises DuplicateKind or IncompleteKind, which names what is wrong."""
     by_name: dict[str, Kind] = {}
     owners = {f"{what} {tag_of(one)!r}": "kernel" for what, types in _KERNEL.items() for one in types}
+    owners |= {f"account {account.name!r}": "ledger" for account in TRANSIT}
     for kind in kinds:
+        _check_postings(kind)
         for what in _declared(kind):
             if what in owners:
                 raise DuplicateKind(f"{what} is declared twice: by kind {owners[what]!r} and by kind {kind.name!r}")
@@ -126,6 +125,17 @@ def union_of(types: Iterable[type[msgspec.Struct]]) -> object:
 _KERNEL = {"command": COMMANDS, "reply": REPLIES, "event": EVENTS}
 
 
+def _check_postings(kind: Kind) -> None:
+    """Refuse a kind that does not say of each of its events what it posts."""
+    for events, others, wrong in (
+        (kind.events, kind.postings, "has no postings: name their function, or None if it moves no money"),
+        (kind.postings, kind.events, "has postings and is not one of its events"),
+    ):
+        for event in events:
+            if event not in others:
+                raise IncompleteKind(f"event {event.__name__} of kind {kind.name!r} {wrong}")
+
+
 def _declared(kind: Kind) -> Iterable[str]:
     """Yield the names that only one kind may have."""
     yield f"kind {kind.name!r}"
@@ -134,3 +144,5 @@ def _declared(kind: Kind) -> Iterable[str]:
             yield f"{what} {tag_of(one)!r}"
     for account in kind.accounts:
         yield f"account {account.name!r}"
+    for column in (*kind.totals, *(account.audit_column for account in kind.accounts)):
+        yield f"audit column {column!r}"

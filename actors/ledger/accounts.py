@@ -1,90 +1,55 @@
-"""Accounts: what every event posts. A pure function from event to signed lines that sum to 0.
+"""Accounts: the chart of accounts of a book, and the two accounts that every book has.
 
-The machines do not use it: the auditor does, on journals only, so that the two can contradict each other.
-Positive is what the platform owes; the faucet and the receiving end of a transit are negative.
-
-| account | whose |
-|---|---|
-| ("change", tenant, user) | a user's money, never negative |
-| ("held", tenant, user) | a user's money, reserved |
-| ("escrow", packet id) | what a packet still has to pay |
-| ("sent", stream) / ("received", stream) | the two ends of the transit between two books |
-| ("faucet",) | where sandbox money comes from |
-| ("bank",) | money taken from holds, on its way out |
+A balance is positive where the platform owes. A kind declares its own accounts (`actors.kernel.kind`); the two ends of
+the transit between two books belong to the ledger. What an audit adds up, shows and calls wrong follows from here.
 """
 
-from typing import Any
+from enum import StrEnum
 
-from actors.ids import wallet_stream
-from actors.kernel.switches import LeverSet
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived, Settled, SnapshotTaken
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
-from actors.wallet.events import (
-    Committed,
-    Held,
-    HoldPosted,
-    HoldVoided,
-    LishiAsked,
-    LishiClosed,
-    LishiCounted,
-    Noted,
-    PhotoKept,
-    SandboxCredited,
-)
+import msgspec
 
-Account = tuple[str, ...]
-Postings = list[tuple[Account, int]]
+AccountName = tuple[str, ...]
+"""One account: the name of its kind of account, then whose it is, e.g. `("change", tenant, user)`."""
 
 
-def postings(event: Any) -> Postings:
-    """Return the signed lines of one event, in fen; they sum to 0.
+class Side(StrEnum):
+    """Which sign the balance of an account may have."""
 
-    Raises TypeError for an event that no book knows: our own bug.
-    """
-    match event:
-        case GrabbedMany():
-            escrow = ("escrow", event.packet_id)
-            return [
-                line
-                for to_wallet, amount_fen in zip(event.to_wallets, event.amounts_fen, strict=True)
-                for line in _move(escrow, ("sent", wallet_stream(to_wallet)), amount_fen)
-            ]
-        case Grabbed():
-            return _move(("escrow", event.packet_id), ("sent", wallet_stream(event.to_wallet)), event.amount_fen)
-        case Expired():
-            escrow = ("escrow", event.packet_id)
-            back = _move(escrow, ("sent", wallet_stream(event.to_wallet)), event.amount_fen)
-            rolled = _move(escrow, ("escrow", event.rolled_into), event.rolled_fen) if event.rolled_fen else []
-            return back + rolled
-        case RunsReceived():
-            return [
-                line
-                for run in event.runs
-                for user, amount_fen in zip(run.users, run.amounts_fen, strict=True)
-                for line in _move(("received", event.source), ("change", run.tenant, user), amount_fen)
-            ]
-        case PayoutsReceived():
-            return postings(event.by_run())
-        case PacketFunded():
-            return _move(("change", event.tenant, event.sender), ("sent", event.packet_stream), event.total_fen)
-        case Opened():
-            return _move(("received", event.source), ("escrow", event.funding.packet_id), event.funding.total_fen)
-        case OpeningReturned():
-            return _move(("received", event.source), ("sent", wallet_stream(event.to_wallet)), event.funding.total_fen)
-        case SandboxCredited():
-            return _move(("faucet",), ("change", event.tenant, event.user), event.amount_fen)
-        case Held():
-            return _move(("change", event.tenant, event.user), ("held", event.tenant, event.user), event.amount_fen)
-        case HoldPosted():
-            return _move(("held", event.tenant, event.user), ("bank",), event.amount_fen)
-        case HoldVoided():
-            return _move(("held", event.tenant, event.user), ("change", event.tenant, event.user), event.amount_fen)
-        case Settled() | SnapshotTaken() | Passivated() | LeverSet() | PhraseMissed() | Committed():
-            return []
-        case LishiCounted() | LishiAsked() | LishiClosed() | Noted() | PhotoKept():
-            return []
-    raise TypeError(f"no postings are defined for {type(event).__name__}")
+    LIABILITY = "liability"
+    """The platform owes it: never negative."""
+    ASSET = "asset"
+    """Owed to the platform, or where money comes from: never positive."""
 
 
-def _move(source: Account, destination: Account, amount_fen: int) -> Postings:
-    return [(source, -amount_fen), (destination, amount_fen)]
+class AccountKind(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of a chart of accounts."""
+
+    name: str
+    side: Side
+    owner: tuple[str, ...] = ()
+    """What the rest of an account's name is, e.g. `("tenant", "user")`; empty: there is one such account."""
+    on_statement: bool = False
+    """Whether its postings are lines on its owner's statement, which add up to the running balance there."""
+    column: str = ""
+    """Its column in a live audit; empty: the name and `_fen`."""
+
+    def of(self, *owner: str) -> AccountName:
+        """Name one account of this kind."""
+        assert len(owner) == len(self.owner), f"an account {self.name!r} is named by {self.owner}"
+        return (self.name, *owner)
+
+    @property
+    def audit_column(self) -> str:
+        """Its column in a live audit."""
+        return self.column or f"{self.name}_fen"
+
+    def forbids(self, balance_fen: int) -> bool:
+        """Tell whether such an account can never have that balance."""
+        return balance_fen < 0 if self.side is Side.LIABILITY else balance_fen > 0
+
+
+SENT = AccountKind(name="sent", side=Side.LIABILITY, owner=("stream",))
+"""This book's end of the transit to another book: cumulative, never less."""
+RECEIVED = AccountKind(name="received", side=Side.ASSET, owner=("stream",))
+"""This book's end of the transit from another book: cumulative."""
+TRANSIT = (SENT, RECEIVED)

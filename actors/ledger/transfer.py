@@ -50,10 +50,6 @@ ALGORITHM_OF_KIND = {"lucky": "even/1", "equal": "equal/1", "direct": "equal/1",
 """Of a kind that says how it is split, and of the ways in which others may be."""
 
 
-SENT_AS = {"lishi": "lishi_sent", "photo": "photo_paid"}
-"""What the sender's statement line is called, of a kind where it is no `packet_sent`."""
-
-
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag="refused"):
     """The reply that carries a refusal. `part`: whose part of a bound is full (`actors.kernel.quota`), or empty."""
 

@@ -14,6 +14,11 @@ class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
     source: str
     funding: PacketFunded
 
+    @property
+    def stamp_ms(self) -> int:
+        """When the packet was paid for: the opening itself has no stamp."""
+        return self.funding.at_ms
+
 
 class OpeningReturned(msgspec.Struct, frozen=True, array_like=True, tag="opening_returned"):
     """A second funding of a packet that exists: received and sent back to its sender in one entry."""
@@ -27,6 +32,11 @@ class OpeningReturned(msgspec.Struct, frozen=True, array_like=True, tag="opening
     def amount_fen(self) -> int:
         """The amount that goes back."""
         return self.funding.total_fen
+
+    @property
+    def stamp_ms(self) -> int:
+        """When it was paid for: going back itself has no stamp."""
+        return self.funding.at_ms
 
 
 class GrabbedMany(msgspec.Struct, frozen=True, array_like=True, tag="grabbed_many"):

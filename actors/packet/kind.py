@@ -1,6 +1,7 @@
 """Kind of packet streams: everything that the platform must know of them."""
 
-from actors.kernel.kind import AccountKind, Kind, Side
+from actors.kernel.kind import Kind
+from actors.packet import postings
 from actors.packet.commands import Grab, GrabMany, Open, ReadEnd, View
 from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.packet.host import PacketShard
@@ -16,6 +17,17 @@ PACKET = Kind(
     commands=(Grab, GrabMany, Open, View, ReadEnd),
     replies=(Won, Takings, Shares, PacketEnd, OpenNow, PacketView),
     events=(Opened, OpeningReturned, GrabbedMany, Grabbed, PhraseMissed, Expired, Passivated),
-    accounts=(AccountKind(name="escrow", side=Side.LIABILITY, owner=("packet",)),),
+    accounts=(postings.ESCROW,),
+    postings={
+        Opened: postings.opened,
+        OpeningReturned: postings.opening_returned,
+        GrabbedMany: postings.grabbed_many,
+        Grabbed: postings.grabbed,
+        PhraseMissed: None,
+        Expired: postings.expired,
+        Passivated: None,
+    },
+    statement={"grabbed_many": "grabbed"},
+    totals=("funded_fen", "paid_fen", "refunded_fen"),
     pools=("", "hot"),
 )

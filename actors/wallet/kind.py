@@ -1,7 +1,8 @@
 """Kind of wallet streams: everything that the platform must know of them."""
 
-from actors.kernel.kind import AccountKind, Kind, Side
+from actors.kernel.kind import Kind
 from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived
+from actors.wallet import postings
 from actors.wallet.commands import (
     AcceptLishi,
     AskLishi,
@@ -79,10 +80,21 @@ WALLET = Kind(
         Noted,
         PhotoKept,
     ),
-    accounts=(
-        AccountKind(name="change", side=Side.LIABILITY, owner=("tenant", "user"), on_statement=True),
-        AccountKind(name="held", side=Side.LIABILITY, owner=("tenant", "user"), on_statement=True),
-        AccountKind(name="bank", side=Side.LIABILITY),
-        AccountKind(name="faucet", side=Side.ASSET),
-    ),
+    accounts=(postings.CHANGE, postings.HELD, postings.BANK, postings.FAUCET),
+    postings={
+        PacketFunded: postings.packet_funded,
+        RunsReceived: postings.runs_received,
+        PayoutsReceived: postings.payouts_received,
+        SandboxCredited: postings.sandbox_credited,
+        Held: postings.held,
+        HoldPosted: postings.hold_posted,
+        HoldVoided: postings.hold_voided,
+        Committed: None,
+        LishiCounted: None,
+        LishiAsked: None,
+        LishiClosed: None,
+        Noted: None,
+        PhotoKept: None,
+    },
+    statement=postings.STATEMENT,
 )

@@ -22,7 +22,6 @@ from actors.kernel.rules import Rules, Services
 from actors.kernel.switches import SENDS, Lever, LeverSet
 from actors.ledger.book import Book
 from actors.ledger.transfer import (
-    SENT_AS,
     Outgoing,
     PacketFunded,
     PayoutsReceived,
@@ -52,19 +51,15 @@ from actors.wallet.events import (
 from actors.wallet.idempotency import remember
 from actors.wallet.lishi import LishiBook, LishiRules
 from actors.wallet.notes import NoteBook, NoteRules
+from actors.wallet.postings import STATEMENT, STATEMENT_WORDS, cause_of
 from actors.wallet.quotas import Fresh, Holders, WalletFair
 from actors.wallet.replies import Funded, Statement, StatementLine, WalletView
 from actors.wallet.sends import Place, SendRules, Terms, fundings, is_same, is_timely
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
-_KINDS = ("sandbox", "packet_sent", "packet_share", "packet_refund", "hold", "hold_void", "lishi_sent", "photo_paid")
-_KIND_CODE = {kind: code for code, kind in enumerate(_KINDS)}
-_PAYOUT_CODE = {
-    "share": _KIND_CODE["packet_share"],
-    "refund": _KIND_CODE["packet_refund"],
-    "returned": _KIND_CODE["packet_refund"],
-}
+_CODE = {moved: STATEMENT_WORDS.index(word) for moved, word in STATEMENT.items()}
+"""What moves money -> the kind of its statement line."""
 
 INSUFFICIENT = Refused(Refusal.INSUFFICIENT_FUNDS)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
@@ -281,7 +276,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 account.lines, (index - oldest) * _LINE.size
             )
             lines.append(
-                StatementLine(at_ms, _KINDS[kind], amount_fen, balance_fen, reference.rstrip(b"\x00").decode())
+                StatementLine(at_ms, STATEMENT_WORDS[kind], amount_fen, balance_fen, reference.rstrip(b"\x00").decode())
             )
         return Statement(lines, start if start > oldest and lines else None, min(end, oldest))
 
@@ -359,11 +354,11 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             case SandboxCredited():
                 state.faucet_fen -= event.amount_fen
                 account = self._open_account(event.tenant, event.user)
-                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["sandbox"], b"")
+                self._change(account, event.amount_fen, event.at_ms, _CODE["sandbox_credited"], b"")
             case Held():
                 account = self._open_account(event.tenant, event.user)
                 account.held_fen += event.amount_fen
-                self._change(account, -event.amount_fen, event.at_ms, _KIND_CODE["hold"], _reference(event.hold_id))
+                self._change(account, -event.amount_fen, event.at_ms, _CODE["held"], _reference(event.hold_id))
                 state.holds[event.hold_id] = OpenHold(event.tenant, event.user, event.amount_fen)
             case HoldPosted():
                 account = self._open_account(event.tenant, event.user)
@@ -373,7 +368,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             case HoldVoided():
                 account = self._open_account(event.tenant, event.user)
                 account.held_fen -= event.amount_fen
-                self._change(account, event.amount_fen, event.at_ms, _KIND_CODE["hold_void"], _reference(event.hold_id))
+                self._change(account, event.amount_fen, event.at_ms, _CODE["hold_voided"], _reference(event.hold_id))
                 state.holds[event.hold_id].outcome = "voided"
             case Settled():
                 self._holders.settled(state.book.settle(event.destination, event.number))
@@ -398,7 +393,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state
         account = self._open_account(event.tenant, event.sender)
-        code = _KIND_CODE[SENT_AS.get(event.kind, "packet_sent")]
+        code = _CODE[cause_of(event) or "packet_funded"]
         self._change(account, -event.total_fen, event.at_ms, code, _reference(event.packet_id))
         state.book.to(event.packet_stream).add(event)
         remember(state, event, self._rules.idempotency_ms)
@@ -410,7 +405,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         received = self._state.book.source(event.source)
         for run in event.runs:
             received.add_run(run.number, run.amounts_fen)
-            kind, reference = _PAYOUT_CODE[run.kind], _reference(run.packet_id)
+            kind, reference = _CODE[run.kind], _reference(run.packet_id)
             for user, amount_fen in zip(run.users, run.amounts_fen, strict=True):
                 self._change(self._open_account(run.tenant, user), amount_fen, event.at_ms, kind, reference)
 

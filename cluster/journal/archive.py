@@ -18,10 +18,10 @@ One row for each element, fences too:
 | lines.at_ms | int64 | Unix ms | never |
 | lines.kind | string | `cluster.journal.posting_rows` | never |
 | lines.account | string | first word of the account (`actors.ledger.accounts`) | never |
-| lines.tenant | string | whose, on `change` and `held` | no user's account |
-| lines.name | string | user, packet id or stream | `faucet`, `bank` |
+| lines.tenant | string | whose, if it is a user's | no user's account |
+| lines.name | string | whose, the last word of it: a user, a stream, … | an account that is nobody's |
 | lines.amount_fen | int64 | fen, signed; the lines of an event sum to 0 | never |
-| lines.reference | string | packet or hold id | the event names none |
+| lines.reference | string | what it is about, e.g. a hold's id | the event names nothing |
 | lines.number | int64 | of the transfer between two books | no transit account |
 """
 
@@ -41,9 +41,10 @@ import pyarrow.parquet as pq
 
 from actors.kernel.errors import JournalCorrupt, JournalUnavailable, OperatingFailure
 from actors.kernel.ports import Event, Position
+from actors.kinds import kind_of
 from cluster.instants import day_of
 from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt
-from cluster.journal.posting_rows import Line, lines_of_all
+from cluster.journal.posting_rows import Line, lines_of
 from cluster.journal.sealed_names import folder_of, last_in, path_of
 from cluster.journal.snapshot import Elements, Verified
 
@@ -408,7 +409,7 @@ def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | No
             raise corrupt(stream, due, f"is not in its place: {part.path} has {position} there")
         events = chain.take(position, payload)
         verified.append(Verified(position, events, chain.version, chain.digest))
-        rows.append(row_of(position, payload, events, version + 1))
+        rows.append(row_of(stream, position, payload, events, version + 1))
     expected = table_of(rows)
     for name in SCHEMA.names:
         if table[name].equals(expected[name]):
@@ -427,11 +428,11 @@ def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | No
     return verified
 
 
-def row_of(position: Position, payload: bytes, events: Sequence[Event], first_version: int) -> Row:
+def row_of(stream: str, position: Position, payload: bytes, events: Sequence[Event], first_version: int) -> Row:
     """Return an element as a part holds it."""
     if position.seq == 0:
         return Row(position, None, payload, [])
-    return Row(position, first_version, payload, lines_of_all(events, first_version))
+    return Row(position, first_version, payload, lines_of(kind_of(stream), events, first_version))
 
 
 def _table_in(stream: str, part: SealedPart, content: bytes | None) -> pa.Table:

@@ -1,33 +1,22 @@
-"""Lines: what every event posts, flat, as auditors and readers of statements want it. A pure function of events.
+"""Rows: the postings of every event, flat, as auditors and readers of statements want them. A pure function of events.
 
-Kinds are the statement's own words (`packet_share`, `hold`, ...) where a user sees the line, else the event's tag.
+Kinds are the statement's own words (`hold_void`, ...) where the kind of actor has one, else what moved the money.
 Amounts in fen, stamps in Unix ms, versions count events from 1.
 """
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from actors.kernel.kind import Kind
 from actors.kernel.ports import Event
-from actors.ledger.accounts import postings
-from actors.ledger.transfer import SENT_AS, PacketFunded, PayoutsReceived, RunsReceived
-from actors.packet.events import GrabbedMany, Opened, OpeningReturned
-
-_STATEMENT_WORDS = {
-    "sandbox_credited": "sandbox",
-    "packet_funded": "packet_sent",
-    "held": "hold",
-    "hold_posted": "hold_post",
-    "hold_voided": "hold_void",
-}
-_PAYOUT_WORDS = {"share": "packet_share", "refund": "packet_refund", "returned": "packet_refund"}
-TRANSIT = ("sent", "received")
-USERS = ("change", "held")
+from actors.ledger.accounts import AccountKind
+from actors.ledger.posting import stamp_of
 
 
 class Line(NamedTuple):
     """One posting. `tenant` is None unless the account is a user's, `name` unless somebody or something is named.
 
-    `reference` is a packet or hold id, `number` that of the transfer, on its two transit accounts only.
+    `reference` is the id of what it is about, `number` that of the transfer, on its two transit accounts only.
     """
 
     version: int
@@ -41,57 +30,24 @@ class Line(NamedTuple):
     number: int | None
 
 
-def stamp_of(event: Event) -> int:
-    """Return when an event happened, or its packet was paid for; 0 for one that says neither."""
-    if isinstance(event, Opened | OpeningReturned):
-        return event.funding.at_ms
-    return getattr(event, "at_ms", 0)
+def lines_of(kind: Kind, events: Sequence[Event], first_version: int) -> list[Line]:
+    """Return the lines of the events of a stream of that kind; the first of them is number `first_version` of it.
 
-
-def lines_of(event: Event, version: int) -> list[Line]:
-    """Return the lines of the event that is number `version` of its stream.
-
-    Raises TypeError for an event that no book knows: our own bug.
+    Raises TypeError for an event or account that the kind of stream does not have: our own bug.
     """
-    posted = postings(event)
-    if not posted:
-        return []
-    at_ms = stamp_of(event)
-    told: list[tuple[str, str | None, int | None, int | None]]  # kind, reference, number if sent, if received
-    # Two postings a transfer, in order.
-    if isinstance(event, PayoutsReceived):
-        event = event.by_run()
-    if isinstance(event, RunsReceived):
-        told = [
-            (_PAYOUT_WORDS[run.kind], run.packet_id, number, number)
-            for run in event.runs
-            for number in range(run.number, run.number + run.transfers)
-            for _ in range(2)
-        ]
-    elif isinstance(event, GrabbedMany):
-        following = dict(event.numbers)
-        told = []
-        for to_wallet in event.to_wallets:
-            told += [("grabbed", event.packet_id, following[to_wallet], None)] * 2
-            following[to_wallet] += 1
-    else:
-        tag = event.__struct_config__.tag
-        kind = _STATEMENT_WORDS.get(tag, tag)
-        if isinstance(event, PacketFunded):
-            kind = SENT_AS.get(event.kind, kind)
-        funding = getattr(event, "funding", event)
-        reference = getattr(funding, "packet_id", None) or getattr(event, "hold_id", None)
-        number = getattr(event, "number", None)
-        told = [(kind, reference, number, getattr(funding, "number", None))] * len(posted)
+    chart = kind.chart()
+    return [line for at, event in enumerate(events, first_version) for line in _lines(kind, chart, event, at)]
+
+
+def _lines(kind: Kind, chart: dict[str, AccountKind], event: Event, version: int) -> list[Line]:
     lines = []
-    for (account, amount_fen), (kind, reference, sent_number, received_number) in zip(posted, told, strict=True):
-        name = account[-1] if len(account) > 1 else None
-        number = {"sent": sent_number, "received": received_number}.get(account[0])
-        tenant = account[1] if account[0] in USERS else None
-        lines.append(Line(version, at_ms, kind, account[0], tenant, name, amount_fen, reference, number))
+    at_ms, tag = stamp_of(event), event.__struct_config__.tag
+    for (name, *owner), amount_fen, reference, number, cause in kind.postings_of(event):
+        account = chart.get(name)
+        if account is None:
+            raise TypeError(f"kind {kind.name!r} has no account {name!r}, to which {type(event).__name__} posts")
+        word = kind.statement.get(cause or tag, cause or tag)
+        tenant = owner[0] if account.owner[:1] == ("tenant",) else None
+        whose = owner[-1] if owner else None
+        lines.append(Line(version, at_ms, word, name, tenant, whose, amount_fen, reference or None, number))
     return lines
-
-
-def lines_of_all(events: Sequence[Event], first_version: int) -> list[Line]:
-    """Return the lines of an entry's events, in order."""
-    return [line for version, event in enumerate(events, first_version) for line in lines_of(event, version)]

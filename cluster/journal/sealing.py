@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.ports import Position
+from actors.ledger.posting import stamp_of
 from cluster.instants import day_of
 from cluster.journal.archive import (
     Archive,
@@ -35,7 +36,6 @@ from cluster.journal.archive import (
     verify_part,
 )
 from cluster.journal.codec import Codec, corrupt
-from cluster.journal.posting_rows import stamp_of
 from cluster.journal.sealed_names import first_of
 from cluster.journal.snapshot import Record
 
@@ -138,7 +138,7 @@ class Sealer:
                         return False
                     known += 1
                     draft = _Draft(before, draft.stamp_ms)
-                draft.add(row_of(position, payload, events, before.version + 1), stamp_ms)
+                draft.add(row_of(stream, position, payload, events, before.version + 1), stamp_ms)
             if chain.position != through:
                 raise corrupt(stream, through, f"is missing: the stream was read up to {chain.position}")
         except JournalCorrupt:

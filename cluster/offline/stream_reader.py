@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.ports import Event, Position
+from actors.kinds import kind_of
 from cluster.journal.archive import (
     START,
     Archive,
@@ -24,7 +25,7 @@ from cluster.journal.archive import (
     verify_part,
 )
 from cluster.journal.codec import Codec
-from cluster.journal.posting_rows import lines_of_all
+from cluster.journal.posting_rows import lines_of
 from cluster.journal.snapshot import Verified
 from cluster.journal.store import Store
 
@@ -136,6 +137,7 @@ async def read_lines(
     With `name`, row groups in which that name cannot stand are left out. A sealed file is taken as it is only if its
     SHA-256 is the manifest's. Raises JournalUnavailable, JournalCorrupt.
     """
+    kind = kind_of(stream)
     async for piece in pieces(sources, stream, through):
         if isinstance(piece, SealedPiece):
             yield _sealed_lines(sources.archive, stream, piece, columns, through, name)
@@ -145,7 +147,7 @@ async def read_lines(
             [
                 line
                 for element, first_version in zip(piece.elements, first, strict=False)
-                for line in lines_of_all(element.events, first_version)
+                for line in lines_of(kind, element.events, first_version)
             ]
         )
         yield pa.Table.from_arrays([lines.field(column) for column in columns], names=columns)

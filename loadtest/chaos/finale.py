@@ -207,7 +207,8 @@ async def replay_journals(folder: Path) -> Replayed:
     Raises JournalCorrupt, JournalUnavailable, AssertionError: a book does not sum to 0.
     """
     # Imported late: these import Ray, which reads its environment then, and `run` has set it meanwhile.
-    from actors.ledger.accounts import Account, postings
+    from actors.kinds import kind_of
+    from actors.ledger.accounts import AccountName
     from actors.ledger.transfer import SnapshotTaken
     from actors.packet.events import Passivated
     from cluster.journal.archive import manifest_of
@@ -218,15 +219,15 @@ async def replay_journals(folder: Path) -> Replayed:
     with ledger_of(folder, "local", None, None, _unheard) as ledger:
         async with sources_of(ledger.settings) as sources:
             for stream in ledger.settings.layout.streams():
-                balance: Counter[Account] = Counter()
+                kind, balance = kind_of(stream), Counter[AccountName]()
                 async for element in read_everything(sources, stream):
                     found.activations += element.position.seq == 0
                     found.entries += element.position.seq > 0
                     for event in element.events:
                         found.snapshots += isinstance(event, SnapshotTaken)
                         found.passivated += len(event.packet_ids) if isinstance(event, Passivated) else 0
-                        for account, amount_fen in postings(event):
-                            balance[account] += amount_fen
+                        for posting in kind.postings_of(event):
+                            balance[posting.account] += posting.amount_fen
                 assert sum(balance.values()) == 0, f"the book of {stream} does not sum to 0"
                 for account, amount_fen in balance.items():
                     if account[0] == "change" and amount_fen:

@@ -11,7 +11,7 @@ import psutil
 import pyarrow.compute as pc
 from yarl import URL
 
-from actors.ledger.accounts import Account
+from actors.ledger.accounts import AccountName
 from actors.ledger.transfer import Settled, SnapshotTaken
 from actors.packet.events import Passivated
 from cluster.config import Keys, load
@@ -129,7 +129,7 @@ async def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:
     return answer
 
 
-async def replayed(record: SystemRecord) -> dict[Account, int]:
+async def replayed(record: SystemRecord) -> dict[AccountName, int]:
     """Add up every line of every journal, sealed or live, by the auditor's own code; return the change of every user.
 
     Checks that every book sums to 0.

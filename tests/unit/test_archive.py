@@ -11,15 +11,14 @@ import pytest
 from actors.ids import packet_stream
 from actors.kernel.errors import JournalUnavailable
 from actors.kernel.ports import Position
-from actors.kernel.switches import LeverSet
-from actors.ledger.accounts import postings
-from actors.ledger.transfer import Payout, PayoutsReceived, Refusal, Refused, Settled, SnapshotTaken
-from actors.packet.events import Expired, Grabbed, Opened, OpeningReturned, Passivated
+from actors.kinds import KINDS
+from actors.ledger.transfer import Refusal, Refused, Settled
+from actors.packet.events import OpeningReturned
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
-from actors.wallet.events import Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.events import SandboxCredited
 from cluster.config import load
 from cluster.journal.archive import Archive, manifest_of, struct_of
-from cluster.journal.posting_rows import lines_of, lines_of_all
+from cluster.journal.posting_rows import lines_of
 from cluster.journal.sealed_names import first_of
 from cluster.journal.sealing import Sealing
 from cluster.offline.stream_reader import Sources
@@ -31,41 +30,18 @@ from tests.unit.samples import NOW_MS, WALLET, funding
 
 STREAM = packet_stream(0)
 
-EVENTS = [
-    funding("p1", 3),
-    Opened(WALLET, funding("p1", 3)),
-    OpeningReturned(WALLET, funding("p1", 4), 0, 9),
-    Grabbed("p1", "u", 1, 10, NOW_MS + 1, 0, 10),
-    Expired("p1", 990, NOW_MS + 2, 0, 11, b"s" * 32),
-    PayoutsReceived(STREAM, [Payout(10, "share", TENANT, "u", 10, "p1")], NOW_MS + 3),
-    SandboxCredited(TENANT, "u", 5, NOW_MS),
-    Held("h", TENANT, "u", 5, NOW_MS),
-    HoldPosted("h", TENANT, "u", 5, NOW_MS),
-    HoldVoided("h", TENANT, "u", 5, NOW_MS),
-    Settled(STREAM, 3),
-    SnapshotTaken(1, 1),
-    Passivated(["p1"]),
-    LeverSet("grabs", True, NOW_MS, "operator"),
-]
-
-
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: type(event).__name__)
-def test_the_lines_of_an_event_are_its_postings(event: Any) -> None:
-    lines = lines_of(event, 7)
-    assert [(line.account, line.amount_fen) for line in lines] == [
-        (account[0], amount_fen) for account, amount_fen in postings(event)
-    ]
-    assert sum(line.amount_fen for line in lines) == 0
-    assert all(line.at_ms >= NOW_MS and line.version == 7 for line in lines)
-
 
 def test_a_returned_opening_keeps_the_numbers_of_both_its_transfers() -> None:
-    numbers = {line.account: line.number for line in lines_of(EVENTS[2], 1)}
-    assert numbers == {"received": 4, "sent": 9}
+    returned = OpeningReturned(WALLET, funding("p1", 4), 0, 9)
+    assert {line.account: line.number for line in lines_of(KINDS["packet"], [returned], 1)} == {
+        "received": 4,
+        "sent": 9,
+    }
 
 
 def test_versions_count_the_events_of_an_entry() -> None:
-    assert [line.version for line in lines_of_all([EVENTS[6], EVENTS[10], EVENTS[7]], 4)] == [4, 4, 6, 6]
+    events = [SandboxCredited(TENANT, "u", 5, NOW_MS), Settled(STREAM, 3), SandboxCredited(TENANT, "v", 5, NOW_MS)]
+    assert [line.version for line in lines_of(KINDS["wallet"], events, 4)] == [4, 4, 6, 6]
     assert len(struct_of([])) == 0
 
 

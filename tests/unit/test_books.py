@@ -1,14 +1,11 @@
-"""Books: both ends of every transfer, and what every event posts."""
+"""Books: both ends of every transfer."""
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.kinds import event_types
-from actors.ledger.accounts import postings
 from actors.ledger.book import BOUNDARIES_MAX, Book, Received, Sent
-from tests.golden.events.write import SAMPLES
 
 
 class Moved(msgspec.Struct, frozen=True):
@@ -112,31 +109,3 @@ def test_a_book_that_received_nothing_has_an_empty_watermark() -> None:
     book: Book[Moved] = Book()
     assert book.watermark("a") == Received()
     assert book.received == {}
-
-
-@pytest.mark.parametrize("event", SAMPLES, ids=lambda event: type(event).__name__)
-def test_the_postings_of_every_event_sum_to_nothing(event: msgspec.Struct) -> None:
-    assert sum(amount for _, amount in postings(event)) == 0
-
-
-def test_every_event_that_moves_money_posts_lines() -> None:
-    silent = {type(event).__name__ for event in SAMPLES if not postings(event)}
-    assert silent == {
-        "Settled",
-        "SnapshotTaken",
-        "Passivated",
-        "LeverSet",
-        "PhraseMissed",
-        "Committed",
-        "LishiCounted",
-        "LishiAsked",
-        "LishiClosed",
-        "Noted",
-        "PhotoKept",
-    }
-    assert len(SAMPLES) == len(event_types())
-
-
-def test_an_event_that_no_book_knows_is_our_own_bug() -> None:
-    with pytest.raises(TypeError, match="Moved"):
-        postings(Moved(1, 5))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.ids import User, lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
+from actors.kinds import KINDS
 from actors.ledger.transfer import Refusal, Refused
 from actors.wallet.asks import Ask, AskBook
 from actors.wallet.commands import AcceptLishi, AskLishi, CountLishi, ListLishi
@@ -509,7 +510,7 @@ def test_a_snapshot_holds_the_lishi_and_an_older_one_has_none() -> None:
 
 
 def test_the_archive_calls_a_lishi_what_the_statement_does() -> None:
-    assert [line.kind for line in lines_of(funding(kind="lishi"), 1)] == ["lishi_sent"] * 2
+    assert [line.kind for line in lines_of(KINDS["wallet"], [funding(kind="lishi")], 1)] == ["lishi_sent"] * 2
 
 
 def test_a_close_of_what_a_shorter_memory_forgot_is_taken_in() -> None:

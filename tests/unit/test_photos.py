@@ -12,6 +12,7 @@ from PIL import Image
 
 from actors.ids import packet_stream, parse_packet_id
 from actors.kernel.errors import JournalUnavailable
+from actors.kinds import KINDS
 from actors.ledger.transfer import PacketFunded
 from actors.photo import payment_id_of, payment_key, photo_id_of, price_fen_of
 from actors.wallet.quotas import PHOTO_BYTES_MIN
@@ -65,7 +66,7 @@ def test_offline_statements_say_the_same_words() -> None:
     funding = PacketFunded(
         1, "packet-000", "p", TENANT, "bob", "photo:x", "photo", 7, 1, 7, 7, "", 0, 1, "equal/1", "k", b""
     )
-    assert {line.kind for line in lines_of(funding, 1)} == {"photo_paid"}
+    assert {line.kind for line in lines_of(KINDS["wallet"], [funding], 1)} == {"photo_paid"}
 
 
 async def test_a_payment_is_a_packet_that_payer_and_owner_see_and_nobody_else_takes_or_sees(site: Site) -> None:
