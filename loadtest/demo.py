@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from loadtest.client import BATCH_SIZE_MAX, Api, Audit, Packet, Problem
+from cluster.client import BATCH_SIZE_MAX, ApiProblem, AuditAnswer, Client, GrabOrder, PacketAnswer, PacketOrder
 from loadtest.display import Line, Rates
 from loadtest.gather import gather
 from loadtest.population import (
@@ -84,7 +84,7 @@ class Replay:
         self._run = secrets.token_hex(4)
         self._record = Record()
         self._plans = plans(options.seed, options.users)
-        self._people: list[Api] = []
+        self._people: list[Client] = []
         self._unsure_sends: list[PacketPlan] = []
         self._late: list[tuple[PacketRecord, int]] = []
         self._lag_ms = 0
@@ -96,15 +96,14 @@ class Replay:
         """Carry the run out. Raises DemoFailed."""
         options = self._options
         async with (
-            Api(
+            Client(
                 self._target.url,
                 self._target.operator_token,
                 connections_max=options.connections_max,
                 deadline_s=options.deadline_s,
-                seed=options.seed,
             ) as operator,
             # The audit that feeds the progress line must not wait behind the crowd.
-            Api(
+            Client(
                 self._target.url, self._target.operator_token, connections_max=2, deadline_s=options.deadline_s
             ) as auditor,
         ):
@@ -130,9 +129,9 @@ class Replay:
     async def _create_users(self) -> None:
         names = [user_name(self._run, index) for index in range(self._options.users)]
 
-        async def create(name: str) -> Api:
+        async def create(name: str) -> Client:
             created = await self._operator.create_user(name, TENANT, BALANCE_FEN)
-            if isinstance(created, Problem):
+            if isinstance(created, ApiProblem):
                 raise DemoFailed(
                     f"user {name} could not be created: {self._target.url} {created.told}; is it a sandbox?"
                 )
@@ -169,9 +168,9 @@ class Replay:
 
     async def _send(self, plan: PacketPlan) -> PacketRecord | None:
         sent = await self._people[plan.sender].send(
-            plan.kind, plan.total_fen, plan.shares, key=f"{self._run}-{plan.number}", greeting="恭喜发财"
+            PacketOrder(plan.kind, plan.total_fen, plan.shares, greeting="恭喜发财"), key=f"{self._run}-{plan.number}"
         )
-        if isinstance(sent, Packet):
+        if isinstance(sent, PacketAnswer):
             return self._record.told_packet(sent)
         if sent.unknown:
             self._unsure_sends.append(plan)
@@ -183,7 +182,7 @@ class Replay:
         user = user_name(self._run, person)
         answer = await self._people[person].grab(packet.packet_id)
         self._record.taps += 1
-        if not isinstance(answer, Problem):
+        if not isinstance(answer, ApiProblem):
             if (answer.packet_id, answer.user) != (packet.packet_id, user):
                 self._record.contradict(f"{user} asked for packet {packet.packet_id} and got {answer}")
             self._record.told_win(packet, user, answer.rank, answer.amount_fen, late=late)
@@ -196,10 +195,10 @@ class Replay:
         """Let the chat gateway ask for its people in one request."""
         users = [user_name(self._run, person) for person in plan.taps]
         assert len(users) <= BATCH_SIZE_MAX, "a crowd fits one batch"
-        items = await self._gateway.grab_batch([(packet.packet_id, user) for user in users])
+        items = await self._gateway.grab_batch([GrabOrder(packet.packet_id, user) for user in users])
         self._record.taps += len(users)
         self._record.batched_taps += len(users)
-        if isinstance(items, Problem):
+        if isinstance(items, ApiProblem):
             for user in users:
                 if items.unknown:
                     self._record.told_nothing(packet, user)
@@ -217,7 +216,7 @@ class Replay:
     async def _watch_lag(self) -> None:
         while True:
             report = await self._auditor.audit()
-            if isinstance(report, Audit):
+            if isinstance(report, AuditAnswer):
                 self._lag_ms = report.settlement_lag_ms
             await asyncio.sleep(LAG_POLL_S)
 
@@ -251,7 +250,7 @@ class Replay:
 
         async def compare(packet: PacketRecord) -> None:
             ended = await person_of[packet.sender].packet(packet.packet_id)
-            if isinstance(ended, Problem):
+            if isinstance(ended, ApiProblem):
                 self._record.contradict(f"packet {packet.packet_id} cannot be read: the platform {ended.told}")
             else:
                 self._record.compare(packet, ended, may_be_open=not self._moves_clock)
@@ -266,7 +265,7 @@ class Replay:
             user = user_name(self._run, index)
             wallet = await self._people[index].wallet()
             expected_fen = BALANCE_FEN + changes.get(user, 0)
-            if isinstance(wallet, Problem):
+            if isinstance(wallet, ApiProblem):
                 self._record.contradict(f"the wallet of {user} cannot be read: the platform {wallet.told}")
                 return True
             if (wallet.available_fen, wallet.held_fen) == (expected_fen, 0):
@@ -276,14 +275,14 @@ class Replay:
 
         return sum(await gather(differs, range(self._options.users), self._options.connections_max))
 
-    async def _audit(self) -> Audit:
+    async def _audit(self) -> AuditAnswer:
         report = await self._auditor.audit()
-        if isinstance(report, Problem):
+        if isinstance(report, ApiProblem):
             raise DemoFailed(f"no audit: {self._target.url} {report.told}")
         self._lag_ms = report.settlement_lag_ms
         return report
 
-    async def _until(self, what: str, done: Callable[[Audit], bool]) -> None:
+    async def _until(self, what: str, done: Callable[[AuditAnswer], bool]) -> None:
         """Wait for the audit to say so; if it does not in time, go on: the checks will tell."""
         end = time.monotonic() + DRAIN_S
         while not done(report := await self._audit()):
@@ -306,7 +305,7 @@ class Replay:
             f"{record.errors.total() + record.unknown_taps:,} errors · lag {self._lag_ms} ms"
         )
 
-    def _outcome(self, audit: Audit, wallets_wrong: int, whole_s: float) -> Outcome:
+    def _outcome(self, audit: AuditAnswer, wallets_wrong: int, whole_s: float) -> Outcome:
         record = self._record
         figures = Figures(
             packets=len(record.packets),
@@ -325,7 +324,7 @@ class Replay:
         )
         return Outcome(figures, record, audit, self._checks(audit, wallets_wrong), self._facts(whole_s))
 
-    def _checks(self, audit: Audit, wallets_wrong: int) -> list[Check]:
+    def _checks(self, audit: AuditAnswer, wallets_wrong: int) -> list[Check]:
         record = self._record
         paid_out = audit.paid_fen + audit.refunded_fen + audit.remaining_fen
         errors = record.errors.total()
@@ -359,7 +358,7 @@ class Replay:
         record = self._record
         sends, wins, load_s = max(len(record.packets), 1), max(record.wins, 1), max(self._load_s, 1e-9)
         singles = record.taps - record.batched_taps
-        traffic = self._operator.traffic
+        traffic = self._operator.transport
         return [
             ("seed", str(self._options.seed)),
             ("users", f"{self._options.users:,}"),

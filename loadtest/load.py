@@ -38,9 +38,9 @@ import aiohttp
 import msgspec
 from rich.console import Console
 
+from cluster.client import ApiProblem, Client
 from cluster.local.processes import end_with_parent
 from cluster.screen import Screen
-from loadtest.client import Api, Problem
 from loadtest.display import Line, Rates
 from loadtest.gather import gather
 from loadtest.scenarios.finale import AT_ONCE, BALANCE_FEN, AuditSilent, Finale, Verdict
@@ -100,9 +100,9 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
     run = secrets.token_hex(4)
     parts = max(options.workers, 1)
     progress = _Progress(options.folder, parts)
-    async with Api(target.url, target.operator_token, connections_max=AT_ONCE) as operator:
+    async with Client(target.url, target.operator_token, connections_max=AT_ONCE) as operator:
         with Line(console, progress.words) as line, tempfile.TemporaryDirectory(prefix="hongbao-load-") as secret:
-            if isinstance(found := await operator.ready(), Problem):
+            if isinstance(found := await operator.ready(), ApiProblem):
                 raise LoadFailed(f"{target.url} is not ready: it {found.told}")
             if profile.clients.door == "stream":
                 await _check_stream(target)
@@ -128,12 +128,12 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
     return Result(profile, tally, verdict)
 
 
-async def _create_users(operator: Api, run: str, users: int) -> list[str]:
+async def _create_users(operator: Client, run: str, users: int) -> list[str]:
     """Create the population; return everybody's token."""
 
     async def create(person: int) -> str:
         created = await operator.create_user(user_name(run, person), TENANT, BALANCE_FEN)
-        if isinstance(created, Problem):
+        if isinstance(created, ApiProblem):
             raise LoadFailed(f"users could not be created: the platform {created.told}; is it a sandbox?")
         return created.token
 

@@ -14,7 +14,7 @@ Amounts in fen; ranks count from 1.
 from collections import Counter
 from typing import NamedTuple
 
-from loadtest.client import Packet
+from cluster.client import PacketAnswer
 
 REFUSALS = frozenset({"drained", "expired", "wrong_passphrase", "not_addressee", "not_member", "own_packet"})
 CONTRADICTIONS_KEPT = 20
@@ -44,7 +44,7 @@ class PacketRecord:
         "wins",
     )
 
-    def __init__(self, packet: Packet) -> None:
+    def __init__(self, packet: PacketAnswer) -> None:
         """Open the record with the answer to the send."""
         self.packet_id = packet.packet_id
         self.kind = packet.kind
@@ -92,7 +92,7 @@ class Record:
         """Packets that have shares left as far as their takers were told."""
         return sum(len(packet.wins) < packet.count for packet in self.packets.values())
 
-    def told_packet(self, packet: Packet) -> PacketRecord:
+    def told_packet(self, packet: PacketAnswer) -> PacketRecord:
         """Enter the answer to a send. The same packet told twice is one packet."""
         known = self.packets.get(packet.packet_id)
         if known is None:
@@ -140,7 +140,7 @@ class Record:
         self.unknown_taps += 1
         packet.unsure.add(user)
 
-    def compare(self, packet: PacketRecord, ended: Packet, *, may_be_open: bool = False) -> None:
+    def compare(self, packet: PacketRecord, ended: PacketAnswer, *, may_be_open: bool = False) -> None:
         """Hold the packet's own list, read by its sender, against everything that was told; after its end, or not."""
         packet.open = may_be_open and ended.state == "open"
         listed = {share.user: Win(share.rank, share.amount_fen) for share in ended.grabs or ()}
@@ -161,7 +161,7 @@ class Record:
             self.contradict(f"{name} told somebody 'drained' with shares left")
         self._compare_sums(packet, ended, listed)
 
-    def _compare_sums(self, packet: PacketRecord, ended: Packet, listed: dict[str, Win]) -> None:
+    def _compare_sums(self, packet: PacketRecord, ended: PacketAnswer, listed: dict[str, Win]) -> None:
         name = f"packet {packet.packet_id}"
         paid_fen = sum(win.amount_fen for win in listed.values())
         if len(listed) > packet.count or paid_fen > packet.total_fen:

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.client import Audit
+from cluster.client import AuditAnswer
 from loadtest.record import Record
 
 
@@ -39,7 +39,7 @@ class Outcome(NamedTuple):
 
     figures: Figures
     record: Record
-    audit: Audit
+    audit: AuditAnswer
     checks: list[Check]
     facts: list[tuple[str, str]]
 

@@ -30,7 +30,7 @@ from cluster.commands.terminal import (
 from cluster.commands.tokens import RUN_TOKEN_S, operator_of, tokens_of
 
 if TYPE_CHECKING:
-    from loadtest.client import Audit
+    from cluster.client import AuditAnswer
     from loadtest.demo import Target
 
 
@@ -57,7 +57,7 @@ def audit(
         return
     if balances is not None or store_url is not None or archive_url is not None:
         raise Failure("--balances, --store-url and --archive-url go with --offline")
-    from loadtest.client import Api, Problem
+    from cluster.client import ApiProblem, Client
 
     if url is None:
         url, token = operator_of(data)
@@ -66,14 +66,14 @@ def audit(
     else:
         url = reachable(url)
 
-    async def ask(address: str, operator_token: str) -> "Audit | Problem":
-        async with Api(address, operator_token, deadline_s=20.0) as api:
+    async def ask(address: str, operator_token: str) -> "AuditAnswer | ApiProblem":
+        async with Client(address, operator_token, deadline_s=20.0) as api:
             return await api.audit()
 
     assert token is not None, "either given or minted"
     with progress("Reading every book"):
         report = asyncio.run(ask(url, token))
-    if isinstance(report, Problem):
+    if isinstance(report, ApiProblem):
         raise Failure(f"no audit: {url} {report.told}")
     if as_json:
         import msgspec
@@ -85,7 +85,7 @@ def audit(
         raise typer.Exit(ANSWERED_BADLY)
 
 
-def _show_audit(report: "Audit") -> None:
+def _show_audit(report: "AuditAnswer") -> None:
     columns = ("book_sum_fen", "funded_fen", "paid_fen", "refunded_fen", "remaining_fen")
     table = Table(title="Conservation, in fen")
     table.add_column("stream")

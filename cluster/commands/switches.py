@@ -10,7 +10,7 @@ from cluster.commands.tokens import operator_of
 from cluster.instants import second_of
 
 if TYPE_CHECKING:
-    from loadtest.client import PausedLever, Problem
+    from cluster.client import ApiProblem, PausedSwitch
 
 DEADLINE_S = 30.0
 STATUS_S = 3.0
@@ -52,7 +52,7 @@ def _set(
     if (what == "packet") is not (packet_id is not None):
         raise Failure("a packet is named by its id: packet ID" if what == "packet" else f"{what} are all {what}, no id")
     from actors.ids import parse_packet_id
-    from loadtest.client import Api, Problem
+    from cluster.client import ApiProblem, Client
 
     if packet_id is not None and parse_packet_id(packet_id) is None:
         raise Failure(f"{packet_id!r} is no packet id")
@@ -63,15 +63,15 @@ def _set(
     else:
         url = reachable(url)
 
-    async def ask(address: str, operator_token: str) -> "Problem | list[PausedLever]":
-        async with Api(address, operator_token, deadline_s=DEADLINE_S) as api:
+    async def ask(address: str, operator_token: str) -> "ApiProblem | list[PausedSwitch]":
+        async with Client(address, operator_token, deadline_s=DEADLINE_S) as api:
             refused = await api.set_lever(what if packet_id is None else f"packets/{packet_id}", paused=paused)
             return refused if refused is not None else await api.levers()
 
     assert token is not None, "either given or minted"
     with progress("Pausing" if paused else "Resuming"):
         answer = asyncio.run(ask(url, token))
-    if isinstance(answer, Problem):
+    if isinstance(answer, ApiProblem):
         undecided = "; it may be so in part, and may be repeated" if answer.unknown else ""
         raise Failure(f"{url} {answer.told}{undecided}")
     if as_json:
@@ -84,17 +84,17 @@ def _set(
 
 def paused_now(url: str, token: str) -> str:
     """Tell in one line what a system has paused, or why that is not known."""
-    from loadtest.client import Api, Problem
+    from cluster.client import ApiProblem, Client
 
-    async def ask() -> "Problem | list[PausedLever]":
-        async with Api(url, token, attempt_s=STATUS_S, deadline_s=STATUS_S) as api:
+    async def ask() -> "ApiProblem | list[PausedSwitch]":
+        async with Client(url, token, attempt_s=STATUS_S, deadline_s=STATUS_S) as api:
             return await api.levers()
 
     answer = asyncio.run(ask())
-    return f"unknown: the system {answer.told}" if isinstance(answer, Problem) else sentence(answer)
+    return f"unknown: the system {answer.told}" if isinstance(answer, ApiProblem) else sentence(answer)
 
 
-def sentence(levers: "list[PausedLever]") -> str:
+def sentence(levers: "list[PausedSwitch]") -> str:
     """Say what is paused, since when, by whom."""
     words = []
     for lever in levers:

@@ -15,7 +15,7 @@ from cluster.commands.terminal import Data, Failure, out, progress, reachable
 from cluster.commands.tokens import SANDBOX_TENANT, reader_of
 
 if TYPE_CHECKING:
-    from loadtest.client import Api
+    from cluster.client import Client
 
 DEADLINE_S = 20.0
 LANES_MAX = 10_000
@@ -54,7 +54,7 @@ def verify_packet(
 
 def _fetch(packet_id: str, tenant: str, url: str | None, token: str | None, data: Path | None) -> list[page.Proof]:
     from actors.ids import parse_packet_id
-    from loadtest.client import Api
+    from cluster.client import Client
 
     if parse_packet_id(packet_id) is None:
         raise Failure(f"{packet_id!r} is neither a file nor a packet id")
@@ -66,7 +66,7 @@ def _fetch(packet_id: str, tenant: str, url: str | None, token: str | None, data
         url = reachable(url)
 
     async def ask(address: str, reader_token: str) -> list[page.Proof]:
-        async with Api(address, reader_token, deadline_s=DEADLINE_S) as api:
+        async with Client(address, reader_token, deadline_s=DEADLINE_S) as api:
             return await _lanes(api, packet_id)
 
     assert token is not None, "either given or minted"
@@ -74,7 +74,7 @@ def _fetch(packet_id: str, tenant: str, url: str | None, token: str | None, data
         return asyncio.run(ask(url, token))
 
 
-async def _lanes(api: "Api", packet_id: str) -> list[page.Proof]:
+async def _lanes(api: "Client", packet_id: str) -> list[page.Proof]:
     """Return the proof, or that of each lane in order. Raises Failure, NotAProof."""
     first = await _ask(api, packet_id)
     lanes = first.get("lanes")
@@ -85,7 +85,7 @@ async def _lanes(api: "Api", packet_id: str) -> list[page.Proof]:
     return [await _pages(api, packet_id, lane, await _ask(api, packet_id, lane)) for lane in range(lanes)]
 
 
-async def _pages(api: "Api", packet_id: str, lane: int | None, proof: page.Proof) -> page.Proof:
+async def _pages(api: "Client", packet_id: str, lane: int | None, proof: page.Proof) -> page.Proof:
     """Return a proof with the pages that follow its first one put behind it. Raises Failure, NotAProof."""
     name = packet_id if lane is None else f"{packet_id}.{lane}"
     if proof.get("packet_id") != name:
@@ -113,11 +113,11 @@ async def _pages(api: "Api", packet_id: str, lane: int | None, proof: page.Proof
     raise Failure(f"the proof of {name} has more than {PAGES_MAX} pages")
 
 
-async def _ask(api: "Api", packet_id: str, lane: int | None = None, after_rank: int | None = None) -> page.Proof:
-    from loadtest.client import Problem
+async def _ask(api: "Client", packet_id: str, lane: int | None = None, after_rank: int | None = None) -> page.Proof:
+    from cluster.client import ApiProblem
 
     answer = await api.proof(packet_id, lane=lane, after_rank=after_rank)
-    if isinstance(answer, Problem):
+    if isinstance(answer, ApiProblem):
         raise Failure(f"{packet_id} is not proven: the system {answer.told}")
     if not isinstance(answer, dict):
         raise Failure(f"what is told of {packet_id} is no proof")

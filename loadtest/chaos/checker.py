@@ -23,8 +23,8 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from cluster.client import AuditAnswer, PacketAnswer, StatementRow, WalletAnswer
 from loadtest.chaos.history import Attempt, Balance, Grab, Send, View
-from loadtest.client import Audit, Packet, StatementLine, Wallet
 
 Kind = Literal["lost", "contradicted", "over_issued", "double_grab", "negative", "wrong_total", "unanswered"]
 ENDS = frozenset({"drained", "expired"})
@@ -42,14 +42,14 @@ class Violation(NamedTuple):
 class Final(msgspec.Struct, kw_only=True):
     """What is there once the faults are over, everything unknown was asked again and every packet has ended."""
 
-    packets: dict[str, Packet | None]
+    packets: dict[str, PacketAnswer | None]
     """As its sender reads it, by id; None: there is no such packet."""
-    wallets: dict[str, Wallet]
-    statements: dict[str, list[StatementLine]]
+    wallets: dict[str, WalletAnswer]
+    statements: dict[str, list[StatementRow]]
     """Newest first; the oldest lines may be missing."""
     credited_fen: dict[str, int]
     """What each user was given at the start."""
-    audit: Audit
+    audit: AuditAnswer
     replayed_fen: dict[str, int] | None = None
     """Every user's balance as the journals alone have it; None: was not computed."""
     unanswered: list[str] = []
@@ -221,7 +221,7 @@ def _check_views(
                 yield Violation("contradicted", f"a list of {packet_id} misses {user}, who had been told {share}")
 
 
-def _check_packet(packet_id: str, packet: Packet | None, grabs: Iterable[Grab]) -> Iterator[Violation]:
+def _check_packet(packet_id: str, packet: PacketAnswer | None, grabs: Iterable[Grab]) -> Iterator[Violation]:
     """A packet pays exactly its total, to those who were told so."""
     told = {grab.user: (grab.rank, grab.amount_fen) for grab in grabs if grab.outcome == "ok"}
     if packet is None:
@@ -250,7 +250,7 @@ def _check_packet(packet_id: str, packet: Packet | None, grabs: Iterable[Grab]) 
     yield from _check_end(packet, paid_fen, {grab.code for grab in grabs if grab.code in ENDS})
 
 
-def _check_end(packet: Packet, paid_fen: int, ends: set[str]) -> Iterator[Violation]:
+def _check_end(packet: PacketAnswer, paid_fen: int, ends: set[str]) -> Iterator[Violation]:
     name = f"packet {packet.packet_id}"
     assert packet.grabs is not None, "the caller has looked"
     drained = len(packet.grabs) == packet.count

@@ -9,8 +9,8 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple, TypeVar
 
+from cluster.client import ApiProblem, Client, GrabOrder, ItemAnswer, PacketAnswer, PacketOrder
 from loadtest.chaos.history import Attempt, Balance, Grab, History, Outcome, Send, View
-from loadtest.client import Api, BatchItem, Packet, Problem
 
 TENANT = "wechat"
 ATTEMPT_S = 6.0
@@ -42,8 +42,8 @@ class Clients:
         self._token_of = token_of
         self._jitter = random.Random(seed)
         # A deadline of zero: one attempt a call. The repeats are ours, because each is a line of the history.
-        self._api = Api(url, connections_max=CONNECTIONS_MAX, attempt_s=ATTEMPT_S, deadline_s=0.0, seed=seed)
-        self._people: dict[str, Api] = {}
+        self._api = Client(url, connections_max=CONNECTIONS_MAX, attempt_s=ATTEMPT_S, deadline_s=0.0)
+        self._people: dict[str, Client] = {}
         self.unknown_sends: dict[tuple[str, str], Order] = {}
         self.unknown_grabs: set[tuple[str, str]] = set()
         """(packet id, user)"""
@@ -59,7 +59,7 @@ class Clients:
         """Close every connection."""
         await self._api.__aexit__(*exc_details)
 
-    def person(self, user: str) -> Api:
+    def person(self, user: str) -> Client:
         """Return a user's own view of the platform."""
         if user not in self._people:
             self._people[user] = self._api.acting(self._token_of(user, "user"))
@@ -79,9 +79,8 @@ class Clients:
             asked_us=history.now_us(),
         )
         try:
-            asked = self.person(order.user).send(
-                order.kind, order.total_fen, order.shares, key=order.key, greeting=GREETING
-            )
+            terms = PacketOrder(order.kind, order.total_fen, order.shares, greeting=GREETING)
+            asked = self.person(order.user).send(terms, key=order.key)
             answer = _told(attempt, await asked)
             if answer is not None:
                 attempt.packet_id, attempt.open = answer.packet_id, True
@@ -110,8 +109,8 @@ class Clients:
         asked_us = self.history.now_us()
         attempts = [Grab(user=user, packet_id=packet_id, asked_us=asked_us) for packet_id, user in wanted]
         try:
-            answer = await self.gateway.grab_batch(wanted)
-            if isinstance(answer, Problem):
+            answer = await self.gateway.grab_batch([GrabOrder(*each) for each in wanted])
+            if isinstance(answer, ApiProblem):
                 for attempt in attempts:
                     _told(attempt, answer)
             else:
@@ -185,9 +184,9 @@ class Clients:
 T = TypeVar("T")
 
 
-def _told(attempt: Attempt, answer: T | Problem) -> T | None:
+def _told(attempt: Attempt, answer: T | ApiProblem) -> T | None:
     """Enter what an attempt was told; return the answer if it is a success."""
-    if not isinstance(answer, Problem):
+    if not isinstance(answer, ApiProblem):
         attempt.outcome, attempt.status = "ok", 200
         return answer
     attempt.status, attempt.code = answer.status, answer.code
@@ -195,7 +194,7 @@ def _told(attempt: Attempt, answer: T | Problem) -> T | None:
     return None
 
 
-def _told_item(attempt: Grab, item: BatchItem) -> None:
+def _told_item(attempt: Grab, item: ItemAnswer) -> None:
     attempt.status, attempt.code = 200, item.code
     if item.code:
         attempt.outcome = _outcome(item.unknown, item.unknown)
@@ -209,6 +208,6 @@ def _outcome(retryable: bool, unknown: bool) -> Outcome:
     return "later" if retryable else "refused"
 
 
-def packet_is_gone(answer: Packet | Problem) -> bool:
+def packet_is_gone(answer: PacketAnswer | ApiProblem) -> bool:
     """Tell whether the platform says, definitely, that there is no such packet."""
-    return isinstance(answer, Problem) and not answer.retryable and not answer.unknown
+    return isinstance(answer, ApiProblem) and not answer.retryable and not answer.unknown

@@ -13,11 +13,11 @@ from typing import TypeVar
 import msgspec
 
 from actors.kernel.errors import OperatingFailure
+from cluster.client import ApiProblem, AuditAnswer, PacketAnswer, StatementRow, WalletAnswer
 from loadtest.chaos.checker import Final
 from loadtest.chaos.clients import TENANT, Clients, Order, packet_is_gone
 from loadtest.chaos.history import Grab, Send
 from loadtest.chaos.probes import PROBER, PROBER_FEN
-from loadtest.client import Audit, Packet, Problem, StatementLine, Wallet
 
 AT_ONCE = 32
 BATCH = 500
@@ -37,7 +37,7 @@ async def begin(clients: Clients, credited_fen: dict[str, int]) -> dict[str, int
 
     async def credit(user: str) -> None:
         created = await _until_told(lambda: clients.operator.create_user(user, TENANT, credited_fen[user]))
-        if isinstance(created, Problem):
+        if isinstance(created, ApiProblem):
             raise TimeoutError(f"{user} could not be created: {created.code}")
 
     await _each(credit, credited_fen)
@@ -136,11 +136,11 @@ class Finale:
                 return
             await asyncio.sleep(PAUSE_S)
 
-    async def _settled(self, what: str, holds: Callable[[Audit], bool]) -> None:
+    async def _settled(self, what: str, holds: Callable[[AuditAnswer], bool]) -> None:
         end_s = _now_s() + PATIENCE_S
         while True:
             audit = await self._clients.operator.audit()
-            if not isinstance(audit, Problem) and holds(audit):
+            if not isinstance(audit, ApiProblem) and holds(audit):
                 return
             if _now_s() >= end_s:
                 self._unanswered.append(f"{what} does not end: {audit}")
@@ -155,21 +155,21 @@ class Finale:
             for attempt in self._clients.history.attempts
             if isinstance(attempt, Send) and attempt.outcome == "ok"
         }
-        packets: dict[str, Packet | None] = {}
-        wallets: dict[str, Wallet] = {}
-        statements: dict[str, list[StatementLine]] = {}
+        packets: dict[str, PacketAnswer | None] = {}
+        wallets: dict[str, WalletAnswer] = {}
+        statements: dict[str, list[StatementRow]] = {}
 
         async def read_packet(packet_id: str) -> None:
             answer = await _until_told(self._clients.person(sender_of[packet_id]).packet, packet_id)
-            if isinstance(answer, Packet) or packet_is_gone(answer):
-                packets[packet_id] = answer if isinstance(answer, Packet) else None
+            if isinstance(answer, PacketAnswer) or packet_is_gone(answer):
+                packets[packet_id] = answer if isinstance(answer, PacketAnswer) else None
             else:
                 self._unanswered.append(f"packet {packet_id} cannot be read: {answer.code}")
 
         async def read_wallet(user: str) -> None:
             wallet = await _until_told(self._clients.person(user).wallet)
             statement = await _until_told(lambda: self._clients.person(user).statement(limit=LINES))
-            if isinstance(wallet, Problem) or isinstance(statement, Problem):
+            if isinstance(wallet, ApiProblem) or isinstance(statement, ApiProblem):
                 self._unanswered.append(f"the wallet of {user} cannot be read")
                 return
             wallets[user], statements[user] = wallet, statement.entries
@@ -178,7 +178,7 @@ class Finale:
         users = {attempt.user for attempt in self._clients.history.attempts} | self._credited_fen.keys()
         await _each(read_wallet, sorted(users))
         audit = await _until_told(self._clients.operator.audit)
-        if isinstance(audit, Problem):
+        if isinstance(audit, ApiProblem):
             raise TimeoutError(f"the audit is not answered: {audit.code}")
         return Final(
             packets=packets,
@@ -247,12 +247,12 @@ def _now_s() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def _until_told(ask: Callable[..., Awaitable[X | Problem]], *arguments: object) -> X | Problem:
+async def _until_told(ask: Callable[..., Awaitable[X | ApiProblem]], *arguments: object) -> X | ApiProblem:
     """Ask until the answer is definite or patience has ended."""
     end_s = _now_s() + PATIENCE_S
     while True:
         answer = await ask(*arguments)
-        if not isinstance(answer, Problem) or not (answer.retryable or answer.unknown) or _now_s() >= end_s:
+        if not isinstance(answer, ApiProblem) or not (answer.retryable or answer.unknown) or _now_s() >= end_s:
             return answer
         await asyncio.sleep(PAUSE_S)
 

@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from cluster.client import BROKEN_CONTRACT, NO_ANSWER, GrabAnswer, problem_of
 from loadtest.bench.wire import http_request
-from loadtest.client import BROKEN_CONTRACT, NO_ANSWER, Taken, problem_of
 
 CUT, UNREAD = "cut", "unread"
 TRIES_MAX = 40
 PAUSE_S_MIN, PAUSE_S_MAX = 0.05, 1.0
 ATTEMPT_S = 15.0
-_TAKEN = msgspec.json.Decoder(Taken)
+_TAKEN = msgspec.json.Decoder(GrabAnswer)
 
 
 class Told(NamedTuple):
@@ -48,7 +48,7 @@ class Fired(NamedTuple):
     tries: int
 
 
-class Client:
+class EqualClient:
     """One user."""
 
     def __init__(self, url: str, user: str, token: str) -> None:

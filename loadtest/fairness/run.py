@@ -12,9 +12,9 @@ import secrets
 from collections.abc import Callable
 from typing import NamedTuple
 
-from loadtest.client import Api, Packet, Problem, Share
+from cluster.client import ApiProblem, Client, PacketAnswer, PacketOrder, TakenShare
 from loadtest.demo import TENANT
-from loadtest.fairness.client import CUT, UNREAD, Client, Fired, Told
+from loadtest.fairness.client import CUT, UNREAD, EqualClient, Fired, Told
 from loadtest.gather import gather
 
 WARM_UP_ROUNDS = 3
@@ -49,8 +49,8 @@ class Round(NamedTuple):
     total_fen: int
     fired: list[Fired]
     repeated: dict[str, Told]
-    before: list[Share]
-    after: list[Share]
+    before: list[TakenShare]
+    after: list[TakenShare]
 
 
 class Rounds:
@@ -64,17 +64,17 @@ class Rounds:
         self._report = report
         self._random = random.Random(options.seed)
         self._run = secrets.token_hex(4)
-        self._clients: list[Client] = []
+        self._clients: list[EqualClient] = []
 
     async def run(self) -> list[Round]:
         """Carry the run out. Raises FairnessFailed."""
         options = self._options
-        async with Api(self._url, self._operator_token, connections_max=CONNECTIONS_SETUP) as operator:
+        async with Client(self._url, self._operator_token, connections_max=CONNECTIONS_SETUP) as operator:
             rounds = WARM_UP_ROUNDS + options.packets
             sender = await self._person(operator, "sender", rounds * options.users * SHARE_FEN)
             names = [f"equal-{self._run}-{number}" for number in range(options.users)]
             tokens = await gather(lambda name: self._token(operator, name), names, CONNECTIONS_SETUP)
-            self._clients = [Client(self._url, name, token) for name, token in zip(names, tokens, strict=True)]
+            self._clients = [EqualClient(self._url, name, token) for name, token in zip(names, tokens, strict=True)]
             done = []
             try:
                 for number in range(rounds):
@@ -95,19 +95,19 @@ class Rounds:
             )
         return measured
 
-    async def _person(self, operator: Api, name: str, balance_fen: int) -> Api:
+    async def _person(self, operator: Client, name: str, balance_fen: int) -> Client:
         return operator.acting(await self._token(operator, f"{name}-{self._run}", balance_fen))
 
-    async def _token(self, operator: Api, user: str, balance_fen: int = 0) -> str:
+    async def _token(self, operator: Client, user: str, balance_fen: int = 0) -> str:
         created = await operator.create_user(user, TENANT, balance_fen)
-        if isinstance(created, Problem):
+        if isinstance(created, ApiProblem):
             raise FairnessFailed(f"user {user} could not be created: the platform {created.told}; is it a sandbox?")
         return created.token
 
-    async def _round(self, sender: Api, number: int) -> Round:
+    async def _round(self, sender: Client, number: int) -> Round:
         count = self._options.users // 2
-        packet = await sender.send("lucky", count * SHARE_FEN, count, key=f"{self._run}-{number}")
-        if isinstance(packet, Problem):
+        packet = await sender.send(PacketOrder("lucky", count * SHARE_FEN, count), key=f"{self._run}-{number}")
+        if isinstance(packet, ApiProblem):
             raise FairnessFailed(
                 f"a packet of {count} shares was refused ({packet.status} {packet.code}): "
                 "--users may be at most twice the system's limits.count_max"
@@ -131,9 +131,9 @@ class Rounds:
         repeated = {client.user: told for client, told in zip(losers, again, strict=True)}
         return Round(count, packet.total_fen, fired, repeated, before, await self._list(sender, packet.packet_id))
 
-    async def _list(self, sender: Api, packet_id: str) -> list[Share]:
+    async def _list(self, sender: Client, packet_id: str) -> list[TakenShare]:
         packet = await sender.packet(packet_id)
-        if not isinstance(packet, Packet):
+        if not isinstance(packet, PacketAnswer):
             raise FairnessFailed(f"packet {packet_id} could not be read: the platform {packet.told}")
         return packet.grabs or []
 

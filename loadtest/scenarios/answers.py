@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.client import (
+from cluster.client import (
     BACKOFF_MS_MAX,
     BACKOFF_MS_MIN,
     BROKEN_CONTRACT,
     NO_ANSWER,
     RETRYABLE_ITEM_CODES,
-    BatchItem,
-    Packet,
-    Results,
-    Taken,
-    Wallet,
+    BatchAnswer,
+    GrabAnswer,
+    ItemAnswer,
+    PacketAnswer,
+    WalletAnswer,
     problem_of,
 )
 from loadtest.scenarios.load_profile import Clients
@@ -37,10 +37,10 @@ HALF_SENT, LEFT = "half_sent", "left"
 """What clients note who sent half a request, or did not wait for the answer: no answer came, by design."""
 
 SENDERS_PATIENCE = 5
-_TAKEN = msgspec.json.Decoder(Taken)
-_PACKET = msgspec.json.Decoder(Packet)
-_WALLET = msgspec.json.Decoder(Wallet)
-_RESULTS = msgspec.json.Decoder(Results)
+_TAKEN = msgspec.json.Decoder(GrabAnswer)
+_PACKET = msgspec.json.Decoder(PacketAnswer)
+_WALLET = msgspec.json.Decoder(WalletAnswer)
+_RESULTS = msgspec.json.Decoder(BatchAnswer)
 
 
 class Answer(NamedTuple):
@@ -50,7 +50,7 @@ class Answer(NamedTuple):
     unknown: bool = False
     retry_after_ms: int = 0
     items: tuple[Item, ...] = ()
-    seen: Packet | None = None
+    seen: PacketAnswer | None = None
     again: tuple[int, ...] = ()
     """The people whose request may be repeated."""
 
@@ -102,7 +102,7 @@ def _wallet(arrival: Arrival, content: bytes) -> Answer:
     return Answer()
 
 
-def of_results(people: tuple[int, ...], results: list[BatchItem]) -> Answer:
+def of_results(people: tuple[int, ...], results: list[ItemAnswer]) -> Answer:
     """Return the answer to a batch, or to a line of a stream."""
     pairs = list(zip(people, results, strict=True))
     items = tuple(Item(person, item.rank, item.amount_fen, item.code) for person, item in pairs)

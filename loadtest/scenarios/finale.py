@@ -11,7 +11,15 @@ from typing import NamedTuple
 
 import msgspec
 
-from loadtest.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, Api, Audit, Packet, Problem
+from cluster.client import (
+    BROKEN_CONTRACT,
+    RETRYABLE_ITEM_CODES,
+    ApiProblem,
+    AuditAnswer,
+    Client,
+    PacketAnswer,
+    PacketOrder,
+)
 from loadtest.gather import gather
 from loadtest.record import PacketRecord
 from loadtest.result import Check
@@ -41,7 +49,7 @@ class Verdict(NamedTuple):
 
     checks: list[Check]
     pace: Pace
-    audit: Audit
+    audit: AuditAnswer
     settled_s: float
 
     @property
@@ -53,7 +61,7 @@ class Verdict(NamedTuple):
 class Finale:
     """The end of one run."""
 
-    def __init__(self, operator: Api, orders: Orders, tally: Tally, *, fresh: bool) -> None:
+    def __init__(self, operator: Client, orders: Orders, tally: Tally, *, fresh: bool) -> None:
         """`fresh`: nobody else has used the system, so its totals are this run's own."""
         self._operator = operator
         self._orders = orders
@@ -88,8 +96,8 @@ class Finale:
             assert arrival.parcel is not None, "a send has something to send"
             kind, total_fen, shares = arrival.parcel
             sender = self._people[user_name(self._orders.run, arrival.people[0])]
-            sent = await sender.send(kind, total_fen, shares, key=self._orders.key_of(arrival.packet))
-            if isinstance(sent, Packet):
+            sent = await sender.send(PacketOrder(kind, total_fen, shares), key=self._orders.key_of(arrival.packet))
+            if isinstance(sent, PacketAnswer):
                 self._tally.record.told_packet(sent)
             else:
                 self._unknown_left += sent.unknown
@@ -105,7 +113,7 @@ class Finale:
 
     async def _compare_packet(self, packet: PacketRecord) -> None:
         seen = await self._people[packet.sender].packet(packet.packet_id)
-        if isinstance(seen, Problem):
+        if isinstance(seen, ApiProblem):
             self._tally.record.contradict(f"packet {packet.packet_id} cannot be read: {seen.status} {seen.code}")
             return
         if seen.state == "open" and not seen.refunded_fen:
@@ -120,19 +128,19 @@ class Finale:
         async def compare(user: str) -> None:
             wallet = await self._people[user].wallet()
             expected_fen = BALANCE_FEN + changes.get(user, 0) - self._rest_fen.get(user, 0)
-            if isinstance(wallet, Problem) or (wallet.available_fen, wallet.held_fen) != (expected_fen, 0):
+            if isinstance(wallet, ApiProblem) or (wallet.available_fen, wallet.held_fen) != (expected_fen, 0):
                 self._wallets_wrong += 1
                 self._tally.record.contradict(f"the wallet of {user}: {wallet}; the answers add up to {expected_fen}")
 
         await gather(compare, list(self._people), AT_ONCE)
 
-    async def _audit(self) -> Audit:
+    async def _audit(self) -> AuditAnswer:
         report = await self._operator.audit()
-        if isinstance(report, Problem):
+        if isinstance(report, ApiProblem):
             raise AuditSilent(f"the audit does not answer: {report.status} {report.code}")
         return report
 
-    def _checks(self, profile: Profile, audit: Audit) -> list[Check]:
+    def _checks(self, profile: Profile, audit: AuditAnswer) -> list[Check]:
         tally, record = self._tally, self._tally.record
         paid_out_fen = audit.paid_fen + audit.refunded_fen + audit.remaining_fen
         failed = sum(row.requests for row in tally.rows() if row.outcome == FAILED)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from loadtest.client import Packet
+from cluster.client import PacketAnswer
 from loadtest.scenarios.load_profile import Profile
 
 TENANT = "wechat"
@@ -67,7 +67,7 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     code: str
     unknown: bool
     items: list[Item] = []
-    seen: Packet | None = None
+    seen: PacketAnswer | None = None
     """The packet as sent or viewed, without its list."""
     packet_id: str = ""
 

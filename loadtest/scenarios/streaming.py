@@ -18,7 +18,7 @@ import gevent
 import msgspec
 from gevent.event import Event
 
-from loadtest.client import BROKEN_CONTRACT, NO_ANSWER, BatchItem, problem_of
+from cluster.client import BROKEN_CONTRACT, NO_ANSWER, ItemAnswer, problem_of
 from loadtest.scenarios.answers import Answer, failed, of_results
 from loadtest.scenarios.schedule import Arrival
 
@@ -141,7 +141,7 @@ class StreamClient:
                     code = said.code
                     continue
                 asked = self._asked.pop(said.id)
-                item = BatchItem(said.amount_fen, said.rank, said.replayed, said.code)
+                item = ItemAnswer(said.amount_fen, said.rank, said.replayed, said.code)
                 self._tell(asked.arrival, asked.began_us, 200, of_results(asked.arrival.people, [item]))
             self._answered.set()
         return code

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from loadtest.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, Packet
+from cluster.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, PacketAnswer
 from loadtest.record import Record
 from loadtest.scenarios.answers import GAVE_UP, GRABS, HALF_SENT, LEFT, SHED
 from loadtest.scenarios.orders import Told, user_name
@@ -144,7 +144,7 @@ class Tally:
                 if item.code not in RETRYABLE_ITEM_CODES:
                     record.told_refusal(packet, user, item.code)
 
-    def _viewed(self, told: Told, seen: Packet) -> None:
+    def _viewed(self, told: Told, seen: PacketAnswer) -> None:
         known = self.record.packets.get(told.packet_id)
         if known is None or (seen.total_fen, seen.count) != (known.total_fen, known.count):
             self.record.contradict(f"packet {told.packet_id} was shown with another size: {seen}")

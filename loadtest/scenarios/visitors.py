@@ -17,7 +17,7 @@ from typing import Any
 
 from locust import FastHttpUser, events, task
 
-from loadtest.client import BROKEN_CONTRACT, NO_ANSWER
+from cluster.client import BROKEN_CONTRACT, NO_ANSWER
 from loadtest.scenarios.answers import GAVE_UP, HALF_SENT, LEFT, Answer, failed, read_answer
 from loadtest.scenarios.floor import NAMES, TAKE_S, Floor, ask_of, failure_of, line_of
 from loadtest.scenarios.orders import read_orders, user_name

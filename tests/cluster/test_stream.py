@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from cluster.client import GrabOrder, GrabStream, LineAnswer
+from cluster.client.chunked import Dechunker
+from cluster.client.stream import PATH
 from cluster.config import load
 from cluster.local.record import child_environment, processes_titled
-from loadtest.stream import PATH, Answer, Dechunker, StreamClient
 from tests.cluster.platform import Platform, kill, until
 from tests.processes import as_child
 
@@ -167,11 +169,11 @@ async def test_beyond_the_bound_a_line_is_overloaded_at_once_and_the_others_wait
 
 async def test_a_replica_and_a_shard_that_die_in_mid_stream_cost_time_and_no_fen(platform: Platform) -> None:
     ids = await packets(platform, 40)
-    grabs = [(packet_id, f"u{user}") for user in range(150) for packet_id in ids]
-    told: list[list[Answer]] = [[], []]
-    clients = [StreamClient(platform.record.url, platform.gateway, inflight_max=500) for _ in told]
+    grabs = [GrabOrder(packet_id, f"u{user}") for user in range(150) for packet_id in ids]
+    told: list[list[LineAnswer]] = [[], []]
+    clients = [GrabStream(platform.record.url, platform.gateway, inflight_max=500) for _ in told]
 
-    async def crowd(client: StreamClient, answers: list[Answer]) -> None:
+    async def crowd(client: GrabStream, answers: list[LineAnswer]) -> None:
         async with client:
             for start in range(0, len(grabs), 500):
                 answers += await client.grabs(grabs[start : start + 500])
@@ -186,7 +188,7 @@ async def test_a_replica_and_a_shard_that_die_in_mid_stream_cost_time_and_no_fen
     for answers in told:
         assert {answer.code for answer in answers} <= {"", "drained"}
     for place, packet_id in enumerate(ids):
-        mine = [(grabs[i][1], told[0][i], told[1][i]) for i in range(place, len(grabs), len(ids))]
+        mine = [(grabs[i].user, told[0][i], told[1][i]) for i in range(place, len(grabs), len(ids))]
         won = {user: (one.rank, one.amount_fen) for user, one, _ in mine if not one.code}
         assert len(won) == SHARES, packet_id
         assert sum(amount_fen for _, amount_fen in won.values()) == 10_000
@@ -202,10 +204,10 @@ async def _now(count: int) -> int:
 async def test_a_redeploy_ends_streams_with_a_word_and_loses_no_line(platform: Platform) -> None:
     ids = await packets(platform, 10)
     before = set(platform.pids("ray::ServeReplica"))
-    answers: list[Answer] = []
+    answers: list[LineAnswer] = []
     async with (
         stream(platform, platform.gateway) as line,
-        StreamClient(platform.record.url, platform.gateway, deadline_s=LONG_S) as client,
+        GrabStream(platform.record.url, platform.gateway, deadline_s=LONG_S) as client,
     ):
         await line.head()
         deploying = await asyncio.create_subprocess_exec(
@@ -219,7 +221,7 @@ async def test_a_redeploy_ends_streams_with_a_word_and_loses_no_line(platform: P
         users = itertools.count()
         while deploying.returncode is None or before & set(platform.pids("ray::ServeReplica")):
             user = f"u{next(users)}"
-            answers += await client.grabs([(packet_id, user) for packet_id in ids])
+            answers += await client.grabs([GrabOrder(packet_id, user) for packet_id in ids])
         [last] = await line.rest()
         assert last["code"] == "draining"
         assert client.streams >= 2

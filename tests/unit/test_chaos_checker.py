@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from cluster.client import AuditAnswer, PacketAnswer, StatementRow, TakenShare, WalletAnswer
 from loadtest.chaos.checker import Final, check
 from loadtest.chaos.history import Attempt, Balance, Grab, Send, View
-from loadtest.client import Audit, Packet, Share, StatementLine, Wallet
 
 Story = tuple[list[Attempt], Final]
 
@@ -40,16 +40,16 @@ def view(asked: int, *shares: tuple[str, int, int], **change: Any) -> View:
     return View(user="li", packet_id=P, state="open", shares=list(shares), asked_us=asked, **(told | change))
 
 
-def line(kind: str, amount_fen: int, balance_fen: int, reference: str = P) -> StatementLine:
-    return StatementLine(at_ms=1, kind=kind, amount_fen=amount_fen, balance_fen=balance_fen, reference=reference)
+def line(kind: str, amount_fen: int, balance_fen: int, reference: str = P) -> StatementRow:
+    return StatementRow(at_ms=1, kind=kind, amount_fen=amount_fen, balance_fen=balance_fen, reference=reference)
 
 
-def packet(*shares: tuple[str, int, int], **change: Any) -> Packet:
-    grabs = [Share(rank=rank, user=user, amount_fen=amount_fen, at_ms=1) for user, rank, amount_fen in shares]
+def packet(*shares: tuple[str, int, int], **change: Any) -> PacketAnswer:
+    grabs = [TakenShare(rank=rank, user=user, amount_fen=amount_fen, at_ms=1) for user, rank, amount_fen in shares]
     paid_fen = sum(share.amount_fen for share in grabs)
     told: dict[str, Any] = {"kind": "lucky", "state": "expired", "total_fen": 100, "count": 3, "sender": "li"}
     told |= {"grabbed_count": len(grabs), "grabbed_fen": paid_fen, "refunded_fen": 100 - paid_fen, "grabs": grabs}
-    return Packet(packet_id=P, created_at_ms=1, expires_at_ms=2, commitment="", **(told | change))
+    return PacketAnswer(packet_id=P, created_at_ms=1, expires_at_ms=2, commitment="", **(told | change))
 
 
 MEI, AN = ("mei", 1, 30), ("an", 2, 20)
@@ -72,7 +72,12 @@ def story() -> Story:
     ]
     final = Final(
         packets={P: packet(MEI, AN)},
-        wallets={"li": Wallet(950, 0), "mei": Wallet(30, 0), "an": Wallet(20, 0), "bo": Wallet(0, 0)},
+        wallets={
+            "li": WalletAnswer(950, 0),
+            "mei": WalletAnswer(30, 0),
+            "an": WalletAnswer(20, 0),
+            "bo": WalletAnswer(0, 0),
+        },
         statements={
             "li": [line("packet_refund", 50, 950), line("packet_sent", -100, 900), line("sandbox", 1_000, 1_000, "")],
             "mei": [line("packet_share", 30, 30)],
@@ -80,7 +85,7 @@ def story() -> Story:
             "bo": [],
         },
         credited_fen={"li": 1_000},
-        audit=Audit(
+        audit=AuditAnswer(
             shards=[],
             funded_fen=100,
             paid_fen=50,
@@ -178,14 +183,14 @@ def _list(*shares: tuple[str, int, int], **change: Any) -> Callable[[Final], Non
 
 
 def _wallet(user: str, available_fen: int) -> Callable[[Final], None]:
-    return lambda final: final.wallets.update({user: Wallet(available_fen, 0)})
+    return lambda final: final.wallets.update({user: WalletAnswer(available_fen, 0)})
 
 
 def _audit(**change: int) -> Callable[[Final], None]:
     return lambda final: setattr(final, "audit", msgspec.structs.replace(final.audit, **change))
 
 
-def _statement(*lines: StatementLine) -> Callable[[Final], None]:
+def _statement(*lines: StatementRow) -> Callable[[Final], None]:
     return lambda final: final.statements.update({"mei": list(lines)})
 
 

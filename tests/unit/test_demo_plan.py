@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 from loadtest import demo
-from loadtest.client import Api, Audit, BatchItem, Packet, Problem, Taken
 from loadtest.demo import Options, Replay, Target
 from loadtest.display import show
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND, SEED, SHARE_FEN_MAX, plans
@@ -154,51 +153,3 @@ async def test_the_result_is_shown_with_its_verdict() -> None:
     show(outcome, Console(file=paper, width=120))
     assert "opens for each send" in paper.getvalue()
     assert "Clean: every fen is accounted for." in paper.getvalue()
-
-
-# The client
-
-
-async def test_the_client_repeats_with_the_same_key_and_is_funded_once() -> None:
-    gateway = FakeGateway("answer_lost")
-    gateway.wallets["li"] = 1_000
-    async with serving(gateway) as url, Api(url, "li") as api:
-        sent = [await api.send("lucky", 10, 2, key=f"key-{number}") for number in range(20)]
-    assert all(isinstance(packet, Packet) for packet in sent)
-    assert len(gateway.packets) == 20
-    assert gateway.wallets["li"] == 800
-    assert api.traffic.lost == api.traffic.retries > 0
-
-
-async def test_a_refusal_is_a_value_and_definite() -> None:
-    gateway = FakeGateway()
-    gateway.wallets["li"] = 5
-    async with serving(gateway) as url, Api(url, "li") as api:
-        assert await api.send("lucky", 10, 2, key="k") == Problem(402, "insufficient_funds", retryable=False)
-        assert await api.grab("0" * 32) == Problem(404, "packet_not_found", retryable=False)
-
-
-async def test_an_outcome_stays_unknown_past_the_deadline_when_nobody_answers() -> None:
-    async with serving(FakeGateway()) as url:
-        pass
-    async with Api(url, "li", deadline_s=0.2) as api:
-        answer = await api.grab("0" * 32)
-    assert isinstance(answer, Problem)
-    assert (answer.status, answer.retryable, answer.unknown) == (0, True, True)
-    assert api.traffic.retries > 0
-
-
-async def test_one_bad_item_does_not_fail_a_batch() -> None:
-    gateway = FakeGateway()
-    gateway.wallets["li"] = 10
-    async with serving(gateway) as url, Api(url, "li") as api:
-        packet = await api.send("equal", 10, 2, key="k")
-        assert isinstance(packet, Packet)
-        batch = await api.acting(GATEWAY_TOKEN).grab_batch([(packet.packet_id, "li"), ("1" * 32, "li")])
-        taken = await api.grab(packet.packet_id)
-        audit = await api.acting(OPERATOR_TOKEN).audit()
-    assert batch == [BatchItem(amount_fen=5, rank=1), BatchItem(code="packet_not_found")]
-    assert isinstance(taken, Taken)
-    assert (taken.amount_fen, taken.rank, taken.replayed) == (5, 1, True)
-    assert isinstance(audit, Audit)
-    assert audit.funded_fen == 10

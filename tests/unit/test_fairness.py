@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.client import Share
+from cluster.client import TakenShare
 from loadtest.fairness.client import CUT, UNREAD, Fired, Told
 from loadtest.fairness.plot import draw
 from loadtest.fairness.report import Report, chances_of, faults_of, order_of, report_of, waits_of
@@ -71,7 +71,7 @@ def shot(user: str, sent_ms: float, rank: int, replica: str, *, loss: str = "", 
 def round_of(fired: list[Fired], **repeated: Told) -> Round:
     """A round whose list is what was told, with ranks 1.. of 100 fen each."""
     wins = [(one.told.rank, one.user) for one in fired if one.told is not None and one.told.rank]
-    shares = [Share(rank, user, 100, 0) for rank, user in sorted(wins)]
+    shares = [TakenShare(rank, user, 100, 0) for rank, user in sorted(wins)]
     return Round(len(shares), 100 * len(shares), fired, repeated, shares, shares)
 
 
@@ -139,7 +139,7 @@ WON, LOST = Told(1, 100, True, "", "y"), Told(0, 0, False, "drained", "y")
 @pytest.mark.parametrize("loss", [CUT, UNREAD])
 def test_a_repeat_that_is_told_the_same_breaks_nothing(loss: str) -> None:
     fired = [shot("a", 0, 1, "x", loss=loss), shot("b", 0, 0, "x", loss=loss)]
-    listed = [Share(1, "a", 100, 0)]
+    listed = [TakenShare(1, "a", 100, 0)]
     assert faults_of(Round(1, 100, fired, {"a": WON, "b": LOST}, listed, listed)) == []
 
 
@@ -149,20 +149,20 @@ def test_a_repeat_that_is_told_the_same_breaks_nothing(loss: str) -> None:
     [LOST, WON._replace(rank=2), WON._replace(amount_fen=99), WON._replace(replayed=False)],
 )
 def test_a_repeat_that_is_told_anything_else_has_lost_its_place(loss: str, told: Told) -> None:
-    listed = [Share(1, "a", 100, 0)]
+    listed = [TakenShare(1, "a", 100, 0)]
     faults = faults_of(Round(1, 100, [shot("a", 0, 1, "x", loss=loss)], {"a": told}, listed, listed))
     assert [kind for kind, _ in faults] == ["lost_place"]
 
 
 def test_a_repeat_that_moves_the_place_in_the_list_has_lost_it() -> None:
-    before, after = [Share(1, "a", 100, 0)], [Share(1, "b", 100, 0), Share(2, "a", 100, 0)]
+    before, after = [TakenShare(1, "a", 100, 0)], [TakenShare(1, "b", 100, 0), TakenShare(2, "a", 100, 0)]
     told = WON._replace(rank=2)
     [(kind, words)] = faults_of(Round(2, 200, [shot("a", 0, 1, "x", loss=CUT)], {"a": told}, before, after))
     assert (kind, "had (rank, fen) (1, 100)" in words) == ("lost_place", True)
 
 
 def test_a_repeat_of_somebody_who_had_nothing_may_not_win() -> None:
-    before, after = [], [Share(1, "a", 100, 0)]
+    before, after = [], [TakenShare(1, "a", 100, 0)]
     told = Told(1, 100, False, "", "y")
     faults = faults_of(Round(1, 100, [shot("a", 0, 0, "x", loss=CUT)], {"a": told}, before, after))
     assert [kind for kind, _ in faults] == ["lost_place"]
@@ -170,9 +170,9 @@ def test_a_repeat_of_somebody_who_had_nothing_may_not_win() -> None:
 
 def test_what_a_packet_lists_wrongly_is_found() -> None:
     good = round_of([shot("a", 0, 1, "x"), shot("b", 0, 2, "x")])
-    twice = [Share(1, "a", 100, 0), Share(2, "a", 100, 0)]
-    same_rank = [Share(1, "a", 100, 0), Share(1, "b", 100, 0)]
-    too_much = [Share(1, "a", 100, 0), Share(2, "b", 101, 0)]
+    twice = [TakenShare(1, "a", 100, 0), TakenShare(2, "a", 100, 0)]
+    same_rank = [TakenShare(1, "a", 100, 0), TakenShare(1, "b", 100, 0)]
+    too_much = [TakenShare(1, "a", 100, 0), TakenShare(2, "b", 101, 0)]
     for listed, kinds in (
         (twice, {"double_grab", "contradiction"}),
         (same_rank, {"rank", "contradiction"}),

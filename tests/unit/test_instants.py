@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from cluster.client import PausedSwitch
 from cluster.commands import ledger
 from cluster.commands import switches as levers
 from cluster.instants import day_of, second_of
 from cluster.offline.statement import StatementEntry, WholeStatement
-from loadtest.client import PausedLever
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.unit.samples import NOW_MS
@@ -48,7 +48,7 @@ def test_a_statement_and_a_lever_of_any_instant_can_be_shown(at_ms: int, monkeyp
     line = StatementEntry(at_ms, "sandbox", 5, 5, "")
     ledger._show_statement(WholeStatement("wechat", "li", "wallet-000", 5, 0, [line]))
     assert second_of(at_ms) in screen.getvalue()
-    assert second_of(at_ms) in levers.sentence([PausedLever("sends", None, at_ms, "li", [])])
+    assert second_of(at_ms) in levers.sentence([PausedSwitch("sends", None, at_ms, "li", [])])
 
 
 @pytest.mark.parametrize("advance_ms", EXTREMES)

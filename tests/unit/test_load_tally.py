@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from loadtest.client import BROKEN_CONTRACT, NO_ANSWER, BatchItem, Packet, Taken
+from cluster.client import BROKEN_CONTRACT, NO_ANSWER, GrabAnswer, ItemAnswer, PacketAnswer
 from loadtest.load import is_loopback
 from loadtest.scenarios.answers import Answer, of_results, read_answer, repeat_after_ms
 from loadtest.scenarios.finale import paced
@@ -12,7 +12,7 @@ from loadtest.scenarios.orders import Item, Told, user_name
 from loadtest.scenarios.schedule import BATCH, GRAB, SEND, VIEW, Arrival, Parcel
 from loadtest.scenarios.tally import Tally
 
-PACKET = Packet("p", "lucky", "open", 100, 2, user_name("r", 0), 0, 1, "c")
+PACKET = PacketAnswer("p", "lucky", "open", 100, 2, user_name("r", 0), 0, 1, "c")
 PARCEL = Parcel("lucky", 100, 2)
 SENDING = Arrival(0, 0, SEND, 0, (0,), PARCEL)
 
@@ -49,7 +49,7 @@ def problem(code: str, *, retryable: bool, retry_after_ms: int = 0) -> bytes:
 
 def test_a_success_a_refusal_and_silence_are_three_things() -> None:
     one = tap(1, 5)
-    share = msgspec.json.encode(Taken("p", "li", 2, 40, 9, False))
+    share = msgspec.json.encode(GrabAnswer("p", "li", 2, 40, 9, False))
     assert read_answer(one, "li", 200, share, "") == Answer(items=(Item(5, 2, 40),))
     drained = read_answer(one, "li", 409, problem("drained", retryable=False), "")
     assert (drained.code, drained.unknown, drained.again) == ("drained", False, ())
@@ -62,7 +62,7 @@ def test_a_success_a_refusal_and_silence_are_three_things() -> None:
     ("arrival", "status", "content"),
     [
         (tap(1, 5), 200, b"{}"),
-        (tap(1, 5), 200, msgspec.json.encode(Taken("p", "somebody else", 2, 40, 9, False))),
+        (tap(1, 5), 200, msgspec.json.encode(GrabAnswer("p", "somebody else", 2, 40, 9, False))),
         (SENDING, 200, msgspec.json.encode(PACKET)),
         (Arrival(0, 1, BATCH, 0, (5, 6)), 200, b'{"results": [{"code": "drained"}]}'),
     ],
@@ -83,7 +83,7 @@ def test_a_polite_client_waits_as_long_as_it_is_told_and_only_so_often() -> None
 
 
 def test_only_those_of_a_batch_who_were_refused_for_now_ask_again() -> None:
-    results = [BatchItem(10, 1), BatchItem(code="overloaded"), BatchItem(code="drained")]
+    results = [ItemAnswer(10, 1), ItemAnswer(code="overloaded"), ItemAnswer(code="drained")]
     assert of_results((5, 6, 7), results).again == (6,)
 
 
@@ -108,7 +108,7 @@ def test_drained_told_while_a_share_is_left_is_found() -> None:
     found = tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 6), drained, 409))
     listed = msgspec.convert([{"rank": 1, "user": user_name("r", 5), "amount_fen": 60, "at_ms": 0}], list)
     view = {**msgspec.to_builtins(PACKET), "grabs": listed, "grabbed_count": 1, "grabbed_fen": 60}
-    ended = msgspec.convert({**view, "state": "expired", "refunded_fen": 40}, Packet)
+    ended = msgspec.convert({**view, "state": "expired", "refunded_fen": 40}, PacketAnswer)
     found.record.compare(found.record.packets["p"], ended)
     assert any("with shares left" in sentence for sentence in found.record.sentences)
 

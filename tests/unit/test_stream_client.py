@@ -11,8 +11,9 @@ import uvicorn
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cluster.client import GrabOrder, GrabStream, LineAnswer
+from cluster.client.chunked import Dechunker
 from cluster.gateway.middleware.limits import Edge
-from loadtest.stream import Answer, Dechunker, StreamClient
 from tests.simulation.http import token
 from tests.unit.fake_replica import OpenGate, Replica
 
@@ -59,10 +60,10 @@ async def until(good: Callable[[], Any]) -> None:
 async def test_many_grabs_are_answered_in_order_within_the_bound() -> None:
     async with (
         served(stream_inflight_max=50) as platform,
-        StreamClient(platform.url, GATEWAY, inflight_max=50) as client,
+        GrabStream(platform.url, GATEWAY, inflight_max=50) as client,
     ):
         users = ["late" if i % 7 == 0 else "u" * (1 + i % 60) for i in range(3_000)]
-        answers = await client.grabs([("p", user) for user in users])
+        answers = await client.grabs([GrabOrder("p", user) for user in users])
     assert [answer.code or answer.rank for answer in answers] == [
         "drained" if user == "late" else len(user) for user in users
     ]
@@ -70,11 +71,11 @@ async def test_many_grabs_are_answered_in_order_within_the_bound() -> None:
 
 
 async def test_lines_asked_in_one_turn_leave_in_one_piece() -> None:
-    async with served(stream_inflight_max=100) as platform, StreamClient(platform.url, GATEWAY) as client:
-        await client.grabs([("p", "mei")])
-        told: list[Answer] = []
+    async with served(stream_inflight_max=100) as platform, GrabStream(platform.url, GATEWAY) as client:
+        await client.grabs([GrabOrder("p", "mei")])
+        told: list[LineAnswer] = []
         for _ in range(20):
-            client.ask("p", "mei", told.append)
+            client.ask(GrabOrder("p", "mei"), told.append)
         await until(lambda: len(told) == 20)
         # The first leaves at once, because nothing was under way; the others together behind it.
         assert [len(group) for group in platform.service.asked] in ([1, 1, 19], [1, 20])
@@ -84,17 +85,17 @@ async def test_lines_asked_in_one_turn_leave_in_one_piece() -> None:
 async def test_whatever_ends_a_stream_the_rest_is_asked_again_and_told_once(way: str) -> None:
     async with served(stream_age_ms_max=400 if way == "drained" else 60_000) as platform:
         platform.service.held = []
-        told: list[Answer] = []
-        async with StreamClient(platform.url, GATEWAY) as client:
+        told: list[LineAnswer] = []
+        async with GrabStream(platform.url, GATEWAY) as client:
             for user in ("mei", "li", "bob"):
-                client.ask("p", user, told.append)
+                client.ask(GrabOrder("p", user), told.append)
             await until(lambda: sum(map(len, platform.service.asked)) == 3)
             if way == "cut":
                 platform.cut()
             else:
                 # The old stream reads nothing more; what is asked now can only be answered by the next.
                 await asyncio.sleep(0.7)
-                client.ask("p", "zoe", told.append)
+                client.ask(GrabOrder("p", "zoe"), told.append)
                 for gate in platform.service.held:
                     gate.set_result(None)
             await until(lambda: client.streams == 2)
@@ -111,7 +112,7 @@ async def test_whatever_ends_a_stream_the_rest_is_asked_again_and_told_once(way:
 async def test_a_stream_that_falls_silent_is_given_up_for_another() -> None:
     async with served() as platform:
         platform.service.held = []
-        async with StreamClient(platform.url, GATEWAY, silence_s=0.3) as client:
+        async with GrabStream(platform.url, GATEWAY, silence_s=0.3) as client:
             asked = asyncio.ensure_future(client.grab("p", "mei"))
             await until(lambda: platform.service.held)
             platform.service.held = None
@@ -120,13 +121,13 @@ async def test_a_stream_that_falls_silent_is_given_up_for_another() -> None:
 
 
 async def test_what_is_refused_for_now_is_asked_again_and_what_is_refused_is_told() -> None:
-    async with served(stream_inflight_max=1) as platform, StreamClient(platform.url, GATEWAY) as client:
-        answers = await client.grabs([("p", "mei"), ("p", "late"), ("p", "a b"), ("p", "li")])
+    async with served(stream_inflight_max=1) as platform, GrabStream(platform.url, GATEWAY) as client:
+        answers = await client.grabs([GrabOrder("p", user) for user in ("mei", "late", "a b", "li")])
         assert [answer.code or answer.rank for answer in answers] == [3, "drained", "invalid", 2]
 
 
 async def test_a_token_that_opens_no_stream_is_told_to_every_line() -> None:
-    async with served() as platform, StreamClient(platform.url, token("mei", "user")) as client:
+    async with served() as platform, GrabStream(platform.url, token("mei", "user")) as client:
         assert (await asyncio.wait_for(client.grab("p", "mei"), LONG_S)).code == "forbidden"
         assert client.refused == "forbidden"
         assert (await asyncio.wait_for(client.grab("p", "li"), LONG_S)).code == "forbidden"
@@ -135,7 +136,7 @@ async def test_a_token_that_opens_no_stream_is_told_to_every_line() -> None:
 async def test_a_replica_that_drains_is_asked_again_later() -> None:
     async with served() as platform:
         platform.replica.app._drain_file = __file__
-        async with StreamClient(platform.url, GATEWAY) as client:
+        async with GrabStream(platform.url, GATEWAY) as client:
             asked = asyncio.ensure_future(client.grab("p", "mei"))
             await until(lambda: client.streams >= 2)
             assert not asked.done()
@@ -146,7 +147,7 @@ async def test_a_replica_that_drains_is_asked_again_later() -> None:
 async def test_where_nobody_answers_a_line_is_told_so_at_its_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as nobody:
         port = nobody.getsockname()[1]
-    async with StreamClient(f"http://127.0.0.1:{port}", GATEWAY, deadline_s=0.4) as client:
+    async with GrabStream(f"http://127.0.0.1:{port}", GATEWAY, deadline_s=0.4) as client:
         assert (await asyncio.wait_for(client.grab("p", "mei"), LONG_S)).code == "no_answer"
 
 

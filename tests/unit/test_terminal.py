@@ -19,13 +19,13 @@ from rich.table import Table
 from typer.core import TyperArgument
 
 from cluster.cli import app, run
+from cluster.client import PausedSwitch
 from cluster.commands import ledger
 from cluster.commands import switches as levers
 from cluster.commands.terminal import out
 from cluster.config import data_folder
 from cluster.offline.statement import StatementEntry, WholeStatement
 from cluster.screen import READER_GONE
-from loadtest.client import PausedLever
 from loadtest.display import judged
 from tests.processes import as_child
 
@@ -75,7 +75,7 @@ def test_users_and_operators_of_any_name_are_shown(text: str) -> None:
     entry = StatementEntry(5, "sandbox", 5, 5, text)
     with caught() as paper:
         ledger._show_statement(WholeStatement(text, text, "wallet-000", 5, 0, [entry]))
-        out.print(f"Paused now: {levers.sentence([PausedLever(text, text, 5, text, [text])])}", soft_wrap=True)
+        out.print(f"Paused now: {levers.sentence([PausedSwitch(text, text, 5, text, [text])])}", soft_wrap=True)
     assert squeezed(paper.getvalue()).count(squeezed(text)) >= 6
 
 

@@ -1,15 +1,16 @@
-"""Stream client: grabs over `POST /v1/grabs/stream`, on one stream after the other, and never loses track of a line.
+"""Stream: grabs over `POST /v1/grabs/stream`, NDJSON both ways, on one connection after the other.
 
-- A line is told its answer once. Whenever a stream ends (it drained, was cut, fell silent) another is opened and what
-  is unanswered is asked again with the same identity, packet and user: the platform gives the same answer.
+- A line gets one answer. Whenever a stream ends (it drained, was cut, fell silent) another is opened and what is
+  unanswered is asked again with the same identity, packet and user: the platform gives the same answer.
 - `ask` is the fast way: a callback a line, no task and no timer a line; lines asked in one turn leave in one piece.
   `grab` and `grabs` wait, and ask again what was refused for now, up to the deadline.
 - Bounded: at most `inflight_max` lines are unanswered, and nothing is asked while the network does not take more.
-- An answer is a value. A line nobody answered by its deadline is told `no_answer`: it may have taken effect.
+- An answer is a value. A line without an answer at its deadline gets `no_answer`: it may have taken effect.
 """
 
 import asyncio
 import itertools
+import random
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Self
@@ -17,7 +18,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from loadtest.client import BACKOFF_MS_MAX, BACKOFF_MS_MIN, NO_ANSWER, RETRYABLE_ITEM_CODES
+from cluster.client.chunked import LAST_CHUNK, Dechunker, chunk
+from cluster.client.orders import GrabOrder
+from cluster.client.problems import NO_ANSWER, RETRYABLE_ITEM_CODES, UNKNOWN_CODES, ApiProblem, problem_of
+from cluster.client.transport import Backoff, Chance
 
 PATH = "/v1/grabs/stream"
 LOOK_S = 0.25
@@ -26,8 +30,8 @@ LOOK_S = 0.25
 HEAD_BYTES_MAX = 65_536
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What a line is told: a share, or a `code`. A stream's last line has no `id`."""
+class LineAnswer(msgspec.Struct, frozen=True, gc=False):
+    """The answer to a line: a share, or a `code`. A stream's last line has no `id`."""
 
     id: int | str | msgspec.UnsetType | None = msgspec.UNSET
     amount_fen: int = 0
@@ -36,61 +40,26 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
     code: str = ""
     detail: str = ""
 
+    @property
+    def unknown(self) -> bool:
+        """Whether the grab may have taken effect."""
+        return self.code in UNKNOWN_CODES
 
-Sink = Callable[[Answer], None]
+
+Sink = Callable[[LineAnswer], None]
 
 
-class _Line(msgspec.Struct, gc=False):
+class _Line(msgspec.Struct, gc=False, omit_defaults=True):
     id: int
     packet_id: str
     user: str
-
-
-class _Problem(msgspec.Struct):
-    code: str
-    retryable: bool = False
+    passphrase: str | None = None
+    group: str | None = None
 
 
 _ENCODE_LINES = msgspec.json.Encoder().encode_lines
-_DECODE_LINES = msgspec.json.Decoder(Answer).decode_lines
-_PROBLEM = msgspec.json.Decoder(_Problem)
-_NOBODY = _Problem(NO_ANSWER, retryable=True)
-
-
-class Dechunker:
-    """Takes the chunks of an HTTP/1.1 body apart, wherever the network cut them."""
-
-    def __init__(self) -> None:
-        self._buffer = b""
-        self._left = 0
-        self.ended = False
-
-    def feed(self, received: bytes) -> bytes:
-        """Return the content that came with these bytes. Raises ValueError if they are no chunks."""
-        received = self._buffer + received
-        content: list[bytes] = []
-        at = 0
-        while not self.ended:
-            if self._left > 2:  # content, then its line end
-                part = received[at : at + self._left - 2]
-                content.append(part)
-                at += len(part)
-                self._left -= len(part)
-            if self._left:
-                skipped = min(self._left, len(received) - at)
-                at += skipped
-                self._left -= skipped
-                if self._left:
-                    break
-            line_end = received.find(b"\r\n", at)
-            if line_end < 0:
-                break
-            size = int(received[at:line_end].partition(b";")[0], 16)
-            at = line_end + 2
-            self.ended = size == 0
-            self._left = size + 2
-        self._buffer = received[at:]
-        return b"".join(content)
+_DECODE_LINES = msgspec.json.Decoder(LineAnswer).decode_lines
+_NOBODY = ApiProblem(0, NO_ANSWER, retryable=True, unknown=True)
 
 
 class _Wire(asyncio.Protocol):
@@ -111,14 +80,11 @@ class _Wire(asyncio.Protocol):
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @property
-    def problem(self) -> _Problem | None:
+    def problem(self) -> ApiProblem | None:
         """Why the stream was refused; None if it was opened."""
         if self._status == 200:
             return None
-        try:
-            return _PROBLEM.decode(self._refusal)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return _NOBODY  # the proxy's own words, or none: the next may pass
+        return problem_of(self._status, self._refusal, "") if self._status else _NOBODY
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -137,11 +103,11 @@ class _Wire(asyncio.Protocol):
 
     def write(self, lines: bytes) -> None:
         """Send lines as one chunk."""
-        self.transport.write(b"%x\r\n%b\r\n" % (len(lines), lines))
+        self.transport.write(chunk(lines))
 
     def end_body(self) -> None:
         """Say that no line will follow."""
-        self.transport.write(b"0\r\n\r\n")
+        self.transport.write(LAST_CHUNK)
 
     def data_received(self, data: bytes) -> None:
         self.heard_s = time.monotonic()
@@ -170,11 +136,18 @@ class _Wire(asyncio.Protocol):
             self.transport.close()
 
 
-class StreamClient:
-    """One caller's way to grab: a stream, and the next when it ends. Use it as an async context."""
+class GrabStream:
+    """One gateway's grabs: a stream, and the next when it ends. Use it as an async context."""
 
     def __init__(
-        self, url: str, token: str, *, inflight_max: int = 2_000, deadline_s: float = 30.0, silence_s: float = 15.0
+        self,
+        url: str,
+        token: str,
+        *,
+        inflight_max: int = 2_000,
+        deadline_s: float = 30.0,
+        silence_s: float = 15.0,
+        chance: Chance = random.random,
     ) -> None:
         """Prepare for the platform at `url`, e.g. "http://127.0.0.1:8000", with a gateway's token.
 
@@ -191,13 +164,14 @@ class StreamClient:
         self._deadline_s = deadline_s
         self._silence_s = silence_s
         self._ids = itertools.count(1)
-        self._asked: dict[int, tuple[str, str, Sink, float]] = {}
+        self._chance = chance
+        self._asked: dict[int, tuple[_Line, Sink, float]] = {}
         self._unsent: list[_Line] = []
         self._wire: _Wire | None = None
         self._flushing = False
         self._hearing = False
-        self._backoff_ms = BACKOFF_MS_MIN
-        """The next pause before a stream is opened; an answer makes it short again."""
+        self._backoff: Backoff | None = None
+        """The pauses before a stream is opened; an answer ends them."""
         self._answered = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self.refused = ""
@@ -237,16 +211,17 @@ class StreamClient:
         """How many lines have no answer yet."""
         return len(self._asked)
 
-    def ask(self, packet_id: str, user: str, sink: Sink) -> None:
-        """Ask a line; `sink` is told the answer. Only where there is `room`."""
+    def ask(self, grab: GrabOrder, sink: Sink) -> None:
+        """Ask a line; `sink` gets the answer. Only where there is `room`."""
         assert len(self._asked) < self._inflight_max, "ask where there is room"
         number = next(self._ids)
         if self.refused:
-            sink(Answer(number, code=self.refused))
+            sink(LineAnswer(number, code=self.refused))
             return
         was_idle = not self._asked
-        self._asked[number] = (packet_id, user, sink, time.monotonic())
-        self._unsent.append(_Line(number, packet_id, user))
+        line = _Line(number, grab.packet_id, grab.user, grab.passphrase, grab.group)
+        self._asked[number] = (line, sink, time.monotonic())
+        self._unsent.append(line)
         if self._hearing or self._flushing:
             return  # leaves with the others of this turn
         if was_idle:
@@ -255,30 +230,29 @@ class StreamClient:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self._flush)
 
-    async def grab(self, packet_id: str, user: str) -> Answer:
+    async def grab(self, packet_id: str, user: str) -> LineAnswer:
         """Grab a share; a refusal for now is asked again until the deadline."""
-        return (await self.grabs([(packet_id, user)]))[0]
+        return (await self.grabs([GrabOrder(packet_id, user)]))[0]
 
-    async def grabs(self, grabs: Sequence[tuple[str, str]]) -> list[Answer]:
-        """Grab for many, (packet id, user) each; return the answers in the same order."""
-        deadline_s = time.monotonic() + self._deadline_s
-        answers = [Answer(code=NO_ANSWER)] * len(grabs)
+    async def grabs(self, grabs: Sequence[GrabOrder]) -> list[LineAnswer]:
+        """Grab for many; return the answers in the same order."""
+        ends_s, backoff = time.monotonic() + self._deadline_s, Backoff(self._chance)
+        answers = [LineAnswer(code=NO_ANSWER)] * len(grabs)
         places = list(range(len(grabs)))
-        backoff_ms = BACKOFF_MS_MIN
         while True:
             await self._ask_all(grabs, places, answers)
             places = [place for place in places if answers[place].code in RETRYABLE_ITEM_CODES]
-            if not places or time.monotonic() + backoff_ms / 1_000 >= deadline_s:
+            pause_s = backoff.pause_s()
+            if not places or time.monotonic() + pause_s >= ends_s:
                 return answers
-            await asyncio.sleep(backoff_ms / 1_000)
-            backoff_ms = min(2 * backoff_ms, BACKOFF_MS_MAX)
+            await asyncio.sleep(pause_s)
 
-    async def _ask_all(self, grabs: Sequence[tuple[str, str]], places: list[int], answers: list[Answer]) -> None:
+    async def _ask_all(self, grabs: Sequence[GrabOrder], places: list[int], answers: list[LineAnswer]) -> None:
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         left = len(places)
 
         def sink_of(place: int) -> Sink:
-            def sink(answer: Answer) -> None:
+            def sink(answer: LineAnswer) -> None:
                 nonlocal left
                 answers[place] = answer
                 left -= 1
@@ -290,7 +264,7 @@ class StreamClient:
         for place in places:
             while self.room <= 0:
                 await self._an_answer()
-            self.ask(*grabs[place], sink_of(place))
+            self.ask(grabs[place], sink_of(place))
         if left:
             await done
 
@@ -308,7 +282,7 @@ class StreamClient:
             self._wire.write(_ENCODE_LINES(lines))
 
     def _heard(self, lines: bytes) -> None:
-        """Tell whoever asked; what they ask in turn leaves in one piece."""
+        """Pass answers on; what is asked meanwhile leaves in one piece."""
         self._hearing = True
         asked = self._asked
         try:
@@ -316,8 +290,8 @@ class StreamClient:
                 if type(answer.id) is int:
                     found = asked.pop(answer.id, None)
                     if found is not None:
-                        self._backoff_ms = BACKOFF_MS_MIN
-                        found[2](answer)
+                        self._backoff = None
+                        found[1](answer)
                 elif answer.id is msgspec.UNSET:
                     self._leave()
         finally:
@@ -329,7 +303,7 @@ class StreamClient:
         """Ask what is unanswered on a new stream."""
         self.streams += 1
         self._wire = wire
-        lines = [_Line(number, packet_id, user) for number, (packet_id, user, _, _) in self._asked.items()]
+        lines = [line for line, _, _ in self._asked.values()]
         self.repeats += len(lines) - len(self._unsent)
         self._unsent = lines
         self._flush()
@@ -344,7 +318,7 @@ class StreamClient:
         """Open a stream whenever there is none."""
         loop = asyncio.get_running_loop()
         while not self.refused:
-            problem: _Problem | None = _NOBODY
+            problem: ApiProblem | None = _NOBODY
             try:
                 _, wire = await loop.create_connection(
                     lambda: _Wire(self._head, self._opened, self._heard), *self._place
@@ -357,9 +331,11 @@ class StreamClient:
             if problem is not None and not problem.retryable:
                 self.refused = problem.code
                 self._give_up(problem.code, float("inf"))
-            if problem is not None or self._backoff_ms > BACKOFF_MS_MIN:
-                await asyncio.sleep(self._backoff_ms / 1_000)
-            self._backoff_ms = min(2 * self._backoff_ms, BACKOFF_MS_MAX)
+            if problem is None and self._backoff is None:  # it has served: the next is opened at once
+                self._backoff = Backoff(self._chance)
+                continue
+            self._backoff = self._backoff or Backoff(self._chance)
+            await asyncio.sleep(self._backoff.pause_s(problem.retry_after_ms if problem is not None else 0))
 
     async def _look(self) -> None:
         while True:
@@ -368,16 +344,16 @@ class StreamClient:
             self._give_up(NO_ANSWER, now_s - self._deadline_s)
             wire = self._wire
             if wire is not None and self._asked:
-                oldest_s = next(iter(self._asked.values()))[3]
+                oldest_s = next(iter(self._asked.values()))[2]
                 if max(wire.heard_s, oldest_s) < now_s - self._silence_s:
                     self._leave()
 
     def _give_up(self, code: str, asked_before_s: float) -> None:
         """Tell lines asked before then that there is no answer."""
-        late = list(itertools.takewhile(lambda line: line[1][3] < asked_before_s, self._asked.items()))
-        for number, (_, _, sink, _) in late:
+        late = list(itertools.takewhile(lambda asked: asked[1][2] < asked_before_s, self._asked.items()))
+        for number, (_, sink, _) in late:
             del self._asked[number]
-            sink(Answer(number, code=code))
+            sink(LineAnswer(number, code=code))
         if late:
             unanswered = self._asked
             self._unsent = [line for line in self._unsent if line.id in unanswered]
