@@ -57,6 +57,14 @@ class Layout(_Section):
         """How many streams of each sort there are."""
         return StreamNumbers(self.packet_streams, self.hot_streams, self.wallet_streams)
 
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """How many streams there are, by kind and pool."""
+        return {
+            "packet": {"": self.packet_streams, "hot": self.hot_streams},
+            "wallet": {"": self.wallet_streams},
+        }
+
     def streams(self) -> list[str]:
         """Name every stream of the system."""
         return [packet_stream(i) for i in range(self.packet_streams + self.hot_streams)] + [

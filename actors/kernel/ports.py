@@ -86,11 +86,14 @@ class Journals(Protocol):
         """Return the durable offset of the sandbox clock, 0 in production. Raises JournalUnavailable."""
         ...
 
-    async def keep_packets(self, stream: str, records: Mapping[str, bytes]) -> None:
-        """Keep the records of packets that may leave memory, durably, by packet id. Raises JournalUnavailable."""
+    async def keep_records(self, stream: str, version: int, records: Mapping[str, bytes]) -> None:
+        """Keep the records of what may leave memory, durably, by id. Raises JournalUnavailable.
+
+        `version`: of the stream, at most that of the event by which they leave.
+        """
         ...
 
-    async def find_packets(self, stream: str, packet_ids: Sequence[str]) -> list[bytes | None]:
+    async def find_records(self, stream: str, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records kept under these ids, None for an id without one. Raises JournalUnavailable."""
         ...
 

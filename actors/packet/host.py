@@ -125,7 +125,7 @@ class PacketShard(Host[PacketMachine]):
             if not names:
                 return {}
             passivated = machine.passivated
-            found = await self._journals.find_packets(shell.stream, names)
+            found = await self._journals.find_records(shell.stream, names)
             if machine.passivated == passivated:  # else one of them may have left since it was looked up
                 return {name: record for name, record in zip(names, found, strict=True) if record is not None}
         raise JournalUnavailable(f"{shell.stream}: packets leave memory faster than they can be looked up")
@@ -177,7 +177,7 @@ class PacketShard(Host[PacketMachine]):
         if not records:
             return
         await shell.commit().durable()
-        await self._journals.keep_packets(shell.stream, records)
+        await self._journals.keep_records(shell.stream, shell.machine.version, records)
         if shell.dead or shell.refusing:
             return
         passivated = shell.machine.decide_passivation(list(records))

@@ -44,7 +44,7 @@ from cluster.keys import check_keys, keep_keys
 from cluster.observability.logs import log_json
 from cluster.pictures.process import check_photos
 from cluster.runtime.directory import Directory, ShardUnavailable
-from cluster.runtime.placement import SUPERVISOR, hosts, kinds
+from cluster.runtime.placement import SUPERVISOR, hosts
 from cluster.runtime.shards import WallClock, calm_collector, create_shard, open_journals
 from cluster.runtime.supervisor import create_supervisor
 from cluster.store import check_store
@@ -222,14 +222,6 @@ async def _create_system(settings: Settings, keys: Keys) -> None:
     journals = open_journals(settings)
     try:
         await keep_keys(journals, keys)
-        layout = settings.layout
-        wanted = kinds(settings)
-        await journals.create_system(layout.packet_streams, layout.wallet_streams, wanted)
-        listed = await journals.streams()
-        if unhosted := sorted(listed.keys() - wanted.keys()):
-            raise ValueError(
-                f"the system has {', '.join(unhosted)} as well: set layout.hot_streams back, it only grows"
-            )
-        await journals.list_streams({stream: kind for stream, kind in wanted.items() if stream not in listed})
+        await journals.create_system(settings.layout.counts)
     finally:
         await journals.close()

@@ -11,7 +11,7 @@ fence is greater) and a repeated append alike. So the client library must never 
 | `<prefix>:<book>` | hash | what `cluster.journal.side_store` keeps beside the streams |
 | `<prefix>:clock` | string | offset of the sandbox clock in ms |
 | `<prefix>:holds` | sorted set | holder -> when its hold ends; until then nothing is trimmed, no snapshot dropped |
-| `<prefix>:system` | hash | `id`, `created`, `packet_streams`, `wallet_streams` |
+| `<prefix>:system` | hash | `id`, `created`, `layout`: JSON, kind -> pool -> number of streams |
 """
 
 import time
@@ -27,7 +27,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from actors.kernel.errors import FencedOut, JournalFull, JournalUnavailable, NotHere, OperatingFailure
 from actors.kernel.ports import Position, Sealed
-from cluster.journal import check_layout
+from cluster.journal.catalogue import Layout, check_growth, check_streams, decode_layout, encode_layout, streams_of
 from cluster.journal.codec import Codec, corrupt, position_of, stream_gone
 from cluster.journal.owner import OwnedJournal
 from cluster.journal.pipeline import Line
@@ -80,13 +80,19 @@ for i = 1, #found, 2 do
 end
 """
 
-# KEYS system, catalogue; ARGV id, created, packet streams, wallet streams, then stream and kind by turns.
+# KEYS system, catalogue; ARGV id, created, layout, then stream and kind by turns. Returns id and layout as they are.
 _CREATE_SYSTEM = """
 if redis.call('HEXISTS', KEYS[1], 'id') == 0 then
-  redis.call('HSET', KEYS[1], 'id', ARGV[1], 'created', ARGV[2], 'packet_streams', ARGV[3], 'wallet_streams', ARGV[4])
-  for i = 5, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
+  redis.call('HSET', KEYS[1], 'id', ARGV[1], 'created', ARGV[2], 'layout', ARGV[3])
+  for i = 4, #ARGV, 2 do redis.call('HSET', KEYS[2], ARGV[i], ARGV[i + 1]) end
 end
-return redis.call('HMGET', KEYS[1], 'id', 'packet_streams', 'wallet_streams')
+return redis.call('HMGET', KEYS[1], 'id', 'layout')
+"""
+
+# KEYS system, catalogue; ARGV layout, then stream and kind by turns. What is listed stays as it is.
+_GROW = """
+for i = 2, #ARGV, 2 do redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) end
+redis.call('HSET', KEYS[1], 'layout', ARGV[1])
 """
 
 # KEYS clock; ARGV ms, the most that the offset may be. Returns -1 if it would be beyond.
@@ -221,35 +227,31 @@ class RedisJournals(Store):
         offset_ms = int(await self._ask(self._client.eval(_ADVANCE, 1, self._key("clock"), ms, offset_ms_max)))
         return offset_ms if offset_ms >= 0 else None
 
-    async def create_system(
-        self, packet_streams: int, wallet_streams: int, streams: dict[str, str], system_id: str | None = None
-    ) -> str:
+    async def create_system(self, layout: Layout, system_id: str | None = None) -> str:
         """List every stream and its kind unless already done; return the system's id (None: a new system's is drawn).
 
-        Raises JournalUnavailable, or ValueError if the system was created with another layout.
+        Raises JournalUnavailable, UnknownKind, or ValueError if the system was created with another layout.
         """
-        listed = [part for stream in streams.items() for part in stream]
+        listed = [part for stream in streams_of(layout).items() for part in stream]
         keys = self._key("system"), self._key("catalogue")
         created_ms = time.time_ns() // 1_000_000
-        arguments = system_id or uuid.uuid4().hex, created_ms, packet_streams, wallet_streams
-        found = await self._ask(self._client.eval(_CREATE_SYSTEM, len(keys), *keys, *arguments, *listed))
-        check_layout(self.address, (int(found[1]), int(found[2])), (packet_streams, wallet_streams))
-        return cast(str, found[0].decode())
-
-    async def list_streams(self, streams: dict[str, str]) -> None:
-        """List further streams, each with its kind; those that are listed stay. Raises JournalUnavailable."""
-        for stream, kind in streams.items():
-            await self._ask(self._client.hsetnx(self._key("catalogue"), stream, kind))
+        arguments = system_id or uuid.uuid4().hex, created_ms, encode_layout(layout)
+        own_id, found = await self._ask(self._client.eval(_CREATE_SYSTEM, len(keys), *keys, *arguments, *listed))
+        before = decode_layout(found)
+        check_growth(self.address, before, layout)
+        if before != layout:
+            await self._ask(self._client.eval(_GROW, len(keys), *keys, encode_layout(layout), *listed))
+        check_streams(self.address, await self.streams(), layout)
+        return cast(str, own_id.decode())
 
     async def system_id(self) -> str:
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
         found = await self._ask(self._client.hget(self._key("system"), "id"))
         return "" if found is None else str(found.decode())
 
-    async def layout(self) -> tuple[int, int]:
-        """Return the packet and wallet streams of the system; zeros before it is created. Raises JournalUnavailable."""
-        found = await self._ask(self._client.hmget(self._key("system"), "packet_streams", "wallet_streams"))
-        return int(found[0] or 0), int(found[1] or 0)
+    async def layout(self) -> Layout:
+        """Return the system's layout, empty before it is created. Raises JournalUnavailable, UnknownKind."""
+        return decode_layout(await self._ask(self._client.hget(self._key("system"), "layout")))
 
     async def is_empty(self) -> bool:
         """Tell whether the store holds nothing of any system of this name. Raises JournalUnavailable."""

@@ -1,4 +1,4 @@
-"""Shelf: what lies beside the streams in the store: snapshots, the manifest of sealed parts, records of ended packets.
+"""Shelf: what lies beside a stream in the store: snapshots, the manifest of sealed parts, records that left memory.
 
 Everything here is either immutable once written, or a pointer that only goes forward. An adapter gives five operations
 on named books of fields; the rules stand here once.
@@ -9,13 +9,13 @@ on named books of fields; the rules stand here once.
 | `snapshots:<stream>` | `<position>` | msgpack `[chunks, bytes, content]` of a snapshot, written after its chunks |
 | `snapshots:<stream>` | `<position>/<content>/<n>` | its chunk n: CHUNK_BYTES, packed by zlib: nobody stalls on it |
 | `sealed:<stream>` | `<n>`, 8 digits | the n-th sealed part (`cluster.journal.archive`), from 0 |
-| `packets:<stream>` | packet id | the record of a packet that ended and left memory |
+| `records:<stream>` | id | the version of the stream (8 bytes) and the record of what left its memory then |
 | `keys` | see there | `cluster.keys`: which platform keys are this system's |
 
 A snapshot is written in many steps, by tasks that may sleep between any two while others write and sweep. `content` is
 the beginning of its SHA-256: two writers of one name write the same bytes. The index comes last, in one step that finds
 every chunk there and no snapshot adopted that is as new. What is swept lies before an adopted snapshot, the indexes
-first: where no index can appear any more, no chunk is taken from under one. (Older systems wrote `<position>/<n>`.)
+first: where no index can appear any more, no chunk is taken from under one.
 """
 
 import asyncio
@@ -48,6 +48,7 @@ _NEWEST = "newest"
 
 
 _CONTENT_HEX = 16
+_VERSION_BYTES = 8
 
 
 class _Index(msgspec.Struct, frozen=True, array_like=True):
@@ -309,19 +310,33 @@ class Shelf(ABC):
                 return False
         return True
 
-    # Records of packets that left memory.
+    # Records of what left memory.
 
-    async def keep_packets(self, stream: str, records: Mapping[str, bytes]) -> None:
-        """Keep records by packet id. A packet that has ended never changes, so a repeat writes the same."""
-        await self.write_fields(f"packets:{stream}", records)
+    async def keep_records(self, stream: str, version: int, records: Mapping[str, bytes]) -> None:
+        """Keep records by id. What leaves memory never changes, so a repeat writes the same record.
 
-    async def find_packets(self, stream: str, packet_ids: Sequence[str]) -> list[bytes | None]:
+        `version`: of the stream, at most that of the event by which they leave.
+        """
+        kept = {name: version.to_bytes(_VERSION_BYTES, "big") + record for name, record in records.items()}
+        await self.write_fields(_records(stream), kept)
+
+    async def find_records(self, stream: str, ids: Sequence[str]) -> list[bytes | None]:
         """Return the records kept under these ids, None for an id without one."""
-        return await self.read_fields(f"packets:{stream}", packet_ids)
+        found = await self.read_fields(_records(stream), ids)
+        return [None if kept is None else kept[_VERSION_BYTES:] for kept in found]
 
-    def packet_records(self, stream: str) -> AsyncIterator[tuple[str, bytes]]:
-        """Yield every record of a stream with its packet id, perhaps twice."""
-        return self.scan_fields(f"packets:{stream}")
+    def kept_records(self, stream: str) -> AsyncIterator[tuple[str, bytes]]:
+        """Yield everything kept of a stream, by id, as it is stored (`version_of` reads its version), perhaps twice."""
+        return self.scan_fields(_records(stream))
+
+    async def put_records(self, stream: str, kept: Mapping[str, bytes]) -> None:
+        """Write what `kept_records` yielded. For a restore, before the system exists."""
+        await self.write_fields(_records(stream), kept)
+
+
+def version_of(kept: bytes) -> int:
+    """Return the version of the stream at which a record was kept."""
+    return int.from_bytes(kept[:_VERSION_BYTES], "big")
 
 
 def beyond_snapshot(stream: str, through: Position) -> JournalCorrupt:
@@ -331,6 +346,10 @@ def beyond_snapshot(stream: str, through: Position) -> JournalCorrupt:
 
 def _snapshots(stream: str) -> str:
     return f"snapshots:{stream}"
+
+
+def _records(stream: str) -> str:
+    return f"records:{stream}"
 
 
 def _part_name(n: int) -> str:

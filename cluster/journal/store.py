@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator
 
 from actors.kernel.ports import Journal, Position
+from cluster.journal.catalogue import Layout
 from cluster.journal.codec import Codec
 from cluster.journal.side_store import Shelf
 from cluster.journal.snapshot import READ_CHUNK
@@ -38,25 +39,19 @@ class Store(Shelf):
         """
 
     @abstractmethod
-    async def create_system(
-        self, packet_streams: int, wallet_streams: int, streams: dict[str, str], system_id: str | None = None
-    ) -> str:
+    async def create_system(self, layout: Layout, system_id: str | None = None) -> str:
         """List every stream and its kind unless already done; return the system's id (None: a new system's is drawn).
 
-        Raises JournalUnavailable, or ValueError if the system was created with another layout.
+        Raises JournalUnavailable, UnknownKind, or ValueError if the system was created with another layout.
         """
-
-    @abstractmethod
-    async def list_streams(self, streams: dict[str, str]) -> None:
-        """List further streams, each with its kind; those that are listed stay. Raises JournalUnavailable."""
 
     @abstractmethod
     async def system_id(self) -> str:
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
 
     @abstractmethod
-    async def layout(self) -> tuple[int, int]:
-        """Return the packet and wallet streams of the system; zeros before it is created. Raises JournalUnavailable."""
+    async def layout(self) -> Layout:
+        """Return the system's layout, empty before it is created. Raises JournalUnavailable, UnknownKind."""
 
     @abstractmethod
     async def is_empty(self) -> bool:

@@ -28,15 +28,15 @@ class MeasuredJournals:
         """Return the durable offset of the sandbox clock. Raises JournalUnavailable."""
         return await self._journals.clock_offset_ms()
 
-    async def keep_packets(self, stream: str, records: Mapping[str, bytes]) -> None:
+    async def keep_records(self, stream: str, version: int, records: Mapping[str, bytes]) -> None:
         """Keep records. Raises JournalUnavailable."""
         self._tally.add("passivations", by=len(records))
-        await self._journals.keep_packets(stream, records)
+        await self._journals.keep_records(stream, version, records)
 
-    async def find_packets(self, stream: str, packet_ids: Sequence[str]) -> list[bytes | None]:
+    async def find_records(self, stream: str, ids: Sequence[str]) -> list[bytes | None]:
         """Return records. Raises JournalUnavailable."""
-        self._tally.add("recalls", by=len(packet_ids))
-        return await self._journals.find_packets(stream, packet_ids)
+        self._tally.add("recalls", by=len(ids))
+        return await self._journals.find_records(stream, ids)
 
 
 class MeasuredJournal:

@@ -9,7 +9,7 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 | `backup.json` | `Backup`: written last, so a folder without it is no backup |
 | `journal/…` | every element of every stream, in parts as an archive has them: copied, or sealed for this |
 | `snapshots/<stream>.snapshot` | the snapshot that activations start from |
-| `packets/<stream>/<n>.parquet` | records of passivated packets: `packet_id` string, `record` binary, never null |
+| `records/<stream>/<n>.parquet` | what left memory, as the store keeps it: `id` string, `record` binary, never null |
 | `photos/…` | every file of every photo that is kept in a folder; those at a URL stay there |
 | `photos-<n>.parquet` | what those files are: `path` string, `sha256` binary, never null |
 | `keys.json` | the platform's keys (0600 in a folder): without them open packets cannot be split. Guard the folder |
@@ -35,12 +35,12 @@ import pyarrow.parquet as pq
 
 from actors.kernel.errors import JournalCorrupt, OperatingFailure
 from actors.kernel.ports import Position
-from actors.packet.state import decode_record
 from cluster.config import KEYS_FILE, keys_in
 from cluster.journal.archive import Archive, SealedPart, end_of, manifest_of, read_exactly, verify_part
+from cluster.journal.catalogue import streams_of
 from cluster.journal.codec import Codec, following
 from cluster.journal.sealing import PartBounds, Sealer
-from cluster.journal.side_store import StreamCut
+from cluster.journal.side_store import StreamCut, version_of
 from cluster.journal.snapshot import READ_CHUNK
 from cluster.journal.snapshot import decode_record as decode_snapshot
 from cluster.journal.store import Store
@@ -53,10 +53,10 @@ INDEX, CLAIM = "backup.json", "backup.unfinished"
 PHOTO = "photo.json"
 PHOTO_DEPTH = 3
 """Of a photo's file: tenant, photo id, name."""
-_STREAM = re.compile(r"(packet|wallet)-[0-9]{3,4}")
-RECORD, PICTURE = ("packet_id", "record"), ("path", "sha256")
+_STREAM = re.compile(r"[a-z]+-[0-9]{3,4}")
+RECORD, PICTURE = ("id", "record"), ("path", "sha256")
 RECORDS_MAX = 50_000
-"""Records of packets, or files of photos, told by one file, and in memory."""
+"""Records of what left memory, or files of photos, told by one file, and in memory."""
 
 ELEMENTS_MAX = 256
 """Elements put back in one step of the store."""
@@ -95,9 +95,7 @@ class Backup(msgspec.Struct, frozen=True):
 
     format: Literal[1]
     system: str
-    packet_streams: int
-    wallet_streams: int
-    kinds: dict[str, str]
+    layout: dict[str, dict[str, int]]
     made_ms: int
     clock_offset_ms: int
     balances_sha256: str
@@ -167,7 +165,6 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
     store = places.store
     own_keys = keys_in(keys, KEYS_FILE)
     await check_keys(store, own_keys)
-    layout, kinds = await store.layout(), await store.streams()
     if places.backup.read(INDEX) is not None:
         raise NotRestorable("there is a backup already; give another folder")
     if not places.backup.create(CLAIM, uuid.uuid4().hex.encode()):
@@ -187,9 +184,7 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
     made = Backup(
         format=1,
         system=await store.system_id(),
-        packet_streams=layout[0],
-        wallet_streams=layout[1],
-        kinds=kinds,
+        layout={kind: dict(pools) for kind, pools in (await store.layout()).items()},
         made_ms=time.time_ns() // 1_000_000,
         clock_offset_ms=cut.clock_offset_ms,
         balances_sha256=digest,
@@ -232,17 +227,17 @@ async def _save(places: Places, stream: str, stood: StreamCut, bounds: PartBound
 
 
 async def _save_records(places: Places, stream: str, version: int) -> AsyncIterator[File]:
-    """Write the records of packets that had ended by the cut: a later end is not part of this past."""
+    """Write what had left memory by the cut: a later end is not part of this past."""
     held: dict[str, bytes] = {}
     count = 0
-    async for packet_id, record in places.store.packet_records(stream):
-        if decode_record(record).ended_version <= version:
-            held[packet_id] = record
+    async for name, record in places.store.kept_records(stream):
+        if version_of(record) <= version:
+            held[name] = record
         if len(held) == RECORDS_MAX:
-            yield _write_pairs(places.backup, f"packets/{stream}/{count:06d}.parquet", *RECORD, held)
+            yield _write_pairs(places.backup, f"records/{stream}/{count:06d}.parquet", *RECORD, held)
             held, count = {}, count + 1
     if held:
-        yield _write_pairs(places.backup, f"packets/{stream}/{count:06d}.parquet", *RECORD, held)
+        yield _write_pairs(places.backup, f"records/{stream}/{count:06d}.parquet", *RECORD, held)
 
 
 def _save_photos(photos: Archive, backup: Archive) -> tuple[list[File], int]:
@@ -301,11 +296,11 @@ def read_index(backup: Archive) -> Backup:
 def _check_names(saved: Backup) -> None:
     """Raise NotRestorable if an index names what `make` never does: it may be anybody's, and names become paths."""
     named = [(name, _STREAM.fullmatch(name) is not None) for name in saved.streams]
-    if saved.kinds != {name: name.partition("-")[0] for name in saved.streams}:
-        named.append(("another catalogue than its streams", False))
+    if saved.streams.keys() != streams_of(saved.layout).keys():
+        named.append(("another layout than its streams'", False))
     for stream, one in saved.streams.items():
         named += [(part.path, part.path == part.path_in(stream) != "") for part in one.parts]
-        named += [(file.path, file.path == f"packets/{stream}/{n:06d}.parquet") for n, file in enumerate(one.records)]
+        named += [(file.path, file.path == f"records/{stream}/{n:06d}.parquet") for n, file in enumerate(one.records)]
         if one.snapshot is not None:
             named.append((one.snapshot.path, one.snapshot.path == f"snapshots/{stream}.snapshot"))
     named += [(file.path, file.path == f"photos-{n:06d}.parquet") for n, file in enumerate(saved.photos)]
@@ -339,7 +334,7 @@ async def restore(places: Places, saved: Backup, keys: bytes, report: Report) ->
     if saved.clock_offset_ms:
         await store.advance_clock(saved.clock_offset_ms, offset_ms_max=saved.clock_offset_ms)
     await keep_keys(store, own_keys)
-    await store.create_system(saved.packet_streams, saved.wallet_streams, saved.kinds, saved.system)
+    await store.create_system(saved.layout, saved.system)
 
 
 async def _put_back(places: Places, stream: str, saved: StreamBackup) -> None:
@@ -372,7 +367,7 @@ async def _put_back(places: Places, stream: str, saved: StreamBackup) -> None:
     for file in saved.records:
         pairs = _read_pairs(places.backup, file, *RECORD)
         for at in range(0, len(pairs), ELEMENTS_MAX):
-            await store.keep_packets(stream, dict(pairs[at : at + ELEMENTS_MAX]))
+            await store.put_records(stream, dict(pairs[at : at + ELEMENTS_MAX]))
 
 
 def _put_photos_back(places: Places, told: Sequence[File]) -> None:

@@ -210,6 +210,6 @@ async def prove_stream(sources: Sources, stream: str, cut: StreamCut) -> Proved:
         for event in events:
             gone = prover.take(event)
             if gone:
-                for packet_id, record in zip(gone, await sources.journals.find_packets(stream, gone), strict=True):
+                for packet_id, record in zip(gone, await sources.journals.find_records(stream, gone), strict=True):
                     prover.show(packet_id, record)
     return prover.result()

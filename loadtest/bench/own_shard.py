@@ -19,7 +19,6 @@ from actors.packet.replies import OpenNow, Shares, Takings, Won
 from actors.transfers.seeds import SeedCommitments
 from cluster.config import Keys, Settings
 from cluster.runtime.directory import REPLIES
-from cluster.runtime.placement import kinds
 from cluster.runtime.shards import create_shard, open_journals
 
 TENANT = "wechat"
@@ -48,7 +47,7 @@ class OwnShard:
         """Create its streams and its actor."""
         journals = open_journals(self._settings)
         layout = self._settings.layout
-        await journals.create_system(layout.packet_streams, layout.wallet_streams, kinds(self._settings))
+        await journals.create_system(layout.counts)
         await journals.close()
         name = f"{self.stream.partition('-')[0]}-bench-{self._run}"
         self._actor = create_shard(name, [self.stream], self._settings, self._keys)

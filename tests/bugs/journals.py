@@ -26,7 +26,7 @@ JOURNALS = [
     Mutant(
         "a record is kept before its packet leaves",
         PACKET_SHARD,
-        "        await self._journals.keep_packets(shell.stream, records)\n",
+        "        await self._journals.keep_records(shell.stream, shell.machine.version, records)\n",
         "",
         (PASSIVATION,),
     ),

@@ -165,7 +165,7 @@ SIMULATION = [
     bug(
         "a record is kept before the packet leaves memory",
         PACKET_SHARD,
-        "        await self._journals.keep_packets(shell.stream, records)\n",
+        "        await self._journals.keep_records(shell.stream, shell.machine.version, records)\n",
         "",
     ),
     bug(

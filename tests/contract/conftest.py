@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.contract.stores import CODEC, STREAMS, MemoryStore, Store, Valkey, ValkeyStore
+from tests.contract.stores import CODEC, LAYOUT, MemoryStore, Store, Valkey, ValkeyStore
 
 _systems = itertools.count()
 
@@ -28,11 +28,11 @@ async def valkey() -> AsyncIterator[Valkey]:
 async def store(request: pytest.FixtureRequest, valkey: Valkey) -> AsyncIterator[Store]:
     if request.param == "memory":
         memory = MemoryStore(CODEC)
-        await memory.journals.create_system(2, 1, STREAMS)
+        await memory.journals.create_system(LAYOUT)
         yield memory
         return
     real = ValkeyStore(CODEC, valkey, f"test-{next(_systems)}")
-    await real.journals.create_system(2, 1, STREAMS)
+    await real.journals.create_system(LAYOUT)
     try:
         yield real
     finally:
@@ -44,7 +44,7 @@ async def mortal_store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
     """A store that the test may stop: the server is its own."""
     if request.param == "memory":
         memory = MemoryStore(CODEC)
-        await memory.journals.create_system(2, 1, STREAMS)
+        await memory.journals.create_system(LAYOUT)
         yield memory
         return
     with tempfile.TemporaryDirectory(prefix="hb") as folder:
@@ -52,7 +52,7 @@ async def mortal_store(request: pytest.FixtureRequest) -> AsyncIterator[Store]:
         await server.start()
         real = ValkeyStore(CODEC, server, "mortal", timeout_ms=500)
         try:
-            await real.journals.create_system(2, 1, STREAMS)
+            await real.journals.create_system(LAYOUT)
             yield real
         finally:
             await real.close()

@@ -12,7 +12,7 @@ from cluster.journal.codec import platform_codec
 from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import Record, read_verified
 from cluster.offline.stream_reader import Sources
-from tests.contract.stores import STREAMS, MemoryStore, Store, Valkey, ValkeyStore
+from tests.contract.stores import LAYOUT, MemoryStore, Store, Valkey, ValkeyStore
 from tests.simulation.memory_journal import MemoryJournals
 from tests.unit.samples import DAY_MS, NOW_MS, TENANT, funding
 
@@ -84,11 +84,11 @@ async def platform_store(kind: str, valkey: Valkey, name: str) -> AsyncIterator[
     """Make an empty store of the platform's own events."""
     if kind == "memory":
         memory = MemoryStore(platform_codec())
-        await memory.journals.create_system(2, 1, STREAMS)
+        await memory.journals.create_system(LAYOUT)
         yield memory
         return
     real = ValkeyStore(platform_codec(), valkey, name)
-    await real.journals.create_system(2, 1, STREAMS)
+    await real.journals.create_system(LAYOUT)
     try:
         yield real
     finally:

@@ -22,6 +22,7 @@ from cluster.local.processes import end_with_parent
 from tests.simulation.memory_journal import Fault, MemoryJournals
 
 STREAM = "packet-000"
+LAYOUT = {"packet": {"": 2}, "wallet": {"": 1}}
 STREAMS = {"packet-000": "packet", "packet-001": "packet", "wallet-000": "wallet"}
 
 

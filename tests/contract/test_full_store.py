@@ -15,7 +15,7 @@ from actors.kernel.errors import JournalUnavailable
 from actors.kernel.ports import Journal, Position
 from cluster.local.processes import command_line
 from cluster.store import store_refusal
-from tests.contract.stores import CODEC, STREAM, STREAMS, Valkey, ValkeyStore, append, owner
+from tests.contract.stores import CODEC, LAYOUT, STREAM, Valkey, ValkeyStore, append, owner
 
 ROOM_BYTES = 2_000
 APPENDS_MAX = 200
@@ -46,7 +46,7 @@ async def own() -> AsyncIterator[Own]:
         await server.start()
         store = ValkeyStore(CODEC, server, "full", timeout_ms=1_000)
         try:
-            await store.journals.create_system(2, 1, STREAMS)
+            await store.journals.create_system(LAYOUT)
             yield Own(server, store, Path(folder))
         finally:
             await store.close()

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from actors.kernel.errors import FencedOut, JournalCorrupt, JournalFull, JournalUnavailable, NotHere
+from actors.kernel.kind import UnknownKind
 from actors.kernel.ports import Position
 from cluster.journal.redis import RedisJournals
 from cluster.journal.snapshot import Record, read_verified
 from tests.contract.stores import (
     CODEC,
+    LAYOUT,
     STREAM,
     STREAMS,
     Counted,
@@ -396,12 +398,25 @@ async def test_a_read_is_whole_and_in_order_whatever_its_chunks(store: Store, ch
 
 
 async def test_a_system_is_created_once_and_its_layout_is_fixed(store: Store) -> None:
-    first = await store.journals.create_system(2, 1, STREAMS)
-    assert await store.journals.create_system(2, 1, {"other": "packet"}) == first
+    first = await store.journals.create_system(LAYOUT)
+    assert await store.journals.create_system(LAYOUT) == first
     assert await store.journals.system_id() == first
     assert await store.journals.streams() == STREAMS
-    with pytest.raises(ValueError, match="created with 2 packet and 1 wallet streams, the configuration says 3 and 1"):
-        await store.journals.create_system(3, 1, STREAMS)
+    assert await store.journals.layout() == LAYOUT
+    for streams in (1, 3):
+        with pytest.raises(ValueError, match=f"2 streams of kind 'packet', the configuration says {streams}"):
+            await store.journals.create_system(LAYOUT | {"packet": {"": streams}})
+    with pytest.raises(ValueError, match="created with 1 streams of kind 'wallet', the configuration says 0"):
+        await store.journals.create_system({"packet": {"": 2}})
+
+
+async def test_the_last_pool_of_a_kind_grows_and_never_shrinks(store: Store) -> None:
+    await store.journals.create_system(LAYOUT | {"packet": {"": 2, "hot": 2}})
+    assert await store.journals.streams() == STREAMS | {"packet-002": "packet", "packet-003": "packet"}
+    with pytest.raises(ValueError, match=r"2 streams of kind 'packet' in pool 'hot', .* says 1: it only grows"):
+        await store.journals.create_system(LAYOUT | {"packet": {"": 2, "hot": 1}})
+    with pytest.raises(UnknownKind, match="'bank' is not a kind of actor"):
+        await store.journals.create_system(LAYOUT | {"packet": {"": 2, "hot": 2}, "bank": {"": 1}})
 
 
 async def test_the_sandbox_clock_only_goes_forward_and_only_so_far(store: Store) -> None:
@@ -421,7 +436,7 @@ async def test_the_sandbox_clock_only_goes_forward_and_only_so_far(store: Store)
 async def test_a_cancelled_caller_leaves_the_connection_in_step(valkey: Valkey) -> None:
     real = ValkeyStore(CODEC, valkey, "cancelled")
     try:
-        await real.journals.create_system(2, 1, STREAMS)
+        await real.journals.create_system(LAYOUT)
         one, other = await owner(real), await owner(real, "packet-001")
         for number in range(50):
             leaving = asyncio.create_task(other.confirm())
@@ -441,7 +456,7 @@ async def test_a_silent_store_is_unavailable_in_time_and_used_again_when_it_answ
         await server.start()
         real = ValkeyStore(CODEC, server, "silent", timeout_ms=300)
         try:
-            await real.journals.create_system(2, 1, STREAMS)
+            await real.journals.create_system(LAYOUT)
             journal = await owner(real)
             server.freeze()
             async with asyncio.timeout(2):

@@ -9,10 +9,10 @@ import pytest
 from actors.kernel.errors import JournalCorrupt, WrongKeys
 from actors.kernel.ports import Position
 from cluster.journal import side_store as shelf
-from cluster.journal.side_store import StoredSnapshot, StreamCut
+from cluster.journal.side_store import StoredSnapshot, StreamCut, version_of
 from cluster.journal.snapshot import Record, read_verified
 from cluster.keys import has_system, keep_keys, known_to
-from tests.contract.stores import STREAM, STREAMS, Store, append, owner
+from tests.contract.stores import LAYOUT, STREAM, Store, append, owner
 from tests.simulation.system import KEYS
 
 
@@ -185,10 +185,10 @@ async def test_of_two_that_seal_the_same_range_one_is_refused(store: Store) -> N
 
 
 async def test_a_packets_record_is_found_by_its_stream_and_id(store: Store) -> None:
-    await store.journals.keep_packets(STREAM, {"p1": b"one", "p2": b"two"})
-    assert await store.journals.find_packets(STREAM, ["p2", "p3", "p1"]) == [b"two", None, b"one"]
-    assert await store.journals.find_packets("packet-001", ["p1"]) == [None]
-    assert await store.journals.find_packets(STREAM, []) == []
+    await store.journals.keep_records(STREAM, 7, {"p1": b"one", "p2": b"two"})
+    assert await store.journals.find_records(STREAM, ["p2", "p3", "p1"]) == [b"two", None, b"one"]
+    assert await store.journals.find_records("packet-001", ["p1"]) == [None]
+    assert await store.journals.find_records(STREAM, []) == []
 
 
 async def test_a_field_is_swapped_only_by_who_knew_it(store: Store) -> None:
@@ -204,8 +204,12 @@ async def test_a_field_is_swapped_only_by_who_knew_it(store: Store) -> None:
 
 async def test_every_record_of_a_stream_is_scanned(store: Store) -> None:
     records = {f"p{n}": bytes([n % 256]) for n in range(3_000)}
-    await store.journals.keep_packets(STREAM, records)
-    assert {name: record async for name, record in store.journals.packet_records(STREAM)} == records
+    await store.journals.keep_records(STREAM, 7, records)
+    kept = {name: record async for name, record in store.journals.kept_records(STREAM)}
+    assert kept.keys() == records.keys()
+    assert {version_of(record) for record in kept.values()} == {7}
+    await store.journals.put_records("packet-001", kept)
+    assert await store.journals.find_records("packet-001", ["p1", "p2999"]) == [b"\x01", bytes([2_999 % 256])]
 
 
 async def test_elements_put_back_in_another_store_activate_like_the_original(store: Store) -> None:
@@ -219,7 +223,7 @@ async def test_elements_put_back_in_another_store_activate_like_the_original(sto
 
 
 async def test_a_restored_system_keeps_its_id(store: Store) -> None:
-    again = await store.journals.create_system(2, 1, STREAMS, system_id="another")
+    again = await store.journals.create_system(LAYOUT, system_id="another")
     assert again == await store.journals.system_id() != "another"
 
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from actors.kernel.errors import FencedOut, JournalFull, JournalUnavailable, NotHere
 from actors.kernel.ports import Position, Sealed
-from cluster.journal import check_layout
+from cluster.journal.catalogue import Layout, check_growth, check_streams, streams_of
 from cluster.journal.codec import Codec, following, position_of, stream_gone
 from cluster.journal.owner import OwnedJournal
 from cluster.journal.side_store import Cut, StreamCut, beyond_snapshot
@@ -100,7 +100,7 @@ class MemoryJournals(Store):
         self.history: deque[Operation] = deque(maxlen=HISTORY_MAX)
         self._catalogue: dict[str, str] = {}
         self._system_id = ""
-        self._layout: tuple[int, int] | None = None
+        self._layout: Layout = {}
         self._activated: set[str] = set()
         self._clock_offset_ms = 0
         self._cuts = 0
@@ -129,32 +129,26 @@ class MemoryJournals(Store):
             self._clock_offset_ms += ms
             return self._clock_offset_ms
 
-    async def create_system(
-        self, packet_streams: int, wallet_streams: int, streams: dict[str, str], system_id: str | None = None
-    ) -> str:
+    async def create_system(self, layout: Layout, system_id: str | None = None) -> str:
         """List every stream unless already done; return the system's id. Raises ValueError if the layout differs."""
         self._check_running()
-        if self._layout is None:
-            self._layout = packet_streams, wallet_streams
-            self._catalogue = dict(streams)
+        if not self._layout:
             self._system_id = system_id or SYSTEM_ID
-        check_layout("memory", self._layout, (packet_streams, wallet_streams))
+        check_growth("memory", self._layout, layout)
+        self._layout = layout
+        self._catalogue = streams_of(layout) | self._catalogue
+        check_streams("memory", self._catalogue, layout)
         return self._system_id
-
-    async def list_streams(self, streams: dict[str, str]) -> None:
-        """List further streams of the system, each with its kind; those that are listed stay."""
-        self._check_running()
-        self._catalogue = dict(streams) | self._catalogue
 
     async def system_id(self) -> str:
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
         self._check_running()
         return self._system_id
 
-    async def layout(self) -> tuple[int, int]:
-        """Return the packet and wallet streams of the system; zeros before it is created. Raises JournalUnavailable."""
+    async def layout(self) -> Layout:
+        """Return the system's layout, empty before it is created. Raises JournalUnavailable."""
         self._check_running()
-        return self._layout or (0, 0)
+        return self._layout
 
     async def is_empty(self) -> bool:
         """Tell whether the store holds nothing of any system. Raises JournalUnavailable."""

@@ -18,7 +18,7 @@ from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.runtime.directory import REPLIES, Reply
 from cluster.runtime.live_audit import AuditReport, audit
-from cluster.runtime.placement import host_of, hosts, kinds
+from cluster.runtime.placement import host_of, hosts
 from cluster.runtime.shards import rules_of, services_of
 from tests.simulation.memory_journal import MemoryJournals
 
@@ -91,7 +91,7 @@ class System:
         settings = load(**small)
         journals = MemoryJournals(platform_codec())
         layout = settings.layout
-        await journals.create_system(layout.packet_streams, layout.wallet_streams, kinds(settings))
+        await journals.create_system(layout.counts)
         system = cls(settings, journals)
         for host in hosts(settings):
             system.replace(host)

@@ -30,7 +30,7 @@ from cluster.offline.backup import CLAIM, NotRestorable, Places, make
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import Verification, verify
 from cluster.runtime.maintenance import tend
-from cluster.runtime.placement import hosts, kinds
+from cluster.runtime.placement import hosts
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.loop import run, simulated
 from tests.simulation.memory_journal import MemoryJournals, OperationName
@@ -118,7 +118,7 @@ class Tended:
     async def start(cls, *, seals: bool = True) -> "Tended":
         """Start with two snapshots, and sealed parts if it `seals` (which costs ten times the rest)."""
         one = cls(seals=seals)
-        await one.journals.create_system(1, 1, kinds(settings()))
+        await one.journals.create_system({"packet": {"": 1}, "wallet": {"": 1}})
         for host in hosts(settings()):
             one.system.replace(host)
         for _ in range(3):
@@ -157,7 +157,7 @@ class Tended:
     async def check(self) -> None:
         """Activate the stream from what is stored this instant, in a copy."""
         there = MemoryJournals(self.journals.codec)
-        await there.create_system(1, 1, kinds(settings()))
+        await there.create_system({"packet": {"": 1}, "wallet": {"": 1}})
         there.stored, there.books = copy.deepcopy(self.journals.stored), copy.deepcopy(self.journals.books)
         found = await there.open(STREAM).activate("another")
         machine = machine_of(STREAM, settings(), KEYS)

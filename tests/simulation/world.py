@@ -24,7 +24,7 @@ from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.runtime.maintenance import tend
-from cluster.runtime.placement import hosts, kinds
+from cluster.runtime.placement import hosts
 from cluster.runtime.shards import ShardActor, rules_of, services_of
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.auditor import Auditor
@@ -250,7 +250,7 @@ class World:
         logging.getLogger("actors").addHandler(self._ears)
         logging.getLogger("cluster").addHandler(self._ears)
         layout = self.settings.layout
-        await self.store.create_system(layout.packet_streams, layout.wallet_streams, kinds(self.settings))
+        await self.store.create_system(layout.counts)
         for name in hosts(self.settings):
             self.start_host(name)
         for index in range(self.settings.placement.gateway_replicas):

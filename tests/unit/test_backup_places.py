@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.kernel.errors import JournalCorrupt, JournalUnavailable, WrongKeys
+from actors.kernel.kind import UnknownKind
 from cluster.journal.archive import Archive, NameRefused, SealedPart, manifest_of
 from cluster.journal.codec import platform_codec
 from cluster.keys import keep_keys
@@ -95,22 +96,21 @@ def _forgeries(saved: dict[str, Any]) -> list[Callable[[dict[str, Any]], None]]:
         index["streams"][stream]["snapshot"]["path"] = "/etc/passwd"
 
     def record(index: dict[str, Any]) -> None:
-        index["streams"][stream]["records"][0]["path"] = "packets/../../x"
+        index["streams"][stream]["records"][0]["path"] = "records/../../x"
 
     def photos(index: dict[str, Any]) -> None:
         index["photos"] = [{"path": "../photos-000000.parquet", "sha256": "aa=="}]
 
     def name(index: dict[str, Any]) -> None:
-        for one in ("streams", "kinds"):
-            index[one]["../" + stream] = index[one].pop(stream)
+        index["streams"]["../" + stream] = index["streams"].pop(stream)
 
-    def kind(index: dict[str, Any]) -> None:
-        index["kinds"][stream] = "wallet"
+    def another(index: dict[str, Any]) -> None:
+        index["streams"]["bank-000"] = index["streams"].pop(stream)
 
     def more(index: dict[str, Any]) -> None:
-        index["kinds"]["packet-777"] = "packet"
+        index["layout"]["packet"][""] += 1
 
-    return [part, snapshot, record, photos, name, kind, more]
+    return [part, snapshot, record, photos, name, another, more]
 
 
 @simulated
@@ -125,6 +125,11 @@ async def test_an_index_that_names_what_no_backup_does_is_refused_before_anythin
         bench.backup.write(backup.INDEX, msgspec.json.encode(index))
         with pytest.raises(NotRestorable, match="no backup's: it names"):
             backup.read_index(bench.backup)
+    index = msgspec.json.decode(whole)
+    index["layout"]["bank"] = {"": 1}
+    bench.backup.write(backup.INDEX, msgspec.json.encode(index))
+    with pytest.raises(UnknownKind, match="'bank' is not a kind of actor"):
+        backup.read_index(bench.backup)
 
 
 @simulated

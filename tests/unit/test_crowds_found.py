@@ -15,7 +15,6 @@ from actors.wallet.commands import ReadWallet
 from cluster import verify_packet as page
 from cluster.config import load
 from cluster.journal.codec import platform_codec
-from cluster.runtime.placement import kinds
 from cluster.runtime.shards import WallClock, services_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
@@ -33,7 +32,7 @@ async def shard_of(**rules: int) -> PacketShard:
     """Return a packet shard over a fresh journal."""
     settings = load()
     journals = MemoryJournals(platform_codec())
-    await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
+    await journals.create_system(settings.layout.counts)
     made = msgspec.structs.replace(samples.PACKET_RULES, **{"unsettled_max": 100_000} | rules)
     services = services_of(settings, samples.KEYS)
     return PacketShard("packet-shard-0", KIND, [samples.PACKET], journals, WallClock(), services, made)
@@ -43,7 +42,7 @@ async def reconfigured(http: Http, **override: Any) -> Http:
     """Return the same system as it is after a restart with another configuration."""
     settings = load(**({"layout": {"packet_streams": 2, "wallet_streams": 2}} | override))
     journals = http.system.journals
-    await journals.list_streams(kinds(settings))
+    await journals.create_system(settings.layout.counts)
     again = System(settings, journals)
     again.clock.ms = http.system.clock.ms
     for host in {again.directory.host_of(stream) for stream in settings.layout.streams()}:
@@ -237,14 +236,14 @@ async def test_a_big_packet_that_has_left_memory_is_read_once_and_answers_as_bef
     await http.system.settle()
     await http.system.tick()
     asked = 0
-    find = http.system.journals.find_packets
+    find = http.system.journals.find_records
 
     async def counted(*what: Any) -> Any:
         nonlocal asked
         asked += 1
         return await find(*what)
 
-    http.system.journals.find_packets = counted  # type: ignore[method-assign]
+    http.system.journals.find_records = counted  # type: ignore[method-assign]
     for number in (0, 1_999, 3_999):
         share = (await http.grab(packet_id, users[number])).json()
         assert (share["rank"], share["replayed"]) == (told[number]["rank"], True)

@@ -19,7 +19,7 @@ class Counted(msgspec.Struct, frozen=True, array_like=True, tag="counted"):
 
 async def owned() -> tuple[MemoryJournals, Journal]:
     journals = MemoryJournals(Codec(Counted))
-    await journals.create_system(1, 0, {STREAM: "packet"})
+    await journals.create_system({"packet": {"": 1}})
     journal = journals.open(STREAM)
     await journal.activate("host")
     return journals, journal

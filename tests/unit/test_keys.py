@@ -34,7 +34,7 @@ async def store_of(*keys: Keys) -> MemoryJournals:
     store = MemoryJournals(platform_codec())
     for one in keys:
         await keep_keys(store, one)
-    await store.create_system(1, 1, {"packet-000": "packet", "wallet-000": "wallet"})
+    await store.create_system({"packet": {"": 1}, "wallet": {"": 1}})
     return store
 
 

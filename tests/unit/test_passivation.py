@@ -150,7 +150,7 @@ async def test_two_ticks_at_once_let_a_packet_go_once() -> None:
 async def test_a_lookup_that_a_passivation_overtook_is_made_again() -> None:
     system, packet = await ended()
     other = await system.service.send(Send(TENANT, "alice", "k2", "lucky", 100, 2, ""))
-    gate = system.journals.hold("shelf", stream=f"packets:{STREAM}", applied=True)
+    gate = system.journals.hold("shelf", stream=f"records:{STREAM}", applied=True)
     asking = asyncio.ensure_future(
         system.members["packet-shard-0"].serve(
             STREAM, [Grab("z" * 32, TENANT, "u1"), Grab(packet.packet_id, TENANT, "u1")]
@@ -269,8 +269,8 @@ async def test_an_end_that_never_became_durable_is_never_kept_as_a_record() -> N
     acknowledging = asyncio.ensure_future(zombie.serve(STREAM, [Acknowledge(PURSE, 1)]))
     ticking = asyncio.ensure_future(zombie.tick())
     await asyncio.sleep(1)
-    assert await system.journals.find_packets(STREAM, [packet_id]) == [None]
+    assert await system.journals.find_records(STREAM, [packet_id]) == [None]
     gate.release()
     await asyncio.gather(losing, acknowledging, ticking)
-    assert await system.journals.find_packets(STREAM, [packet_id]) == [None]
+    assert await system.journals.find_records(STREAM, [packet_id]) == [None]
     assert (await losing)[0] == Refused(Refusal.SHARD_UNAVAILABLE)

@@ -47,7 +47,7 @@ class Bench:
         self.clock_ms = 0
 
     async def shell(self, host: str = "host", events_max: int = 100) -> Shell[Counter]:
-        await self.journals.create_system(1, 0, {STREAM: "packet"})
+        await self.journals.create_system({"packet": {"": 1}})
         shell = Shell(STREAM, Counter(), self.journals.open(STREAM), lambda: self.clock_ms, events_max)
         await shell.activate(host)
         return shell

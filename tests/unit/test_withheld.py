@@ -23,7 +23,6 @@ from actors.wallet.commands import CreditSandbox, Send
 from cluster.config import load
 from cluster.gateway.problems import Problem
 from cluster.journal.codec import platform_codec
-from cluster.runtime.placement import kinds
 from cluster.runtime.shards import WallClock, services_of
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
@@ -125,7 +124,7 @@ async def test_a_crowds_packet_that_is_withheld_is_dealt_by_no_thread_for_ever(
 ) -> None:
     settings = load()
     journals = MemoryJournals(platform_codec())
-    await journals.create_system(settings.layout.packet_streams, settings.layout.wallet_streams, kinds(settings))
+    await journals.create_system(settings.layout.counts)
     rules = msgspec.structs.replace(PACKET_RULES, split_apart_min=2_000)
     shard = PacketShard("packet-shard-0", KIND, [PACKET], journals, WallClock(), services_of(settings, OTHER), rules)
     crowd = funding(count=25_000, total_fen=2_500_000, expires_at_ms=FAR_MS)
