@@ -74,7 +74,12 @@ class StreamFigures(msgspec.Struct, frozen=True):
     """Sent and not yet acknowledged."""
     members: int = 0
     """Packets or accounts in memory."""
-    figures: dict[str, int] = {}
+    balances_fen: dict[str, int] = {}
+    """kind of account -> sum, of every kind that the book has."""
+    totals_fen: dict[str, int] = {}
+    """What the kind adds up beside its balances (`Kind.totals`)."""
+    destinations: list[str] = []
+    """Where this book sends to."""
     received: dict[str, tuple[int, int, dict[int, int]]] = {}
     """source -> (watermark, cumulative fen at it, numbers that came ahead -> fen)."""
     work_behind: int = 0
@@ -349,7 +354,12 @@ class Host(ABC, Generic[M]):
         received = {
             source: (end.number, end.total_fen, dict(end.ahead)) for source, end in machine.book.received.items()
         }
-        read = msgspec.structs.replace(figures, figures=machine.figures(), received=received)
+        adds = {
+            "balances_fen": machine.balances(),
+            "totals_fen": machine.totals(),
+            "destinations": list(machine.book.sent),
+        }
+        read = msgspec.structs.replace(figures, **adds, received=received)
         await shell.commit().durable()
         return read
 

@@ -57,6 +57,18 @@ class BookMachine(Generic[S, E]):
         """Return what came from `source`."""
         return self._state.book.watermark(source)
 
+    def balances(self) -> dict[str, int]:
+        """Return the sum of each kind of account of this book, in fen: O(accounts). Together they are 0."""
+        return self._own_balances() | self._state.book.balances()
+
+    def _own_balances(self) -> dict[str, int]:
+        """Return those of the accounts that its kind declares."""
+        return {}
+
+    def totals(self) -> dict[str, int]:
+        """Return what its kind adds up for audits beside its balances (`Kind.totals`), in fen."""
+        return {}
+
     def decide_settled(self, destination: str, number: int) -> Settled | Refused | None:
         """Note that `destination` has everything up to `number`; None if that is not news.
 

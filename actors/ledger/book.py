@@ -8,6 +8,8 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from actors.ledger.accounts import RECEIVED, SENT
+
 BOUNDARIES_MAX = 256
 """Acknowledged watermarks whose cumulative amount a source remembers, so that an audit need not stop settlement."""
 
@@ -163,7 +165,7 @@ class Book(msgspec.Struct, Generic[E]):
         """Return what came from `source` (an empty record if nothing did)."""
         return self.received.get(source) or Received()
 
-    def transit_fen(self) -> int:
-        """Return the signed sum of all transit accounts: sent counts plus, received counts minus."""
-        sent = sum(end.total_fen for end in self.sent.values())
-        return sent - sum(end.total_fen + sum(end.ahead.values()) for end in self.received.values())
+    def balances(self) -> dict[str, int]:
+        """Return the sum of each kind of transit account, in fen."""
+        taken = (end.total_fen + sum(end.ahead.values()) for end in self.received.values())
+        return {SENT.name: sum(end.total_fen for end in self.sent.values()), RECEIVED.name: -sum(taken)}

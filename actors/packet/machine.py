@@ -40,6 +40,7 @@ from actors.packet.grab_replies import (
     refusal_of,
     replies_of,
 )
+from actors.packet.postings import ESCROW
 from actors.packet.quotas import Holders
 from actors.packet.rain import is_of_second_rain, overdue_before, rest_of
 from actors.packet.recall import Recalled, Unhashed
@@ -47,7 +48,7 @@ from actors.packet.replies import OpenNow, PacketEnd, PacketState, PacketView, S
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX
 from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_state
-from actors.packet.views import figures_of, payouts_of, records_of, view_of, winners_of
+from actors.packet.views import payouts_of, records_of, totals_of, view_of, winners_of
 from actors.phrase import kept
 
 _TIMER_SLACK = 1_024
@@ -269,9 +270,12 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Return the next payouts for every wallet stream; the shell delivers them only once they are durable."""
         return payouts_of(self.stream, self._state.book, self._rules.settle_batch_max)
 
-    def figures(self) -> dict[str, int]:
-        """Return the sums an audit adds up, all in fen: O(packets)."""
-        return figures_of(self._state)
+    def _own_balances(self) -> dict[str, int]:
+        return {ESCROW.name: sum(packet.remaining_fen for packet in self._state.packets.values())}
+
+    def totals(self) -> dict[str, int]:
+        """Return what its packets were paid and have paid, in fen: O(packets)."""
+        return totals_of(self._state)
 
     @property
     def withheld(self) -> int:

@@ -86,8 +86,8 @@ _HEADERS: Json = {
 _ALWAYS = {"X-Request-Id": "RequestId", "X-Served-By": "ServedBy"}
 
 _READ = (SendBody, GrabBody, GrabItems, StreamGrab)
-_WRITTEN = (StreamShare, StreamCode, StreamEnd, AuditReport, Figures)
-_ANSWERED = {"read_audit": AuditReport, "read_figures": Figures}
+_WRITTEN: tuple[Any, ...] = (StreamShare, StreamCode, StreamEnd, AuditReport, Figures)
+_ANSWERED: dict[str, Any] = {"read_audit": AuditReport, "read_figures": Figures}
 """What is written by msgspec alone."""
 
 _NOWHERE = {"commit"}

@@ -49,7 +49,7 @@ from cluster.gateway.middleware.queue_delay import Pulse, admission_rules
 from cluster.gateway.packet.grab_bodies import Asked
 from cluster.gateway.problems import Problem, refused, told
 from cluster.runtime.directory import Directory, Reply, ShardUnavailable
-from cluster.runtime.live_audit import AuditReport, audit
+from cluster.runtime.live_audit import Conservation, audit
 from cluster.runtime.placement import SUPERVISOR, hosts
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
@@ -318,7 +318,7 @@ class Service:
         assert place is not None, "a packet that exists has an id"
         return wallet_stream(place.wallet_index)
 
-    async def audit(self) -> AuditReport:
+    async def audit(self) -> Conservation:
         """Read all books. Raises Problem."""
         try:
             return await audit(self._directory, self._settings)

@@ -21,7 +21,7 @@ from cluster.config import Settings
 from cluster.observability.metrics_snapshot import AuditFigures, Figures, Gatherer, StoreFigures
 from cluster.observability.prometheus import Exporter
 from cluster.runtime.directory import Directory, ShardUnavailable
-from cluster.runtime.live_audit import AuditReport, audit
+from cluster.runtime.live_audit import Conservation, audit
 from cluster.runtime.placement import hosts
 from cluster.runtime.shards import TALLY
 from cluster.store import WOULD_WRITE
@@ -97,7 +97,7 @@ class Pulse:
             log.error("the books differ by %d fen", report.difference_fen, extra={"book_sums_fen": broken})
 
 
-def audit_figures(report: AuditReport, began_ms: int, ended_ms: int) -> AuditFigures:
+def audit_figures(report: Conservation, began_ms: int, ended_ms: int) -> AuditFigures:
     """Return what of an audit is shown."""
     return AuditFigures(
         at_ms=ended_ms,

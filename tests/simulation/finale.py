@@ -213,7 +213,7 @@ async def books_agree(world: World, clients: Clients) -> None:
             break
         except ShardUnavailable:
             await asyncio.sleep(0.5)
-    assert (report.difference_fen, report.in_flight_fen, report.remaining_fen, report.clean) == (0, 0, 0, True)
+    assert (report.difference_fen, report.in_flight_fen, report.fen("remaining_fen"), report.clean) == (0, 0, 0, True)
     for user in [*USERS, "latecomer"]:
         view = await clients.wallet_once(user)
         assert isinstance(view, WalletView), view

@@ -17,7 +17,7 @@ from cluster.config import Keys, Settings, load
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.runtime.directory import REPLIES, Reply
-from cluster.runtime.live_audit import AuditReport, audit
+from cluster.runtime.live_audit import Conservation, audit
 from cluster.runtime.placement import host_of, hosts
 from cluster.runtime.shards import rules_of, services_of
 from tests.simulation.memory_journal import MemoryJournals
@@ -118,7 +118,7 @@ class System:
         """Let every host look at the clock."""
         await asyncio.gather(*(member.tick() for member in self.members.values()))
 
-    async def audit(self) -> AuditReport:
+    async def audit(self) -> Conservation:
         """Read all books."""
         return await audit(self.directory, self.settings)
 

@@ -284,8 +284,9 @@ class Stage:
     async def audits(self) -> list[str]:
         report = await self._http.system.audit()
         return [
-            f"funded {yuan(report.funded_fen)} = paid {yuan(report.paid_fen)} + refunded {yuan(report.refunded_fen)} "
-            f"+ remaining {yuan(report.remaining_fen)}",
+            "funded {} = paid {} + refunded {} + remaining {}".format(
+                *(yuan(report.fen(f"{name}_fen")) for name in ("funded", "paid", "refunded", "remaining"))
+            ),
             f"under way {yuan(report.in_flight_fen)}, difference {yuan(report.difference_fen)} yuan",
         ]
 

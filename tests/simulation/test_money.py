@@ -465,7 +465,12 @@ class Money(RuleBasedStateMachine):
         """Machines, journals replayed by the auditor's code, and this model tell the same."""
         system, model = self.system, self.model
         report = await system.audit()
-        assert (report.difference_fen, report.in_flight_fen, report.remaining_fen, report.clean) == (0, 0, 0, True)
+        assert (report.difference_fen, report.in_flight_fen, report.fen("remaining_fen"), report.clean) == (
+            0,
+            0,
+            0,
+            True,
+        )
         replayed: dict[Any, int] = {}
         for stream in STREAMS:
             book = await balances(system.journals, system.journals.codec, stream)

@@ -122,7 +122,7 @@ async def test_a_restored_system_answers_everything_as_the_first_did(tmp_path: P
     assert await bench.answers(again) == before
     report = await again.audit()
     assert report.clean
-    assert report.funded_fen == (await bench.system.audit()).funded_fen
+    assert report.fen("funded_fen") == (await bench.system.audit()).fen("funded_fen")
     assert await again.journals.system_id() == await bench.system.journals.system_id()
     assert await again.journals.clock_offset_ms() == 7
 

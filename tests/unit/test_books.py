@@ -99,10 +99,10 @@ def test_two_books_agree_at_the_receivers_watermark_while_money_is_under_way() -
     target.receive("a", 3, 11)
     received = target.watermark("a")
     assert source.sent["b"].total_at(received.number) == received.total_fen
-    assert (source.transit_fen(), target.transit_fen()) == (23, -16)
+    assert (source.balances(), target.balances()) == ({"sent": 23, "received": 0}, {"sent": 0, "received": -16})
     source.settle("b", 1)
     assert list(source.sent["b"].unsettled) == [2, 3]
-    assert source.transit_fen() == 23, "an acknowledgement moves no money"
+    assert source.balances()["sent"] == 23, "an acknowledgement moves no money"
 
 
 def test_a_book_that_received_nothing_has_an_empty_watermark() -> None:

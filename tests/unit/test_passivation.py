@@ -47,7 +47,7 @@ async def passivated(state: str = "drained") -> tuple[System, PacketFunded]:
 
 async def live(system: System) -> int:
     [figures] = await system.members["packet-shard-0"].report(audit=True)
-    return figures.figures["live_packets"]
+    return figures.members
 
 
 async def ask(system: System, command: Any) -> Any:
@@ -223,8 +223,8 @@ def test_the_timer_does_not_keep_what_has_left() -> None:
     machine.apply(Settled(WALLET, count))
     machine.apply(Passivated(list(machine.passivable(NOW_MS))))
     assert machine.due(END_MS, count) == []
-    assert machine.figures()["paid_fen"] == count * 1_000
-    assert machine.figures()["live_packets"] == 0
+    assert machine.totals()["paid_fen"] == count * 1_000
+    assert machine.members == 0
 
 
 @simulated
