@@ -25,8 +25,8 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from actors.ids import Layout as StreamNumbers
-from actors.ids import packet_stream, wallet_stream
+from actors.transfers.ids import Layout as StreamNumbers
+from actors.transfers.ids import packet_stream, wallet_stream
 from cluster.local.secret_files import read_private
 from cluster.owners import Fair
 

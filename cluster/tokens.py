@@ -16,7 +16,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from actors.ids import USER_RULE, is_tenant, is_user
+from actors.kernel.names import USER_RULE, is_tenant, is_user
 from actors.kernel.quota import WHOLE, Bound, Percent
 from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.fair_cache import FairCache

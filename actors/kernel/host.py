@@ -14,36 +14,28 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
 import msgspec
 
 from actors.kernel.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure, WrongKeys
+from actors.kernel.messages import AdoptSnapshot, Done, KernelRefusal, Refused, SnapshotTaken
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Clock, Journals
 from actors.kernel.rules import Rules, Services
 from actors.kernel.shell import Machine, Shell
 from actors.kernel.switches import Levers, ReadLevers, SetLever
 from actors.ledger.book import Sent
-from actors.ledger.transfer import (
-    Acknowledge,
-    AdoptSnapshot,
-    Done,
-    Outgoing,
-    Refusal,
-    Refused,
-    SnapshotTaken,
-    Watermark,
-)
+from actors.ledger.transfer import Acknowledge, Outgoing, Watermark
 
 if TYPE_CHECKING:
     from actors.kernel.kind import Kind
 
 log = logging.getLogger(__name__)
 
-_CODE_OF_FAILURE: dict[type[OperatingFailure], Refusal] = {
-    JournalUnavailable: Refusal.JOURNAL_UNAVAILABLE,
-    FencedOut: Refusal.SHARD_UNAVAILABLE,
-    NotHere: Refusal.SHARD_UNAVAILABLE,
-    JournalCorrupt: Refusal.SHARD_UNAVAILABLE,
-    WrongKeys: Refusal.SHARD_UNAVAILABLE,
+_CODE_OF_FAILURE: dict[type[OperatingFailure], KernelRefusal] = {
+    JournalUnavailable: KernelRefusal.JOURNAL_UNAVAILABLE,
+    FencedOut: KernelRefusal.SHARD_UNAVAILABLE,
+    NotHere: KernelRefusal.SHARD_UNAVAILABLE,
+    JournalCorrupt: KernelRefusal.SHARD_UNAVAILABLE,
+    WrongKeys: KernelRefusal.SHARD_UNAVAILABLE,
 }
-_UNAVAILABLE = Refused(Refusal.JOURNAL_UNAVAILABLE)
+_UNAVAILABLE = Refused(KernelRefusal.JOURNAL_UNAVAILABLE)
 
 
 CORRUPT_PAUSE_S, CORRUPT_PAUSE_S_MAX = 1.0, 60.0
@@ -196,7 +188,7 @@ class Host(ABC, Generic[M]):
                 return Done()
             case AdoptSnapshot():
                 if command.version < shell.snapshot_version:  # its task slept while a newer one was adopted
-                    return Refused(Refusal.OUT_OF_ORDER)
+                    return Refused(KernelRefusal.OUT_OF_ORDER)
                 shell.stage(SnapshotTaken(command.epoch, command.seq))
                 shell.snapshot_version, shell.snapshot_work = command.version, command.work
                 return Done()
@@ -209,7 +201,7 @@ class Host(ABC, Generic[M]):
     def _set_lever(self, shell: Shell[M], command: SetLever) -> Done | Refused:
         """Set a lever, unless this activation has heard of another since the caller asked for the order."""
         if (command.epoch, command.asked) != (shell.epoch, shell.levers_asked):
-            return Refused(Refusal.OUT_OF_ORDER)
+            return Refused(KernelRefusal.OUT_OF_ORDER)
         shell.levers_asked += 1
         machine: Any = shell.machine
         event = machine.decide_lever(command.lever, command.paused, command.by, shell.now_ms())

@@ -12,21 +12,13 @@ import msgspec
 
 from actors.kernel.errors import OperatingFailure
 from actors.kernel.host import Host
+from actors.kernel.messages import AdoptSnapshot, Done, Refused, SnapshotTaken
 from actors.kernel.rules import Rules
 from actors.kernel.shell import Machine
 from actors.kernel.switches import Levers, LeverSet, ReadLevers, SetLever
 from actors.ledger.accounts import TRANSIT, AccountKind
 from actors.ledger.posting import Postings
-from actors.ledger.transfer import (
-    Acknowledge,
-    AdoptSnapshot,
-    Done,
-    Receive,
-    Refused,
-    Settled,
-    SnapshotTaken,
-    Watermark,
-)
+from actors.ledger.transfer import Acknowledge, Receive, Settled, Watermark
 
 COMMANDS: tuple[type[msgspec.Struct], ...] = (Receive, Acknowledge, AdoptSnapshot, SetLever, ReadLevers)
 """What every stream is asked."""

@@ -7,9 +7,10 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
+from actors.kernel.messages import KernelRefusal, Refused
 from actors.kernel.switches import LEVERS_MAX, Lever, LeverSet
 from actors.ledger.book import Book, Moving, Received
-from actors.ledger.transfer import Refusal, Refused, Settled
+from actors.ledger.transfer import Settled
 
 E = TypeVar("E", bound=Moving)
 
@@ -76,7 +77,7 @@ class BookMachine(Generic[S, E]):
         """
         sent = self._state.book.sent.get(destination)
         if number > (sent.last_number if sent else 0):
-            return Refused(Refusal.OUT_OF_ORDER)
+            return Refused(KernelRefusal.OUT_OF_ORDER)
         if sent is None or number <= sent.settled_number:
             return None
         return Settled(destination, number)
@@ -97,7 +98,7 @@ class BookMachine(Generic[S, E]):
         if (lever in levers) is paused:
             return None
         if paused and len(levers) >= LEVERS_MAX:
-            return Refused(Refusal.OVERLOADED)
+            return Refused(KernelRefusal.OVERLOADED)
         return LeverSet(lever, paused, now_ms, by)
 
     def _apply_lever(self, event: LeverSet) -> None:

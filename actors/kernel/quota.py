@@ -12,14 +12,14 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Literal, NamedTuple
 
-from actors.ledger.transfer import Refusal, Refused
+from actors.kernel.messages import KernelRefusal, Refused
 
 Part = Literal["user", "tenant", "whole"]
 """Whose part of a bound is full."""
 
-USER_FULL = Refused(Refusal.RATE_LIMITED, "user")
-TENANT_FULL = Refused(Refusal.OVERLOADED, "tenant")
-FULL = Refused(Refusal.OVERLOADED)
+USER_FULL = Refused(KernelRefusal.RATE_LIMITED, "user")
+TENANT_FULL = Refused(KernelRefusal.OVERLOADED, "tenant")
+FULL = Refused(KernelRefusal.OVERLOADED)
 _REFUSED: dict[Part, Refused] = {"user": USER_FULL, "tenant": TENANT_FULL, "whole": FULL}
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded
+from actors.transfers.funding import PacketFunded
 
 
 class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab", gc=False):
@@ -12,7 +12,7 @@ class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab", gc=False):
     tenant: str
     user: str
     phrase: bytes = b""
-    """What he said, see `actors.phrase`; empty: nothing."""
+    """What he said, see `actors.transfers.phrase`; empty: nothing."""
     group: str = ""
     """Whose member his chat gateway says he is; empty: of none."""
 

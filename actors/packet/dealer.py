@@ -9,11 +9,11 @@ from array import array
 from collections.abc import Iterable, Mapping
 
 from actors.kernel.ports import KeyRing
-from actors.ledger.transfer import PacketFunded
 from actors.packet.fairness import share_seed_of
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX, Division
 from actors.packet.state import Packet
+from actors.transfers.funding import PacketFunded
 from actors.transfers.seeds import commitment_of, seed_of
 
 

@@ -16,9 +16,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from actors.ledger.transfer import Refused, Special
+from actors.kernel.messages import Refused
 from actors.packet.grab_replies import NOBODY, NOT_ADDRESSEE, NOT_MEMBER, OWN_PACKET, RATE_LIMITED, WRONG_PASSPHRASE
 from actors.packet.state import Packet
+from actors.transfers.funding import Special
 
 
 class Tries(NamedTuple):
@@ -49,7 +50,7 @@ def outsiders(
     """Return who of the users may not take the packet and why, and whose wrong phrases are to be counted.
 
     Who is named several times says the same each time, so that the first answer is that of all.
-    `said`: `actors.phrase.kept` of what they all say. Who has won before may be among them; he is not asked.
+    `said`: `actors.transfers.phrase.kept` of what they all say. Who has won before may be among them; he is not asked.
     """
     if special.addressee:
         return {user: NOT_ADDRESSEE for user in users if user != special.addressee}, []

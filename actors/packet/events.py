@@ -5,7 +5,8 @@ A field is only ever added at the end, with a default. Amounts in fen, instants 
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded, PayoutRun
+from actors.transfers.funding import PacketFunded
+from actors.transfers.payout import PayoutRun
 
 
 class Opened(msgspec.Struct, frozen=True, array_like=True, tag="opened"):
@@ -70,27 +71,6 @@ class GrabbedMany(msgspec.Struct, frozen=True, array_like=True, tag="grabbed_man
 
     def _run(self, number: int, users: list[str], amounts_fen: list[int]) -> PayoutRun:
         return PayoutRun(number, "share", self.tenant, self.packet_id, users, amounts_fen, self.at_ms)
-
-
-class Grabbed(msgspec.Struct, frozen=True, array_like=True, tag="grabbed", gc=False):
-    """`GrabbedMany` of one user, as journals held it before. Read, never written any more."""
-
-    packet_id: str
-    user: str
-    rank: int
-    amount_fen: int
-    at_ms: int
-    to_wallet: int
-    number: int
-    seed: bytes = b""
-
-    def by_many(self, tenant: str) -> GrabbedMany:
-        """Return the same as the event that is written now."""
-        user, wallet = [self.user], [self.to_wallet]
-        numbers = {self.to_wallet: self.number}
-        return GrabbedMany(
-            self.packet_id, tenant, self.rank, user, [self.amount_fen], self.at_ms, wallet, numbers, self.seed
-        )
 
 
 class PhraseMissed(msgspec.Struct, frozen=True, array_like=True, tag="phrase_missed"):

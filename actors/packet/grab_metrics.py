@@ -3,8 +3,8 @@
 from collections import Counter
 from typing import Any
 
+from actors.kernel.messages import Refused
 from actors.kernel.metrics import ACCEPTED, REPLAYED, Tally
-from actors.ledger.transfer import Refused
 from actors.packet.commands import Grab, GrabMany
 from actors.packet.replies import Shares, Takings
 

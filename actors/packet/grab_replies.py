@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from actors.ledger.transfer import Refusal, Refused
+from actors.kernel.messages import Refused
 from actors.packet.replies import Takings, Won
 from actors.packet.state import Packet
+from actors.refusals import Refusal
 
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 DRAINED = Refused(Refusal.DRAINED)

@@ -11,9 +11,10 @@ from typing import Any
 
 from actors.kernel.errors import JournalUnavailable
 from actors.kernel.host import Host, Records, StreamFigures
+from actors.kernel.messages import Refused
 from actors.kernel.shell import Shell
 from actors.kernel.switches import ReadLevers, SetLever, packet_of
-from actors.ledger.transfer import PacketFunded, Receive, Refusal, Refused
+from actors.ledger.transfer import Receive
 from actors.packet.commands import Grab, GrabMany, Open, ReadEnd, View
 from actors.packet.events import Opened, OpeningReturned
 from actors.packet.grab_metrics import count_grabs
@@ -21,6 +22,8 @@ from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import OpenNow, Shares, Takings, Won
 from actors.packet.views import winners_of
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
 
 log = logging.getLogger(__name__)
 

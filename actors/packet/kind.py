@@ -3,7 +3,7 @@
 from actors.kernel.kind import Kind
 from actors.packet import postings
 from actors.packet.commands import Grab, GrabMany, Open, ReadEnd, View
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.packet.host import PacketShard
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
@@ -16,13 +16,12 @@ PACKET = Kind(
     host=PacketShard,
     commands=(Grab, GrabMany, Open, View, ReadEnd),
     replies=(Won, Takings, Shares, PacketEnd, OpenNow, PacketView),
-    events=(Opened, OpeningReturned, GrabbedMany, Grabbed, PhraseMissed, Expired, Passivated),
+    events=(Opened, OpeningReturned, GrabbedMany, PhraseMissed, Expired, Passivated),
     accounts=(postings.ESCROW,),
     postings={
         Opened: postings.opened,
         OpeningReturned: postings.opening_returned,
         GrabbedMany: postings.grabbed_many,
-        Grabbed: postings.grabbed,
         PhraseMissed: None,
         Expired: postings.expired,
         Passivated: None,

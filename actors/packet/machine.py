@@ -18,16 +18,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from actors.ids import are_distinct, wallet_index_of, wallet_indexes_of, wallet_stream
 from actors.kernel.machine import BookMachine
+from actors.kernel.messages import Refused, SnapshotTaken
+from actors.kernel.names import are_distinct
 from actors.kernel.rules import Services
 from actors.kernel.switches import GRABS, LeverSet, packet_lever, packet_of
 from actors.kernel.timer import Timer
-from actors.ledger.transfer import Outgoing, PacketFunded, PayoutRun, Refusal, Refused, Settled, SnapshotTaken
+from actors.ledger.transfer import Outgoing, Settled
 from actors.packet.commands import View
 from actors.packet.dealer import Dealer, undealt
 from actors.packet.eligibility import Tries, outsiders
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.packet.grab_replies import (
     DAY_LIMIT,
     DRAINED,
@@ -49,7 +50,11 @@ from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX
 from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_state
 from actors.packet.views import payouts_of, records_of, totals_of, view_of, winners_of
-from actors.phrase import kept
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import wallet_index_of, wallet_indexes_of, wallet_stream
+from actors.transfers.payout import PayoutRun
+from actors.transfers.phrase import kept
 
 _TIMER_SLACK = 1_024
 """Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
@@ -313,8 +318,6 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             case PhraseMissed():
                 self._tries.miss(state.packets[event.packet_id], event.users, event.at_ms)
                 state.stamp_ms = max(state.stamp_ms, event.at_ms)
-            case Grabbed():
-                self._apply_grabs(event.by_many(state.packets[event.packet_id].tenant))
             case LeverSet():
                 self._apply_lever(event)
                 state.stamp_ms = max(state.stamp_ms, event.at_ms)

@@ -1,9 +1,9 @@
 """Packet postings: the chart of accounts of a packet stream, and what each of its events posts."""
 
-from actors.ids import wallet_stream
 from actors.ledger.accounts import AccountKind, Side
 from actors.ledger.posting import Leg, Postings, move, received, sent
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned
+from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned
+from actors.transfers.ids import wallet_stream
 
 ESCROW = AccountKind(name="escrow", side=Side.LIABILITY, owner=("packet",), column="remaining_fen")
 """What a packet still has to pay."""
@@ -25,12 +25,6 @@ def opening_returned(event: OpeningReturned) -> Postings:
     funding = event.funding
     source, back = received(event.source, funding.number), sent(wallet_stream(event.to_wallet), event.number)
     return move(source, back, funding.total_fen, funding.packet_id)
-
-
-def grabbed(event: Grabbed) -> Postings:
-    """Return the postings of a share."""
-    to_wallet = sent(wallet_stream(event.to_wallet), event.number)
-    return move(_escrow(event.packet_id), to_wallet, event.amount_fen, event.packet_id)
 
 
 def grabbed_many(event: GrabbedMany) -> Postings:

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from actors.ids import wallet_index_of, wallet_stream
 from actors.kernel.quota import WHOLE, Bound, Counts, Percent
 from actors.ledger.book import Received
-from actors.ledger.transfer import PacketFunded, PayoutRun
 from actors.packet.state import State
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import wallet_index_of, wallet_stream
+from actors.transfers.payout import PayoutRun
 
 if TYPE_CHECKING:
     from actors.packet.rules import PacketRules

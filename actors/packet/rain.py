@@ -6,9 +6,9 @@ as the shares of that one can hold, before anybody has taken one of them; the re
 
 from collections.abc import Callable, Mapping
 
-from actors.ids import burst_id
-from actors.ledger.transfer import PacketFunded
 from actors.packet.state import Packet
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import burst_id
 
 
 def rest_of(packet: Packet, packets: Mapping[str, Packet], platform_key: bytes) -> tuple[int, str]:

@@ -4,7 +4,8 @@ from typing import Literal
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded, Refused
+from actors.kernel.messages import Refused
+from actors.transfers.funding import PacketFunded
 
 PacketState = Literal["open", "drained", "expired"]
 
@@ -35,8 +36,8 @@ class Shares(msgspec.Struct, frozen=True, array_like=True, tag="shares"):
 class PacketEnd(msgspec.Struct, frozen=True, array_like=True, tag="packet_end"):
     """Reply to `ReadEnd`: how the packet ended, for ever, and who may have won.
 
-    `winners`: `actors.ids.user_hash` of every winner, sorted, as native 32-bit integers (`array("I")`). Whoever's hash
-    is not among them has not won; two users may share a hash, so whoever's is among them must be asked for.
+    `winners`: `actors.kernel.names.user_hash` of every winner, sorted, as native 32-bit integers (`array("I")`). A user
+    whose hash is not among them has not won; two users may share a hash, so one whose hash is there must be asked for.
     """
 
     state: PacketState

@@ -7,16 +7,16 @@ from array import array
 from itertools import repeat
 from struct import Struct
 from sys import byteorder, intern
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
 from actors.kernel.switches import Lever
 from actors.ledger.book import Book
-from actors.ledger.transfer import PacketFunded, PayoutRun, Special
-from actors.packet.events import Expired, Grabbed, OpeningReturned
 from actors.packet.fairness import chain_start_of, linked
 from actors.packet.replies import PacketState, Won
+from actors.transfers.funding import PacketFunded, Special
+from actors.transfers.payout import PayoutRun
 
 GRAB = Struct("<IQ")
 """One grab in `Packet.grabs`, by rank: amount (fen), stamp (ms)."""
@@ -102,7 +102,6 @@ class Packet(msgspec.Struct, gc=False):
         """Take the shares of the next ranks in."""
         rank_of = self.rank_of
         assert event_rank == len(rank_of) + 1, "shares leave in order, each once"
-        self.link_older()
         rank_of.update(zip(users, range(event_rank, event_rank + len(users)), strict=True))
         rows = _rows(amounts_fen, at_ms)
         self._link(rows, users, amounts_fen, event_rank)
@@ -127,12 +126,6 @@ class Packet(msgspec.Struct, gc=False):
         self.total_fen += amount_fen
         self.crowd.rolled_in_fen += amount_fen
         self.shares = b""
-
-    def link_older(self) -> None:
-        """Put what an older snapshot or record holds on the chain, as one link."""
-        if self.rank_of and not self.chain:
-            amounts_fen = [amount_fen for amount_fen, _ in GRAB.iter_unpack(self.grabs)]
-            self._link(bytes(self.grabs), list(self.rank_of), amounts_fen, 1)
 
     def _link(self, rows: bytes, users: list[str], amounts_fen: list[int], first: int) -> None:
         """Put claims that were taken in one step on the chain."""
@@ -241,41 +234,14 @@ class State(msgspec.Struct):
     """The levers that are on: `grabs`, and those of open packets."""
 
 
-class _Stored(msgspec.Struct):
-    """A `State` as any snapshot holds it: older books hold the events that moved money instead of runs."""
-
-    packets: dict[str, Packet]
-    book: Book[Any]
-    stamp_ms: int
-    version: int
-    passed: Passed
-    levers: dict[str, Lever] = {}
-
-
 def decode_state(state: bytes) -> State:
     """Read what a snapshot holds."""
-    stored = msgspec.msgpack.decode(state, type=_Stored)
-    for sent in stored.book.sent.values():
-        sent.unsettled = {number: _run_of(moved, stored.packets) for number, moved in sent.unsettled.items()}
-    return State(stored.packets, stored.book, stored.stamp_ms, stored.version, stored.passed, stored.levers)
+    return msgspec.msgpack.decode(state, type=State)
 
 
 def decode_record(record: bytes) -> Packet:
     """Read what `PacketMachine.passivable` returned."""
     return msgspec.msgpack.decode(record, type=Packet)
-
-
-def _run_of(stored: Any, packets: dict[str, Packet]) -> PayoutRun:
-    moved = msgspec.convert(stored, PayoutRun | Grabbed | Expired | OpeningReturned)
-    match moved:
-        case PayoutRun():
-            return moved
-        case Grabbed():
-            return moved.by_many(packets[moved.packet_id].tenant).runs()[moved.to_wallet]
-        case OpeningReturned():
-            funding = moved.funding
-            return back_to_sender("returned", moved.number, funding, funding.total_fen, funding.at_ms)
-    return back_to_sender("refund", moved.number, packets[moved.packet_id].terms, moved.amount_fen, moved.at_ms)
 
 
 def back_to_sender(

@@ -6,17 +6,17 @@ from itertools import islice
 
 import msgspec
 
-from actors.ids import user_hash
+from actors.kernel.names import user_hash
 from actors.ledger.book import Book
-from actors.ledger.transfer import Outgoing, PayoutRun, Receive
+from actors.ledger.transfer import Outgoing, Receive
 from actors.packet.commands import View
 from actors.packet.replies import GrabLine, Luckiest, PacketView
 from actors.packet.state import GRAB, HEAD_BYTES, Packet, State
+from actors.transfers.payout import PayoutRun
 
 
 def view_of(packet: Packet, asked: View) -> PacketView:
     """Return a packet with one page of its list in order of rank."""
-    packet.link_older()
     count, base = len(packet.rank_of), packet.rank_base
     first = min(max(asked.after_rank - base, 0), count)
     shown = 0 if asked.proof and packet.ended == "open" else asked.lines_max

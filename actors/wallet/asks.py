@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.ledger.transfer import Refused
+from actors.kernel.messages import Refused
 from actors.wallet.commands import CountLishi
 from actors.wallet.events import LishiCounted
 from actors.wallet.lishi import KEY_REUSED, OVERLOADED, RATE_LIMITED

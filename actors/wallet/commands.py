@@ -2,7 +2,7 @@
 
 import msgspec
 
-from actors.ledger.transfer import Kind, Special
+from actors.transfers.funding import Kind, Special
 
 
 class Burst(msgspec.Struct, frozen=True, array_like=True):
@@ -18,8 +18,9 @@ class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
     """A user sends a packet from his change. `key` is his idempotency key.
 
     `algorithm`: how it is split, where its kind does not say that (empty: it does). `special.phrase` is what
-    `actors.phrase.spoken` returned; the packet keeps it bound to its id. `commitment_id`: what `Commit` gave him, and
-    `sender_nonce` what he adds to it. `share_fen_min`, `share_fen_max`: a band of his own (0: the platform's).
+    `actors.transfers.phrase.spoken` returned; the packet keeps it bound to its id. `commitment_id`: what `Commit` gave,
+    and `sender_nonce` what the user adds to it. `share_fen_min`, `share_fen_max`: a band of their own (0: the
+    platform's).
     """
 
     tenant: str

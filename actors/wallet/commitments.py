@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from actors.ledger.transfer import Refusal, Refused
+from actors.kernel.messages import Refused
+from actors.refusals import Refusal
 from actors.wallet.commands import Commit, Send
 from actors.wallet.events import Committed
 

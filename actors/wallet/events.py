@@ -7,6 +7,16 @@ from typing import Literal
 
 import msgspec
 
+from actors.transfers.payout import PayoutRun
+
+
+class RunsReceived(msgspec.Struct, frozen=True, array_like=True, tag="runs_received"):
+    """The wallet stream took the next transfers of one packet stream: `transit -> change`, watermark included."""
+
+    source: str
+    runs: list[PayoutRun]
+    at_ms: int
+
 
 class Committed(msgspec.Struct, frozen=True, array_like=True, tag="committed"):
     """The platform committed to the seed of a packet that is not sent yet. No money moves. Also replies to `Commit`.

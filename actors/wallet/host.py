@@ -8,13 +8,20 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import (
+from actors.kernel.host import Host, Records
+from actors.kernel.messages import Done, Refused
+from actors.kernel.metrics import ACCEPTED, REPLAYED
+from actors.kernel.names import User
+from actors.kernel.shell import Shell
+from actors.kernel.switches import ReadLevers, SetLever
+from actors.ledger.transfer import Receive
+from actors.transfers.funding import ALGORITHM_OF_KIND, ALGORITHMS, Special
+from actors.transfers.ids import (
     COMMITMENT,
     PACKET,
     PHOTO_PAYMENT,
     RAIN,
     Layout,
-    User,
     burst_id,
     crowd_id_of,
     lane_id,
@@ -25,19 +32,7 @@ from actors.ids import (
     parse_packet_id,
     wallet_index_of,
 )
-from actors.kernel.host import Host, Records
-from actors.kernel.metrics import ACCEPTED, REPLAYED
-from actors.kernel.shell import Shell
-from actors.kernel.switches import ReadLevers, SetLever
-from actors.ledger.transfer import (
-    ALGORITHM_OF_KIND,
-    ALGORITHMS,
-    Done,
-    Receive,
-    Refused,
-    Special,
-)
-from actors.phrase import kept
+from actors.transfers.phrase import kept
 from actors.transfers.seeds import SeedCommitments
 from actors.wallet.commands import (
     AcceptLishi,

@@ -8,7 +8,7 @@ acknowledgements of events, so that a replay forgets the same. Stamps and period
 
 from typing import TYPE_CHECKING
 
-from actors.ledger.transfer import PacketFunded
+from actors.transfers.funding import PacketFunded
 
 if TYPE_CHECKING:
     from actors.wallet.machine import State

@@ -1,7 +1,7 @@
 """Kind of wallet streams: everything that the platform must know of them."""
 
 from actors.kernel.kind import Kind
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived
+from actors.transfers.funding import PacketFunded
 from actors.wallet import postings
 from actors.wallet.commands import (
     AcceptLishi,
@@ -33,6 +33,7 @@ from actors.wallet.events import (
     LishiCounted,
     Noted,
     PhotoKept,
+    RunsReceived,
     SandboxCredited,
 )
 from actors.wallet.host import WalletShard
@@ -68,7 +69,6 @@ WALLET = Kind(
     events=(
         PacketFunded,
         RunsReceived,
-        PayoutsReceived,
         SandboxCredited,
         Held,
         HoldPosted,
@@ -84,7 +84,6 @@ WALLET = Kind(
     postings={
         PacketFunded: postings.packet_funded,
         RunsReceived: postings.runs_received,
-        PayoutsReceived: postings.payouts_received,
         SandboxCredited: postings.sandbox_credited,
         Held: postings.held,
         HoldPosted: postings.hold_posted,

@@ -15,8 +15,10 @@ Amounts are integer fen; instants and periods are Unix milliseconds.
 
 import msgspec
 
-from actors.ids import wallet_index_of
-from actors.ledger.transfer import PacketFunded, Refusal, Refused
+from actors.kernel.messages import Refused
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import wallet_index_of
 from actors.wallet.commands import AcceptLishi, AskLishi, DeclineLishi, ListLishi, ReadLishi
 from actors.wallet.events import LishiAsked, LishiClosed
 from actors.wallet.replies import Funded, Lishi

@@ -16,22 +16,15 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import whole_id
 from actors.kernel.machine import BookMachine
+from actors.kernel.messages import Refused, SnapshotTaken
 from actors.kernel.rules import Rules, Services
 from actors.kernel.switches import SENDS, Lever, LeverSet
 from actors.ledger.book import Book
-from actors.ledger.transfer import (
-    Outgoing,
-    PacketFunded,
-    PayoutsReceived,
-    Receive,
-    Refusal,
-    Refused,
-    RunsReceived,
-    Settled,
-    SnapshotTaken,
-)
+from actors.ledger.transfer import Outgoing, Receive, Settled
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import whole_id
 from actors.wallet.asks import AskBook, AskRules
 from actors.wallet.commands import Commit, CreditSandbox, Hold, KeepPhoto, Send
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
@@ -46,6 +39,7 @@ from actors.wallet.events import (
     LishiCounted,
     Noted,
     PhotoKept,
+    RunsReceived,
     SandboxCredited,
 )
 from actors.wallet.idempotency import remember
@@ -340,8 +334,6 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         match event:
             case RunsReceived():
                 self._apply_runs(event)
-            case PayoutsReceived():
-                self._apply_runs(event.by_run())
             case PacketFunded():
                 self._apply_funded(event)
             case Committed():

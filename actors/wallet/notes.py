@@ -10,7 +10,8 @@ Instants and periods are Unix milliseconds.
 
 import msgspec
 
-from actors.ledger.transfer import Refusal, Refused
+from actors.kernel.messages import Refused
+from actors.refusals import Refusal
 from actors.wallet.commands import WriteNote
 from actors.wallet.events import Noted
 from actors.wallet.replies import Note

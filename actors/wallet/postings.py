@@ -2,8 +2,8 @@
 
 from actors.ledger.accounts import AccountKind, Side
 from actors.ledger.posting import Leg, Postings, move, received, sent
-from actors.ledger.transfer import PacketFunded, PayoutsReceived, RunsReceived
-from actors.wallet.events import Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.transfers.funding import PacketFunded
+from actors.wallet.events import Held, HoldPosted, HoldVoided, RunsReceived, SandboxCredited
 
 CHANGE = AccountKind(name="change", side=Side.LIABILITY, owner=("tenant", "user"), on_statement=True)
 """A user's money that they can spend."""
@@ -51,11 +51,6 @@ def runs_received(event: RunsReceived) -> Postings:
             change = Leg(CHANGE.of(run.tenant, user))
             postings += move(received(event.source, number), change, amount_fen, run.packet_id, run.kind)
     return postings
-
-
-def payouts_received(event: PayoutsReceived) -> Postings:
-    """Return the postings of payouts as older journals hold them."""
-    return runs_received(event.by_run())
 
 
 def sandbox_credited(event: SandboxCredited) -> Postings:

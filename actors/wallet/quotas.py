@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from actors.ids import whole_id
+from actors.kernel.messages import Refused
 from actors.kernel.quota import WHOLE, Bound, Counts, Lapsing, Named, Percent
-from actors.ledger.transfer import PacketFunded, Refused
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import whole_id
 from actors.wallet.commands import KeepPhoto
 from actors.wallet.events import (
     Committed,

@@ -4,7 +4,7 @@ from typing import Literal
 
 import msgspec
 
-from actors.ledger.transfer import PacketFunded
+from actors.transfers.funding import PacketFunded
 
 
 class AskCounted(msgspec.Struct, frozen=True, array_like=True, tag="ask_counted"):

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from actors.ids import whole_id
 from actors.ledger.money import part_of
-from actors.ledger.transfer import PacketFunded, Special
+from actors.transfers.funding import PacketFunded, Special
+from actors.transfers.ids import whole_id
 from actors.wallet.commands import Send
 from actors.wallet.events import Committed
 

@@ -184,7 +184,7 @@ def statement(
     """Show every line of a user, newest first, from sealed files and the journal; exit code 1 for nobody's name."""
     import msgspec
 
-    from actors.ids import is_tenant, may_have_lines
+    from actors.kernel.names import is_tenant, may_have_lines
 
     if not may_have_lines(user) or not is_tenant(tenant):
         raise Failure(f"{tenant}/{user} names no user: no blanks, at most 64 characters, the tenant in lower case")

@@ -51,7 +51,7 @@ def _set(
 ) -> None:
     if (what == "packet") is not (packet_id is not None):
         raise Failure("a packet is named by its id: packet ID" if what == "packet" else f"{what} are all {what}, no id")
-    from actors.ids import parse_packet_id
+    from actors.transfers.ids import parse_packet_id
     from cluster.client import ApiProblem, Client
 
     if packet_id is not None and parse_packet_id(packet_id) is None:

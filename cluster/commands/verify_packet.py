@@ -53,7 +53,7 @@ def verify_packet(
 
 
 def _fetch(packet_id: str, tenant: str, url: str | None, token: str | None, data: Path | None) -> list[page.Proof]:
-    from actors.ids import parse_packet_id
+    from actors.transfers.ids import parse_packet_id
     from cluster.client import Client
 
     if parse_packet_id(packet_id) is None:

@@ -17,7 +17,7 @@ from ray import serve
 
 from actors.kernel.errors import JournalUnavailable, OperatingFailure, WrongKeys
 from actors.kernel.quota import Bound
-from actors.ledger.transfer import Refusal
+from actors.refusals import Refusal
 from cluster.config import KEYS_FILE, SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load, sandbox_of
 from cluster.gateway import problems, routing
 from cluster.gateway.auth import Auth

@@ -4,7 +4,7 @@ import time
 
 from starlette.requests import Request
 
-from actors.ids import User
+from actors.kernel.names import User
 from actors.kernel.quota import WHOLE, Percent
 from cluster.config import Keys
 from cluster.gateway.headers import read_acting_user, read_token

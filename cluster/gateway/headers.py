@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Sequence
 from urllib.parse import unquote_to_bytes
 
-from actors.ids import USER_RULE, is_user
+from actors.kernel.names import USER_RULE, is_user
 from cluster.gateway.problems import Problem
 
 SINGLE = frozenset({b"authorization", b"x-acting-user", b"idempotency-key", b"content-type", b"content-encoding"})

@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Match
 
-from actors.ledger.transfer import Refusal
+from actors.refusals import Refusal
 
 RETRY_AFTER_MS = 1_000
 """What a refused caller is asked to wait where nothing better is known."""
@@ -113,7 +113,7 @@ _HTTP_CODES = {
     408: "too_slow",
     413: "too_large",
 }
-_DETAILS = {
+_DETAILS: dict[str, str] = {
     Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
     Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
     Refusal.OVERLOADED: "Nothing was done; repeat the request later with the same key.",
@@ -133,9 +133,9 @@ _PART_DETAILS = {
 """Of a part of a shared bound that is full, see `actors.kernel.quota`."""
 
 
-def refused(code: Refusal, part: str = "") -> Problem:
+def refused(code: str, part: str = "") -> Problem:
     """Return the problem of a refusal by a shard."""
-    return Problem(code.value, _PART_DETAILS.get(part) or _DETAILS.get(code, ""), part=part)
+    return Problem(str(code), _PART_DETAILS.get(part) or _DETAILS.get(code, ""), part=part)
 
 
 @contextmanager

@@ -6,12 +6,14 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from actors.ids import whole_id
-from actors.ledger.transfer import PacketFunded, Refusal, Refused, Special
+from actors.kernel.messages import Refused
 from actors.packet.fairness import share_seed_of
 from actors.packet.replies import PacketView, Won
 from actors.packet.split import Division
 from actors.packet.state import sizes_of
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded, Special
+from actors.transfers.ids import whole_id
 from actors.wallet.replies import Lishi, Note
 
 _ENCODER = msgspec.json.Encoder()
@@ -101,7 +103,7 @@ class BatchResults(msgspec.Struct, frozen=True):
 
 
 INVALID_ITEM = BatchRefusal("invalid")
-_REFUSALS = {code: BatchRefusal(code) for code in Refusal}
+_REFUSALS: dict[str, BatchRefusal] = {code: BatchRefusal(code) for code in Refusal}
 
 
 def batch_result(reply: Won | Refused) -> BatchShare | BatchRefusal:

@@ -6,8 +6,9 @@ is taken. A test sends what lies on each bound, and what lies beyond it.
 
 from typing import Any
 
-from actors.ids import LANES_MAX, USER_CHARS_MAX, USER_RULE
-from actors.phrase import PHRASE_CHARS_MAX
+from actors.kernel.names import USER_CHARS_MAX, USER_RULE
+from actors.transfers.ids import LANES_MAX
+from actors.transfers.phrase import PHRASE_CHARS_MAX
 from cluster.config import Limits, Settings
 
 Keywords = dict[str, Any]

@@ -7,25 +7,25 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from actors.ids import (
+from actors.kernel.messages import Refused
+from actors.kernel.metrics import Tally
+from actors.kernel.names import User, user_hash
+from actors.kernel.quota import Bound
+from actors.packet.commands import Grab, GrabMany, Open, View
+from actors.packet.host import one_by_one
+from actors.packet.replies import OpenNow, PacketView, Takings, Won
+from actors.refusals import Refusal
+from actors.transfers.ids import (
     LanePlace,
-    User,
     burst_id,
     home_lane,
     lanes_of,
     packet_stream,
     parse_packet_id,
-    user_hash,
     wallet_index_of,
     wallet_stream,
     whole_id,
 )
-from actors.kernel.metrics import Tally
-from actors.kernel.quota import Bound
-from actors.ledger.transfer import Refusal, Refused
-from actors.packet.commands import Grab, GrabMany, Open, View
-from actors.packet.host import one_by_one
-from actors.packet.replies import OpenNow, PacketView, Takings, Won
 from actors.wallet.commands import (
     AcceptLishi,
     AskLishi,
@@ -417,7 +417,7 @@ def _is_unknown(reply: Reply) -> bool:
     """Tell whether the shard does not know the packet (then it knows it for no user)."""
     if type(reply) is Takings:
         reply = reply.replies[0]
-    return type(reply) is Refused and reply.code is Refusal.PACKET_NOT_FOUND
+    return type(reply) is Refused and reply.code == Refusal.PACKET_NOT_FOUND
 
 
 def _expect(reply: Any, kind: type[R]) -> R:

@@ -17,9 +17,9 @@ from typing import NamedTuple
 import msgspec
 
 from actors.kernel.ports import Event
-from actors.ledger.transfer import PacketFunded
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, Passivated
+from actors.packet.events import Expired, GrabbedMany, Opened, Passivated
 from actors.packet.state import GRAB, HEAD_BYTES, decode_record
+from actors.transfers.funding import PacketFunded
 from cluster import verify_packet as page
 from cluster.journal.side_store import StreamCut
 from cluster.offline.stream_reader import Sources, read_events
@@ -59,8 +59,6 @@ class _Claims:
         self.amounts = array("I")
         self.chain: bytes | None = None
         """Its head, None before the first claim."""
-        self.is_old = False
-        """Written claim by claim, as older journals have it: its record may have linked them otherwise."""
 
     def take(self, event: GrabbedMany) -> None:
         """Take the next claims in."""
@@ -108,10 +106,6 @@ class Prover:
                 self._open[event.funding.packet_id] = _Claims(event.funding)
             case GrabbedMany():
                 self._grab(event)
-            case Grabbed():
-                claims = self._open[event.packet_id]
-                claims.is_old = True
-                self._grab(event.by_many(claims.terms.tenant))
             case Expired():
                 if event.rolled_into:
                     self._open[event.rolled_into].total_fen += event.rolled_fen
@@ -152,8 +146,7 @@ class Prover:
         found = self._wrong_in(claims, seed)
         if found:
             self._find(packet_id, found)
-        chain = None if claims.is_old else claims.chain
-        self._ended[packet_id] = _Ended(seed, chain, taken, sum(claims.amounts), not found)
+        self._ended[packet_id] = _Ended(seed, claims.chain, taken, sum(claims.amounts), not found)
 
     def _wrong_in(self, claims: _Claims, seed: bytes) -> str:
         """Say what is wrong with the shares of an ended packet; empty: nothing was found."""

@@ -10,7 +10,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from actors.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import wallet_index_of, wallet_stream
 from cluster.offline.stream_reader import Sources, read_lines
 
 COLUMNS = ["at_ms", "kind", "account", "tenant", "name", "amount_fen", "reference"]

@@ -14,8 +14,10 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from actors.kernel.errors import OperatingFailure
+from actors.kernel.messages import Refused
 from actors.kinds import reply_decoder
-from actors.ledger.transfer import Outgoing, Refusal, Refused
+from actors.ledger.transfer import Outgoing
+from actors.refusals import Refusal
 from cluster.config import Settings
 from cluster.runtime.placement import NAMESPACE, host_of
 from cluster.runtime.shards import OUTGOING

@@ -20,8 +20,8 @@ import ray
 from ray.exceptions import RayError
 
 from actors.kernel.errors import JournalCorrupt, OperatingFailure
+from actors.kernel.messages import AdoptSnapshot, Done
 from actors.kernel.ports import KeyRing
-from actors.ledger.transfer import AdoptSnapshot, Done
 from cluster.config import Keys, Settings
 from cluster.journal.archive import Archive
 from cluster.journal.fold import fold_behind, machine_of

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import User
+from actors.kernel.names import User
 from loadtest.bench.wire import drive_http, http_request
 
 TENANT = "wechat"

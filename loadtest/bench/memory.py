@@ -12,10 +12,11 @@ from typing import TypeVar
 import msgspec
 import psutil
 
-from actors.ids import packet_id_of
-from actors.ledger.transfer import PacketFunded, Settled
+from actors.ledger.transfer import Settled
 from actors.packet.events import GrabbedMany, Opened
 from actors.packet.machine import PacketMachine
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import packet_id_of
 from actors.transfers.seeds import SeedCommitments
 from actors.wallet.commands import CreditSandbox
 from actors.wallet.events import SandboxCredited

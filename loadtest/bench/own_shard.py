@@ -12,10 +12,10 @@ from typing import Any
 import msgspec
 import ray
 
-from actors.ids import packet_id_of
-from actors.ledger.transfer import PacketFunded
 from actors.packet.commands import Grab, GrabMany, Open
 from actors.packet.replies import OpenNow, Shares, Takings, Won
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import packet_id_of
 from actors.transfers.seeds import SeedCommitments
 from cluster.config import Keys, Settings
 from cluster.runtime.directory import REPLIES

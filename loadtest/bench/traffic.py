@@ -13,10 +13,12 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from actors.ids import wallet_index_of, wallet_stream
-from actors.ledger.transfer import PacketFunded, Refusal, Refused
+from actors.kernel.messages import Refused
 from actors.packet.commands import Grab, GrabMany, Open, View
 from actors.packet.replies import OpenNow, PacketView, Shares, Takings, Won
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import wallet_index_of, wallet_stream
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import Funded, WalletView
 from cluster.config import Keys, Settings

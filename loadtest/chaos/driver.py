@@ -26,9 +26,9 @@ import ray
 from ray._private.state import state
 from ray.exceptions import RayError
 
-from actors.ids import packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.packet.commands import Grab
 from actors.packet.replies import Won
+from actors.transfers.ids import packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded
 from cluster.config import keys_at, load

@@ -207,9 +207,9 @@ async def replay_journals(folder: Path) -> Replayed:
     Raises JournalCorrupt, JournalUnavailable, AssertionError: a book does not sum to 0.
     """
     # Imported late: these import Ray, which reads its environment then, and `run` has set it meanwhile.
+    from actors.kernel.messages import SnapshotTaken
     from actors.kinds import kind_of
     from actors.ledger.accounts import AccountName
-    from actors.ledger.transfer import SnapshotTaken
     from actors.packet.events import Passivated
     from cluster.journal.archive import manifest_of
     from cluster.offline.sources import ledger_of, sources_of

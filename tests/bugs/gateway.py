@@ -97,7 +97,7 @@ GATEWAY = [
     ),
     Mutant(
         "users who look the same are the same",
-        "actors/ids.py",
+        "actors/transfers/ids.py",
         ' or not unicodedata.is_normalized("NFC", text)',
         "",
         (IDS_TESTS,),

@@ -3,7 +3,11 @@
 from tests.bugs import PACKET_MACHINE, PACKET_SHARD, Mutant
 
 KINDS = ("tests/unit/test_kinds.py",)
-ENTRY, PHRASE, SENDS = "actors/packet/eligibility.py", "actors/phrase.py", "cluster/gateway/packet/send_bodies.py"
+ENTRY, PHRASE, SENDS = (
+    "actors/packet/eligibility.py",
+    "actors/transfers/phrase.py",
+    "cluster/gateway/packet/send_bodies.py",
+)
 HOT, ANSWERS, WALLET_SHARD = "cluster/gateway/fast_routes.py", "cluster/gateway/responses.py", "actors/wallet/host.py"
 
 AUDIENCES = [

@@ -8,7 +8,7 @@ FLOW, ROUTES, PICTURES = (
     "cluster/pictures/render.py",
 )
 WALLET_SHARD = "actors/wallet/host.py"
-PHOTO, ARCHIVE, EDGE = "actors/photo.py", "cluster/journal/archive.py", "cluster/gateway/middleware/limits.py"
+PHOTO, ARCHIVE, EDGE = "actors/wallet/photo.py", "cluster/journal/archive.py", "cluster/gateway/middleware/limits.py"
 PHOTOS, PROMISE, MADE = "tests/unit/test_photos.py", "tests/unit/test_photos_promise.py", "tests/unit/test_pictures.py"
 BACKUP, SAVED = "cluster/offline/backup.py", "tests/unit/test_backup.py"
 METADATA, SPLIT = "cluster/pictures/metadata.py", "tests/unit/test_picture_metadata.py"
@@ -74,7 +74,7 @@ PHOTO_PACKETS = [
     ),
     Mutant(
         "photos: no client's key names a payment",
-        "actors/ids.py",
+        "actors/transfers/ids.py",
         'b"rain-id", b"photo-payment", b"commitment-id"\n',
         'b"rain-id", b"packet-id", b"commitment-id"\n',
         (PHOTOS,),

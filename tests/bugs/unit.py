@@ -325,7 +325,7 @@ UNIT = [
     ),
     Mutant(
         "identities are never joined",
-        "actors/ids.py",
+        "actors/transfers/ids.py",
         'crc32(f"{tenant}\\n".encode())',
         "crc32(tenant.encode())",
         (IDS,),

@@ -9,7 +9,7 @@ import sys
 
 import ray
 
-from actors.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import wallet_index_of, wallet_stream
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded
 from cluster.config import load

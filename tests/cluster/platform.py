@@ -11,8 +11,9 @@ import psutil
 import pyarrow.compute as pc
 from yarl import URL
 
+from actors.kernel.messages import SnapshotTaken
 from actors.ledger.accounts import AccountName
-from actors.ledger.transfer import Settled, SnapshotTaken
+from actors.ledger.transfer import Settled
 from actors.packet.events import Passivated
 from cluster.config import Keys, load
 from cluster.local.record import SystemRecord, processes_titled

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from actors.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import wallet_index_of, wallet_stream
 from cluster.config import keys_at, load
 from cluster.journal.archive import manifest_of
 from cluster.local.bootstrap import UpFailed, down, up

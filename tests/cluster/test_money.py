@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from actors.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import wallet_index_of, wallet_stream
 from cluster.config import Keys, load
 from cluster.local.record import SystemRecord, system_environment
 from tests.cluster.platform import TENANT, Platform, journaled_since, kill, last_positions, replayed, until

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from actors.kernel.ports import Event
-from actors.ledger.transfer import PacketFunded, Payout, PayoutsReceived, Settled
-from actors.packet.events import Expired, Grabbed, Opened
-from actors.wallet.events import SandboxCredited
+from actors.ledger.transfer import Settled
+from actors.packet.events import Expired, GrabbedMany, Opened
+from actors.transfers.funding import PacketFunded
+from actors.transfers.payout import PayoutRun
+from actors.wallet.events import RunsReceived, SandboxCredited
 from cluster.journal.archive import Archive
 from cluster.journal.codec import platform_codec
 from cluster.journal.redis import RedisJournals
@@ -27,11 +29,11 @@ def of_the_wallet(days: int) -> list[list[Event]]:
         at_ms = NOW_MS + day * DAY_MS
         entries.append([_funded(day, at_ms)])
         entries.append([Settled(PACKET, day + 1)])
-        payouts = [
-            Payout(2 * day + 1, "share", TENANT, "taker", SHARE_FEN, f"p{day}"),
-            Payout(2 * day + 2, "refund", TENANT, "sender", PACKET_FEN - SHARE_FEN, f"p{day}"),
+        runs = [
+            PayoutRun(2 * day + 1, "share", TENANT, f"p{day}", ["taker"], [SHARE_FEN], at_ms + 1),
+            PayoutRun(2 * day + 2, "refund", TENANT, f"p{day}", ["sender"], [PACKET_FEN - SHARE_FEN], at_ms + 1),
         ]
-        entries.append([PayoutsReceived(PACKET, payouts, at_ms + 2)])
+        entries.append([RunsReceived(PACKET, runs, at_ms + 2)])
     return entries
 
 
@@ -43,7 +45,7 @@ def of_the_packets(days: int) -> list[list[Event]]:
         entries.append([Opened(WALLET, _funded(day, at_ms))])
         entries.append(
             [
-                Grabbed(packet_id, "taker", 1, SHARE_FEN, at_ms + 1, 0, 2 * day + 1),
+                GrabbedMany(packet_id, TENANT, 1, ["taker"], [SHARE_FEN], at_ms + 1, [0], {0: 2 * day + 1}),
                 Expired(packet_id, PACKET_FEN - SHARE_FEN, at_ms + 1, 0, 2 * day + 2, b"s" * 32),
             ]
         )

@@ -13,9 +13,9 @@ import pytest_asyncio
 
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.ports import Position
-from actors.ledger.transfer import Payout, PayoutsReceived
 from actors.packet.events import Opened
-from actors.wallet.events import Held, HoldPosted, HoldVoided
+from actors.transfers.payout import PayoutRun
+from actors.wallet.events import Held, HoldPosted, HoldVoided, RunsReceived
 from actors.wallet.machine import WalletMachine
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.sealing import PartBounds, Sealer
@@ -112,8 +112,8 @@ async def test_a_wrong_amount_does_not_hide_among_what_is_in_flight(ledger: Stor
     """The wallet took the first transfer short by a fen; the second is still on its way, so the sums alone agree."""
     await write(ledger, WALLET, of_the_wallet(1)[:-1])
     await write(ledger, PACKET, of_the_packets(1))
-    short = Payout(1, "share", TENANT, "taker", SHARE_FEN - 1, "p0")
-    await write(ledger, WALLET, [[PayoutsReceived(PACKET, [short], NOW_MS + 2)]])
+    short = PayoutRun(1, "share", TENANT, "p0", ["taker"], [SHARE_FEN - 1], NOW_MS)
+    await write(ledger, WALLET, [[RunsReceived(PACKET, [short], NOW_MS + 2)]])
     found = await audited(ledger, archive)
     [transit] = [one for one in found.transits if one.source == PACKET]
     assert (transit.watermark, transit.in_flight_fen, transit.mismatch_fen) == (1, PACKET_FEN - SHARE_FEN + 1, 1)
@@ -147,7 +147,8 @@ async def test_an_audit_reads_to_its_cut_and_not_beyond_it(ledger: Store, archiv
     await write(ledger, WALLET, of_the_wallet(2))
     cut = await ledger.journals.cut(0)
     before = await sum_stream(sources(ledger, archive), WALLET, cut.streams[WALLET])
-    later = [PayoutsReceived(PACKET, [Payout(5, "share", TENANT, "late", 9, "p9")], NOW_MS + 86_400_002)]
+    late = PayoutRun(5, "share", TENANT, "p9", ["late"], [9], NOW_MS)
+    later = [RunsReceived(PACKET, [late], NOW_MS + 86_400_002)]
     await write(ledger, WALLET, [later, later, later])
     await seal(ledger, archive, WALLET, 9, elements_max=100)
     manifest = await manifest_of(ledger.journals, WALLET)

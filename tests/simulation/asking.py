@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from actors.ids import User
+from actors.kernel.names import User
 from actors.wallet.commands import AcceptLishi, AskLishi, Commit, DeclineLishi, ListLishi, ReadLishi, Send, WriteNote
 from actors.wallet.events import Committed
 from actors.wallet.replies import Funded, Lishi, LishiList, LishiTold, NoteTold

@@ -8,13 +8,24 @@ tells (successes, ends) or held it at some moment since it was asked (reads, mis
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from actors.kernel.messages import Refused, SnapshotTaken
 from actors.kernel.ports import Position
 from actors.kernel.switches import GRABS, SENDS, LeverSet, packet_lever, packet_of
-from actors.ledger.transfer import PacketFunded, Refused, RunsReceived, Settled, SnapshotTaken
+from actors.ledger.transfer import Settled
 from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.packet.replies import PacketView, Won
+from actors.transfers.funding import PacketFunded
 from actors.wallet.commands import AcceptLishi, Send
-from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, Noted, PhotoKept, SandboxCredited
+from actors.wallet.events import (
+    Committed,
+    LishiAsked,
+    LishiClosed,
+    LishiCounted,
+    Noted,
+    PhotoKept,
+    RunsReceived,
+    SandboxCredited,
+)
 from actors.wallet.replies import Funded, Statement, WalletView
 from cluster.config import Settings
 from cluster.journal.codec import Chain

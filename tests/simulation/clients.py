@@ -16,10 +16,11 @@ from typing import Any
 import msgspec
 from ray.exceptions import RayError
 
-from actors.ids import User, packet_id_of
+from actors.kernel.messages import Refused
+from actors.kernel.names import User
 from actors.kernel.switches import GRABS, SENDS, packet_of
-from actors.ledger.transfer import Refused
 from actors.packet.replies import Won
+from actors.transfers.ids import packet_id_of
 from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from actors.wallet.replies import Funded, Statement, WalletView
 from cluster.gateway.packet.grab_bodies import Asked

@@ -5,7 +5,7 @@ Moments are numbers of events, of all streams together, as the auditor reads the
 
 from typing import Any, Generic, NamedTuple, TypeVar
 
-from actors.ledger.transfer import PacketFunded
+from actors.transfers.funding import PacketFunded
 from actors.wallet.commands import AskLishi, Commit, WriteNote
 from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, Noted
 from actors.wallet.replies import Lishi, LishiList, LishiTold

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from actors.ledger.transfer import PacketFunded
+from actors.transfers.funding import PacketFunded
 
 
 class LostKeys:

@@ -5,8 +5,8 @@ Amounts in fen, stamps in Unix ms. Each check is made by this code alone, from e
 
 from typing import NamedTuple
 
-from actors.ledger.transfer import PacketFunded, Special
 from actors.packet.events import Expired, GrabbedMany
+from actors.transfers.funding import PacketFunded, Special
 from actors.wallet.commands import Send
 from tests.simulation.recount import committed_to, day_of, first_head, next_link, shares_of
 

@@ -2,7 +2,7 @@
 
 from collections import deque
 
-from actors.ledger.transfer import PacketFunded
+from actors.transfers.funding import PacketFunded
 from cluster.config import Settings
 
 SEND_MAX = 4

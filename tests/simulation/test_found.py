@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.ids import User
+from actors.kernel.names import User
 from actors.packet.replies import Won
 from actors.wallet.commands import Commit, CreditSandbox, Send
 from actors.wallet.events import Committed

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import pytest
 
-from actors.ids import User
+from actors.kernel.names import User
 from actors.ledger.money import yuan
 from actors.wallet.commands import CreditSandbox, Send
 from tests.simulation.http import Http

@@ -23,10 +23,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from actors.ids import User
 from actors.kernel.errors import OperatingFailure
+from actors.kernel.messages import AdoptSnapshot, Done, Refused
+from actors.kernel.names import User
 from actors.kernel.timer import SLOT_MS
-from actors.ledger.transfer import Acknowledge, AdoptSnapshot, Done, Outgoing, Refused
+from actors.ledger.transfer import Acknowledge, Outgoing
 from actors.packet.commands import Grab, View
 from actors.packet.replies import Won
 from actors.settlement.plan import acknowledgements, deliveries

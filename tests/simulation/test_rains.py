@@ -1,7 +1,7 @@
 """Rains: what one burst leaves, in orders of events that the simulator meets too seldom."""
 
-from actors.ids import User
-from actors.ledger.transfer import Special
+from actors.kernel.names import User
+from actors.transfers.funding import Special
 from actors.wallet.commands import Burst, CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import WalletView
 from tests.simulation.loop import simulated

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from actors.kernel.errors import JournalCorrupt
-from actors.ledger.transfer import AdoptSnapshot, Done, Refusal, Refused
+from actors.kernel.messages import AdoptSnapshot, Done, Refused
 from actors.packet.commands import Grab
+from actors.refusals import Refusal
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from cluster.journal.fold import fold, machine_of
 from cluster.journal.snapshot import Record

@@ -18,8 +18,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from actors.kernel.errors import FencedOut
+from actors.kernel.messages import AdoptSnapshot, Refused
 from actors.kernel.ports import Position
-from actors.ledger.transfer import AdoptSnapshot, Refusal, Refused
+from actors.refusals import Refusal
 from actors.wallet.commands import CreditSandbox, ReadWallet
 from actors.wallet.replies import WalletView
 from cluster.config import Settings, load

@@ -8,11 +8,11 @@ from random import Random
 
 import msgspec
 
-from actors.ids import user_hash
-from actors.ledger.transfer import PacketFunded, Special
-from actors.photo import payment_key
-from actors.phrase import spoken
+from actors.kernel.names import user_hash
+from actors.transfers.funding import PacketFunded, Special
+from actors.transfers.phrase import spoken
 from actors.wallet.commands import Burst, Send
+from actors.wallet.photo import payment_key
 from cluster.gateway.packet.grab_bodies import Asked, said
 from tests.simulation.world import KEYS, TENANT
 

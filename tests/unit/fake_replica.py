@@ -4,8 +4,9 @@ import asyncio
 import json
 from typing import Any
 
-from actors.ledger.transfer import Refusal, Refused
+from actors.kernel.messages import Refused
 from actors.packet.replies import Shares, Takings, Won
+from actors.refusals import Refusal
 from cluster.config import load
 from cluster.gateway.auth import Auth
 from cluster.gateway.middleware import admission as gate

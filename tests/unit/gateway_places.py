@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, cast
 
-from actors.ids import User
+from actors.kernel.names import User
 from actors.kernel.quota import Bound
 from actors.packet.commands import Grab
 from actors.packet.grab_replies import DRAINED, OVERLOADED

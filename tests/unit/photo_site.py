@@ -9,11 +9,11 @@ from typing import Any
 import httpx
 from PIL import Image
 
-from actors.ids import User
-from actors.ledger.transfer import Special
+from actors.kernel.names import User
 from actors.packet.events import GrabbedMany, Opened
-from actors.photo import payment_key
+from actors.transfers.funding import Special
 from actors.wallet.commands import Send
+from actors.wallet.photo import payment_key
 from tests.simulation.auditor import Auditor
 from tests.simulation.http import Http
 from tests.simulation.system import TENANT

@@ -9,10 +9,10 @@ from typing import Any, cast
 
 import msgspec
 
+from actors.kernel.messages import Refused
 from actors.kernel.ports import Journal
 from actors.kernel.quota import Percent
 from actors.kernel.shell import Shell
-from actors.ledger.transfer import Refused
 from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
 from actors.packet.quotas import PacketFair

@@ -5,11 +5,11 @@ from typing import Any
 import msgspec
 
 from actors.kernel.rules import Services
-from actors.ledger.transfer import ALGORITHM_OF_KIND, PacketFunded
 from actors.packet.events import Opened
 from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
 from actors.packet.rules import PacketRules
+from actors.transfers.funding import ALGORITHM_OF_KIND, PacketFunded
 from actors.transfers.seeds import commitment_of, seed_of
 from actors.wallet.asks import AskRules
 from actors.wallet.commands import CreditSandbox, Send

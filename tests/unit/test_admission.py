@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import user_hash
+from actors.kernel.names import user_hash
 from cluster.gateway.middleware.max_min_share import Division
 from cluster.gateway.middleware.overload_control import (
     BUCKETS_MS,

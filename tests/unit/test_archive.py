@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from actors.ids import packet_stream
 from actors.kernel.errors import JournalUnavailable
+from actors.kernel.messages import Refused
 from actors.kernel.ports import Position
 from actors.kinds import KINDS
-from actors.ledger.transfer import Refusal, Refused, Settled
+from actors.ledger.transfer import Settled
 from actors.packet.events import OpeningReturned
+from actors.refusals import Refusal
+from actors.transfers.ids import packet_stream
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.events import SandboxCredited
 from cluster.config import load

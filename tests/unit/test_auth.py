@@ -5,7 +5,7 @@ import time
 import pytest
 from starlette.requests import Request
 
-from actors.ids import User
+from actors.kernel.names import User
 from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.gateway.auth import Auth
 from cluster.gateway.problems import Problem

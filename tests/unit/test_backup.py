@@ -7,11 +7,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.ids import packet_stream, parse_packet_id
 from actors.kernel.errors import JournalCorrupt
+from actors.kernel.messages import AdoptSnapshot, Done
 from actors.kernel.ports import Position
-from actors.ledger.transfer import AdoptSnapshot, Done
 from actors.packet.commands import Grab, View
+from actors.transfers.ids import packet_stream, parse_packet_id
 from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.codec import platform_codec

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from actors.ledger.transfer import Done, Refusal, Refused
+from actors.kernel.messages import Done, Refused
+from actors.refusals import Refusal
 from cluster.gateway.dispatch.batcher import Batcher, Batching, Parcel
 from cluster.runtime.directory import ShardUnavailable
 from tests.simulation.loop import simulated

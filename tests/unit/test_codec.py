@@ -1,8 +1,6 @@
 """Codec: what the journal's bytes are, for ever, and what a damaged chain is called."""
 
 import json
-import typing
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -46,11 +44,6 @@ def fenced() -> Chain:
     return chain
 
 
-def default_of(field: typing.Any) -> typing.Any:
-    """Return what a field is where nothing was written for it."""
-    return field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
-
-
 def test_every_event_type_has_a_golden_sample() -> None:
     assert {type(sample) for sample in SAMPLES} == set(event_types())
 
@@ -63,15 +56,6 @@ def test_an_event_has_the_bytes_it_always_had(sample: msgspec.Struct) -> None:
     assert golden(sample) == written
     payload = bytes.fromhex(json.loads(written)["hex"])
     assert msgspec.msgpack.decode(payload, type=union_of(event_types())) == sample
-
-
-@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.?.json")), ids=lambda file: file.stem)
-def test_an_event_of_before_it_gained_a_field_is_still_read(file: Path) -> None:
-    written = json.loads(file.read_text(encoding="utf-8"))
-    [sample] = [sample for sample in SAMPLES if tag_of(type(sample)) == file.stem.partition(".")[0]]
-    gained = [field for field in msgspec.structs.fields(sample) if field.name not in written["fields"]]
-    before = msgspec.structs.replace(sample, **{field.name: default_of(field) for field in gained})
-    assert msgspec.msgpack.decode(bytes.fromhex(written["hex"]), type=union_of(event_types())) == before
 
 
 def test_the_platforms_events_survive_an_entry() -> None:

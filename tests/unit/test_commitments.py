@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from actors.ledger.transfer import Refusal, Refused
+from actors.kernel.messages import Refused
 from actors.packet.commands import View
 from actors.packet.fairness import block_seed_of, linked, share_seed_of
 from actors.packet.split import BLOCK_COUNT_MAX, Division, split
 from actors.packet.state import sizes_of
 from actors.packet.views import view_of
+from actors.refusals import Refusal
 from actors.wallet.commands import Commit
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.events import Committed

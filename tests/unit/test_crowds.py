@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from actors.ids import Layout, User, crowd_id_of, lanes_of, user_hash
+from actors.kernel.names import User, user_hash
+from actors.transfers.ids import Layout, crowd_id_of, lanes_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT

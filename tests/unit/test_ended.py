@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import user_hash
+from actors.kernel.messages import Refused
+from actors.kernel.names import user_hash
 from actors.kernel.quota import Bound
-from actors.ledger.transfer import Refusal, Refused
 from actors.packet.commands import GrabMany, ReadEnd
 from actors.packet.replies import PacketEnd, Won
+from actors.refusals import Refusal
 from cluster.gateway.dispatch import ended_packet_cache as module
 from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets
 from tests.simulation.http import Http

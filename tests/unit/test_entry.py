@@ -3,14 +3,16 @@
 import msgspec
 import pytest
 
-from actors.ledger.transfer import Refusal, Refused, Special
+from actors.kernel.messages import Refused
 from actors.packet.commands import Grab
 from actors.packet.events import GrabbedMany, PhraseMissed
 from actors.packet.host import _is_same_packet
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import Takings
 from actors.packet.state import decode_record
-from actors.phrase import kept, spoken
+from actors.refusals import Refusal
+from actors.transfers.funding import Special
+from actors.transfers.phrase import kept, spoken
 from tests.unit.samples import NOW_MS, PACKET_RULES, SEED_KEY, TENANT, funding, packets
 
 RIGHT, WRONG = spoken(SEED_KEY, "open sesame"), spoken(SEED_KEY, "open barley")

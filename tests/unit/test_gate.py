@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from actors.ids import user_hash
+from actors.kernel.names import user_hash
 from cluster.config import load
 from cluster.gateway.dispatch.batcher import Batching
 from cluster.gateway.middleware.overload_control import (

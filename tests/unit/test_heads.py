@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import USER_RULE, is_user
+from actors.kernel.names import USER_RULE, is_user
 from actors.kernel.quota import Bound
 from cluster.gateway.headers import read_acting_user, read_key, read_token
 from cluster.gateway.middleware.admission import Caller, Gate

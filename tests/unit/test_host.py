@@ -6,12 +6,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.ids import packet_stream, wallet_index_of, wallet_stream
 from actors.kernel.errors import FencedOut, JournalUnavailable
-from actors.ledger.transfer import Acknowledge, Done, PacketFunded, Receive, Refusal, Refused, Watermark
+from actors.kernel.messages import Done, Refused
+from actors.ledger.transfer import Acknowledge, Receive, Watermark
 from actors.packet.commands import Grab, GrabMany, Open, View
 from actors.packet.host import one_by_one
 from actors.packet.replies import OpenNow, PacketView, Won
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import packet_stream, wallet_index_of, wallet_stream
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import Funded, WalletView
 from tests.simulation.loop import simulated

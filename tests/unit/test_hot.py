@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from actors.ledger.transfer import Refused
+from actors.kernel.messages import Refused
 from actors.packet.replies import Shares, Takings, Won
 from cluster.config import load
 from cluster.gateway.middleware.limits import Edge

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from actors.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import wallet_index_of, wallet_stream
 from actors.wallet.commands import Send
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from actors.ids import packet_id_of
+from actors.transfers.ids import packet_id_of
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
 

@@ -8,19 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import (
-    PacketId,
-    User,
-    is_tenant,
-    is_user,
-    may_have_lines,
-    packet_id_of,
-    packet_stream,
-    parse_packet_id,
-    wallet_index_of,
-    wallet_stream,
-)
+from actors.kernel.names import User, is_tenant, is_user, may_have_lines
 from actors.ledger.money import yuan
+from actors.transfers.ids import PacketId, packet_id_of, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 
 KEY = bytes.fromhex("ab" * 32)
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from actors.ids import packet_stream, parse_packet_id
-from actors.phrase import kept, normal, spoken
+from actors.transfers.ids import packet_stream, parse_packet_id
+from actors.transfers.phrase import kept, normal, spoken
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 

@@ -5,12 +5,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.ids import packet_stream, wallet_stream
+from actors.kernel.messages import Done, Refused
 from actors.kernel.switches import GRABS, SENDS, Lever, Levers, LeverSet, ReadLevers, SetLever, packet_lever
-from actors.ledger.transfer import Done, PacketFunded, Refusal, Refused, Settled
+from actors.ledger.transfer import Settled
 from actors.packet.events import Opened
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import Won
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import packet_stream, wallet_stream
 from actors.wallet.machine import WalletMachine
 from actors.wallet.replies import Funded, WalletView
 from cluster.gateway.operator.switches import LeverFlow, PausedLever

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from actors.ids import User, packet_id_of
+from actors.kernel.names import User
+from actors.transfers.ids import packet_id_of
 from actors.wallet.commands import Send
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import User, lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
+from actors.kernel.messages import Refused
+from actors.kernel.names import User
 from actors.kinds import KINDS
-from actors.ledger.transfer import Refusal, Refused
+from actors.refusals import Refusal
+from actors.transfers.ids import lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
 from actors.wallet.asks import Ask, AskBook
 from actors.wallet.commands import AcceptLishi, AskLishi, CountLishi, ListLishi
 from actors.wallet.events import LishiAsked, LishiClosed, LishiCounted

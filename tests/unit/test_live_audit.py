@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from actors.kinds import KINDS
-from actors.ledger.transfer import PayoutRun, RunsReceived, Settled
-from actors.wallet.events import SandboxCredited
+from actors.ledger.transfer import Settled
+from actors.transfers.payout import PayoutRun
+from actors.wallet.events import RunsReceived, SandboxCredited
 from actors.wallet.machine import WalletMachine
 from cluster.runtime.live_audit import COLUMNS, AuditReport, ShardAudit
 from tests.simulation.loop import simulated

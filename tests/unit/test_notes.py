@@ -5,7 +5,7 @@ from typing import Any
 import httpx
 import pytest
 
-from actors.ids import parse_packet_id, wallet_stream
+from actors.transfers.ids import parse_packet_id, wallet_stream
 from actors.wallet.commands import WriteNote
 from actors.wallet.events import Noted
 from actors.wallet.notes import OVERLOADED, RATE_LIMITED, NoteBook, NoteRules

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, Passivated
+from actors.packet.events import Expired, GrabbedMany, Opened, Passivated
 from actors.packet.machine import PacketMachine
 from actors.packet.state import Packet, decode_record
 from actors.transfers.seeds import commitment_of, seed_of
@@ -133,17 +133,6 @@ def test_what_is_shown_is_bounded_and_counted() -> None:
     events = [event for n in range(UNPROVEN_SHOWN + 5) for event in life(funding(f"p{n}"), 2, _no_seed)[0]]
     found = proved(events)
     assert (len(found.unproven), found.unproven_count) == (UNPROVEN_SHOWN, UNPROVEN_SHOWN + 5)
-
-
-def test_an_older_journals_single_grabs_are_checked_too() -> None:
-    events, _ = life(funding(), 1)
-    single = []
-    for event in events:
-        if isinstance(event, GrabbedMany):
-            [user], [amount_fen] = event.users, event.amounts_fen
-            event = Grabbed("p1", user, 1, amount_fen, event.at_ms, 0, 1)
-        single.append(event)
-    assert proved(single) == (1, 1, 1, [], 0)
 
 
 def _with(**changes: Any) -> Callable[[Packet], None]:

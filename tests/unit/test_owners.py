@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from actors.ledger.transfer import Refused
+from actors.kernel.messages import Refused
 from actors.wallet.events import SandboxCredited
 from cluster.config import Settings, load
 from cluster.owners import OWNERS, Fair, Owner

@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from actors.kernel.errors import JournalCorrupt
-from actors.ledger.transfer import Acknowledge, PacketFunded, Receive, Refusal, Refused, Settled
+from actors.kernel.messages import Refused
+from actors.ledger.transfer import Acknowledge, Receive, Settled
 from actors.packet.commands import Grab, Open, View
 from actors.packet.events import Passivated
 from actors.packet.replies import OpenNow
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
 from actors.wallet.commands import CreditSandbox, FindFunding, ReadWallet, Send
 from actors.wallet.replies import Funded
 from tests.simulation.loop import simulated

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from actors.ids import packet_stream, parse_packet_id
 from actors.kernel.errors import JournalUnavailable
 from actors.kinds import KINDS
-from actors.ledger.transfer import PacketFunded
-from actors.photo import payment_id_of, payment_key, photo_id_of, price_fen_of
+from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import packet_stream, parse_packet_id
+from actors.wallet.photo import payment_id_of, payment_key, photo_id_of, price_fen_of
 from actors.wallet.quotas import PHOTO_BYTES_MIN
 from cluster.gateway.packet.photos import Photos
 from cluster.journal.archive import Archive

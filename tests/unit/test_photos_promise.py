@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from PIL import Image
 
-from actors.ids import PHOTO_PAYMENT, packet_id_of
-from actors.photo import payment_id_of, photo_id_of
+from actors.transfers.ids import PHOTO_PAYMENT, packet_id_of
+from actors.wallet.photo import payment_id_of, photo_id_of
 from tests.simulation.http import KEYS
 from tests.simulation.system import TENANT
 from tests.unit.photo_site import Site, audited_site, encoded, noise, told, ways

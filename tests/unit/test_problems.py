@@ -3,7 +3,7 @@
 import pytest
 from starlette.requests import Request
 
-from actors.ledger.transfer import Refusal
+from actors.refusals import Refusal
 from cluster.gateway import problems
 from cluster.gateway.problems import Problem, refused, respond
 

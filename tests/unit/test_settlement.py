@@ -1,6 +1,8 @@
 """Settlement plan: deliveries grouped by destination, and only news is acknowledged."""
 
-from actors.ledger.transfer import Acknowledge, Outgoing, Receive, Refusal, Refused, Watermark
+from actors.kernel.messages import Refused
+from actors.ledger.transfer import Acknowledge, Outgoing, Receive, Watermark
+from actors.refusals import Refusal
 from actors.settlement.plan import acknowledgements, deliveries
 
 

@@ -13,7 +13,7 @@ import pytest_asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.ids import packet_id_of
+from actors.transfers.ids import packet_id_of
 from cluster.gateway.middleware.validation import check_json_type, read_json, texts_in
 from cluster.gateway.packet.grab_bodies import GrabItem, read_items
 from cluster.gateway.packet.ndjson import StreamGrab, read_grabs

@@ -2,11 +2,12 @@
 
 import pytest
 
+from actors.kernel.messages import Refused
 from actors.kernel.metrics import LATENCY_BOUNDS_MS, HistogramFigures, Tally
-from actors.ledger.transfer import Refusal, Refused
 from actors.packet.commands import Grab, GrabMany, View
 from actors.packet.grab_metrics import count_grabs
 from actors.packet.replies import Shares, Takings, Won
+from actors.refusals import Refusal
 
 DRAINED = Refused(Refusal.DRAINED)
 

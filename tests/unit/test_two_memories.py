@@ -18,9 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import User, wallet_index_of
-from actors.ledger.transfer import PacketFunded, Refusal, Refused, Settled, Special
+from actors.kernel.messages import Refused
+from actors.kernel.names import User
+from actors.ledger.transfer import Settled
 from actors.packet.commands import Grab
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded, Special
+from actors.transfers.ids import wallet_index_of
 from actors.wallet.asks import Ask, AskBook, AskRules
 from actors.wallet.commands import AskLishi, CountLishi, CreditSandbox, Send
 from actors.wallet.events import LishiAsked, LishiCounted

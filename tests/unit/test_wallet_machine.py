@@ -7,9 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ledger.transfer import PacketFunded, PayoutRun, Receive, Refusal, Refused, RunsReceived, Settled
+from actors.kernel.messages import Refused
+from actors.ledger.transfer import Receive, Settled
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
+from actors.transfers.payout import PayoutRun
 from actors.wallet.commands import CreditSandbox, Hold
-from actors.wallet.events import Held, HoldPosted, HoldVoided, SandboxCredited
+from actors.wallet.events import Held, HoldPosted, HoldVoided, RunsReceived, SandboxCredited
 from actors.wallet.machine import OpenHold, WalletMachine
 from actors.wallet.replies import Funded, WalletView
 from actors.wallet.sends import Place
@@ -70,27 +74,27 @@ def test_the_same_send_again_is_answered_again_and_debits_once() -> None:
 def test_a_key_with_another_request_is_refused_whatever_differs(change: dict[str, Any]) -> None:
     machine = wallets(10_000)
     send(machine)
-    assert refusal(send(machine, **change)) is Refusal.IDEMPOTENCY_KEY_REUSED
+    assert refusal(send(machine, **change)) == Refusal.IDEMPOTENCY_KEY_REUSED
     assert machine.view(TENANT, "sender") == WalletView(9_000, 0)
 
 
 def test_a_balance_is_spent_to_the_last_fen_and_not_one_further() -> None:
     machine = wallets(1_000)
-    assert refusal(send(machine, total_fen=1_001)) is Refusal.INSUFFICIENT_FUNDS
+    assert refusal(send(machine, total_fen=1_001)) == Refusal.INSUFFICIENT_FUNDS
     assert isinstance(send(machine), PacketFunded)
-    assert refusal(send(machine, "p2", total_fen=5)) is Refusal.INSUFFICIENT_FUNDS
+    assert refusal(send(machine, "p2", total_fen=5)) == Refusal.INSUFFICIENT_FUNDS
     assert machine.view(TENANT, "sender") == WalletView(0, 0)
 
 
 def test_a_user_nobody_knows_has_no_money() -> None:
     machine = wallets()
-    assert refusal(send(machine, user="stranger")) is Refusal.INSUFFICIENT_FUNDS
-    assert refusal(send(machine, tenant="qq")) is Refusal.INSUFFICIENT_FUNDS, "a namesake is another person"
+    assert refusal(send(machine, user="stranger")) == Refusal.INSUFFICIENT_FUNDS
+    assert refusal(send(machine, tenant="qq")) == Refusal.INSUFFICIENT_FUNDS, "a namesake is another person"
 
 
 def test_a_refusal_is_decided_afresh_once_there_is_money() -> None:
     machine = wallets(100)
-    assert refusal(send(machine)) is Refusal.INSUFFICIENT_FUNDS
+    assert refusal(send(machine)) == Refusal.INSUFFICIENT_FUNDS
     take(machine, payouts(1, 900, user="sender"))
     assert isinstance(send(machine), PacketFunded)
 
@@ -103,7 +107,7 @@ def test_keys_are_remembered_a_day_by_stamps_and_then_forgotten() -> None:
     send(machine, "p2", now_ms=NOW_MS + DAY_MS - 1)
     assert isinstance(machine.find_funding("p1"), Funded)
     send(machine, "p3", now_ms=NOW_MS + DAY_MS)
-    assert refusal(machine.find_funding("p1")) is Refusal.PACKET_NOT_FOUND
+    assert refusal(machine.find_funding("p1")) == Refusal.PACKET_NOT_FOUND
     assert isinstance(machine.find_funding("p2"), Funded)
 
 
@@ -129,13 +133,13 @@ def test_one_packet_that_does_not_arrive_holds_up_no_other_key() -> None:
         send(machine, f"day {day}", now_ms=NOW_MS + day * DAY_MS)
         machine.apply(Settled(PACKET, day + 1))
     assert isinstance(machine.find_funding("p1"), Funded)
-    assert refusal(machine.find_funding("day 3")) is Refusal.PACKET_NOT_FOUND
+    assert refusal(machine.find_funding("day 3")) == Refusal.PACKET_NOT_FOUND
 
 
 def test_more_keys_than_the_bound_are_refused_until_one_is_old() -> None:
     machine = wallets(10_000, idempotency_keys_max=1)
     send(machine)
-    assert refusal(send(machine, "p2")) is Refusal.OVERLOADED
+    assert refusal(send(machine, "p2")) == Refusal.OVERLOADED
     assert isinstance(send(machine), Funded), "a repeat needs no room"
     assert isinstance(send(machine, "p2", now_ms=NOW_MS + DAY_MS), PacketFunded)
 
@@ -143,7 +147,7 @@ def test_more_keys_than_the_bound_are_refused_until_one_is_old() -> None:
 def test_a_full_book_refuses_sends_until_settlement_has_gone_on() -> None:
     machine = wallets(10_000, unsettled_max=1)
     send(machine)
-    assert refusal(send(machine, "p2")) is Refusal.OVERLOADED
+    assert refusal(send(machine, "p2")) == Refusal.OVERLOADED
     machine.apply(Settled(PACKET, 1))
     assert send(machine, "p2").number == 2
 
@@ -166,9 +170,9 @@ def test_payouts_delivered_twice_are_credited_once() -> None:
 
 def test_a_gap_in_the_payouts_is_refused_and_nothing_is_credited() -> None:
     machine = wallets()
-    assert refusal(take(machine, payouts(2, 12))) is Refusal.OUT_OF_ORDER
+    assert refusal(take(machine, payouts(2, 12))) == Refusal.OUT_OF_ORDER
     hole = Receive(PAYOUT_SOURCE, 0, 0, [], [payouts(1, 5).runs[0], payouts(3, 5).runs[0]])
-    assert refusal(take(machine, hole)) is Refusal.OUT_OF_ORDER
+    assert refusal(take(machine, hole)) == Refusal.OUT_OF_ORDER
     assert machine.view(TENANT, "taker") == WalletView(0, 0)
 
 
@@ -198,8 +202,8 @@ def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
     machine = wallets(10_000)
     send(machine)
     assert machine.decide_settled(PACKET, 1) == Settled(PACKET, 1)
-    assert refusal(machine.decide_settled(PACKET, 2)) is Refusal.OUT_OF_ORDER
-    assert refusal(machine.decide_settled("packet-009", 1)) is Refusal.OUT_OF_ORDER
+    assert refusal(machine.decide_settled(PACKET, 2)) == Refusal.OUT_OF_ORDER
+    assert refusal(machine.decide_settled("packet-009", 1)) == Refusal.OUT_OF_ORDER
 
 
 def test_a_second_deposit_of_a_sandbox_user_changes_nothing() -> None:
@@ -209,7 +213,7 @@ def test_a_second_deposit_of_a_sandbox_user_changes_nothing() -> None:
 
 def test_accounts_are_bounded_and_the_bound_refuses_only_new_sandbox_users() -> None:
     machine = wallets(accounts_max=1)
-    assert refusal(machine.decide_credit(CreditSandbox(TENANT, "second", 5), NOW_MS)) is Refusal.OVERLOADED
+    assert refusal(machine.decide_credit(CreditSandbox(TENANT, "second", 5), NOW_MS)) == Refusal.OVERLOADED
     take(machine, payouts(1, 30))
     assert machine.view(TENANT, "taker") == WalletView(30, 0), "money in transit is never refused"
 
@@ -235,8 +239,8 @@ def test_what_is_held_cannot_be_spent() -> None:
     machine = wallets(1_000)
     hold(machine)
     assert machine.view(TENANT, "sender") == WalletView(400, 600)
-    assert refusal(send(machine, total_fen=401)) is Refusal.INSUFFICIENT_FUNDS
-    assert refusal(hold(machine, "h2", 401)) is Refusal.INSUFFICIENT_FUNDS
+    assert refusal(send(machine, total_fen=401)) == Refusal.INSUFFICIENT_FUNDS
+    assert refusal(hold(machine, "h2", 401)) == Refusal.INSUFFICIENT_FUNDS
 
 
 @pytest.mark.parametrize(("post", "left"), [(True, 400), (False, 1_000)])
@@ -245,7 +249,7 @@ def test_a_hold_is_taken_or_released_once_and_never_both(post: bool, left: int) 
     hold(machine)
     release(machine, post=post)
     assert isinstance(release(machine, post=post), OpenHold), "the same again is answered again"
-    assert refusal(release(machine, post=not post)) is Refusal.IDEMPOTENCY_KEY_REUSED
+    assert refusal(release(machine, post=not post)) == Refusal.IDEMPOTENCY_KEY_REUSED
     assert isinstance(hold(machine), OpenHold)
     assert machine.view(TENANT, "sender") == WalletView(left, 0)
     assert sum(machine.balances().values()) == 0
@@ -254,8 +258,8 @@ def test_a_hold_is_taken_or_released_once_and_never_both(post: bool, left: int) 
 def test_a_hold_id_with_another_amount_is_refused() -> None:
     machine = wallets(1_000)
     hold(machine)
-    assert refusal(hold(machine, amount_fen=599)) is Refusal.IDEMPOTENCY_KEY_REUSED
-    assert refusal(release(machine, "h9", post=True)) is Refusal.HOLD_NOT_FOUND
+    assert refusal(hold(machine, amount_fen=599)) == Refusal.IDEMPOTENCY_KEY_REUSED
+    assert refusal(release(machine, "h9", post=True)) == Refusal.HOLD_NOT_FOUND
 
 
 # Statement.

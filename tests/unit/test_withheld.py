@@ -9,17 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.ids import User
-from actors.ledger.transfer import Refused, Special
+from actors.kernel.messages import Refused
+from actors.kernel.names import User
 from actors.packet.commands import GrabMany, Open
 from actors.packet.events import Expired, GrabbedMany, Opened
 from actors.packet.host import PacketShard
 from actors.packet.kind import PACKET as KIND
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import OpenNow, Won
-from actors.photo import payment_id_of, payment_key
+from actors.transfers.funding import Special
 from actors.transfers.seeds import commitment_of, seed_of
 from actors.wallet.commands import CreditSandbox, Send
+from actors.wallet.photo import payment_id_of, payment_key
 from cluster.config import load
 from cluster.gateway.problems import Problem
 from cluster.journal.codec import platform_codec

@@ -18,8 +18,10 @@ import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
+from actors.kernel.messages import Refused
 from actors.kernel.quota import WHOLE, Bound, Counts, Percent
-from actors.ledger.transfer import PacketFunded, Refusal, Refused
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded
 from cluster.gateway.dispatch.fair_queue import Lanes
 from cluster.gateway.middleware.overload_control import BUCKETS_MS, Histogram
 from cluster.runtime.directory import Directory, Group, Reply, ShardUnavailable

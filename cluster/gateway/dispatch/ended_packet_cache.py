@@ -15,11 +15,12 @@ from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any
 
-from actors.ids import user_hash
+from actors.kernel.messages import Refused
+from actors.kernel.names import user_hash
 from actors.kernel.quota import Bound
-from actors.ledger.transfer import Refusal, Refused
 from actors.packet.commands import ReadEnd
 from actors.packet.replies import PacketEnd
+from actors.refusals import Refusal
 from cluster.fair_cache import FairCache
 
 ENTRY_BYTES = 600

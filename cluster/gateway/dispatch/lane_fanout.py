@@ -7,11 +7,12 @@ from his own lane on, and goes on only when told "drained", meets a share that h
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from actors.ids import LanePlace, home_lane
-from actors.ledger.transfer import Refusal, Refused
+from actors.kernel.messages import Refused
 from actors.packet.commands import GrabMany
 from actors.packet.host import one_by_one
 from actors.packet.replies import Shares, Takings, Won
+from actors.refusals import Refusal
+from actors.transfers.ids import LanePlace, home_lane
 from cluster.gateway.packet.grab_bodies import Asked
 
 DRAINED = Refused(Refusal.DRAINED)

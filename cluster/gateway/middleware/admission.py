@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from starlette.requests import Request
 
-from actors.ids import user_hash
+from actors.kernel.names import user_hash
 from actors.kernel.quota import Bound, Counts
 from cluster.gateway.auth import Auth
 from cluster.gateway.middleware.overload_control import EXEMPT, MANY, Admission

@@ -159,7 +159,7 @@ class Admission:
         self.tally.accepted[kind] += 1
 
     def admit(self, kind: int, user_hash: int, tenant: str) -> bool:
-        """Decide on a request while not `calm`. `user_hash`: see `actors.ids`; for `MANY` it is not looked at."""
+        """Decide on a request while not `calm`. `user_hash`: for `MANY` it is not looked at."""
         self.seen += 1
         if kind == MANY:
             self._turn += _TURN

@@ -5,7 +5,7 @@ import time
 from fastapi import Request
 from starlette.responses import Response
 
-from actors.ids import USER_RULE, is_tenant, is_user
+from actors.kernel.names import USER_RULE, is_tenant, is_user
 from actors.wallet.commands import CreditSandbox
 from cluster.gateway import responses
 from cluster.gateway.middleware.validation import StrictRouter

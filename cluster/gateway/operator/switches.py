@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from actors.ids import lanes_of, packet_stream, wallet_stream, whole_id
+from actors.kernel.messages import Done, Refused
 from actors.kernel.switches import GRABS, SENDS, Lever, Levers, ReadLevers, SetLever, packet_lever, packet_of
-from actors.ledger.transfer import Done, Refusal, Refused
 from actors.packet.commands import Open
+from actors.refusals import Refusal
+from actors.transfers.ids import lanes_of, packet_stream, wallet_stream, whole_id
 from actors.wallet.commands import FindFunding
 from actors.wallet.replies import Funded
 from cluster.config import Settings

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from actors.ids import USER_RULE, is_user
-from actors.phrase import PHRASE_CHARS_MAX, spoken
+from actors.kernel.names import USER_RULE, is_user
+from actors.transfers.phrase import PHRASE_CHARS_MAX, spoken
 from cluster.gateway.middleware.validation import Twice, read_json, read_marked, texts_in
 from cluster.gateway.problems import Problem
 

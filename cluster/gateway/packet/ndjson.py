@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from actors.ledger.transfer import Refused
+from actors.kernel.messages import Refused
 from actors.packet.replies import Shares, Takings, Won
 from cluster.gateway.middleware.validation import Twice, read_json, read_marked, texts_in
 from cluster.gateway.packet.grab_bodies import NOT_JSON, Asked, is_sound, texts_of

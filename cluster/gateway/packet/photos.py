@@ -17,13 +17,14 @@ from zlib import crc32
 
 import msgspec
 
-from actors.ids import User
 from actors.kernel.errors import JournalUnavailable
+from actors.kernel.names import User
 from actors.kernel.ports import Clock, Journals, KeyRing
 from actors.kernel.quota import Bound, Counts, Part
-from actors.ledger.transfer import PacketFunded, Refusal, Special
-from actors.photo import is_photo_id, payment_id_of, payment_key, photo_id_of, price_fen_of
+from actors.refusals import Refusal
+from actors.transfers.funding import PacketFunded, Special
 from actors.wallet.commands import KeepPhoto, Send
+from actors.wallet.photo import is_photo_id, payment_id_of, payment_key, photo_id_of, price_fen_of
 from cluster.config import Settings
 from cluster.gateway.problems import Problem, refused
 from cluster.gateway.raw_http import read_body

@@ -3,8 +3,8 @@
 from fastapi import Request
 from starlette.responses import Response
 
-from actors.ids import User
-from actors.ledger.transfer import Special
+from actors.kernel.names import User
+from actors.transfers.funding import Special
 from actors.wallet.commands import Burst, Send
 from cluster.config import Limits
 from cluster.gateway import responses

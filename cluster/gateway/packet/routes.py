@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from fastapi import Query, Request
 from starlette.responses import Response
 
-from actors.ids import User
-from actors.ledger.transfer import Refusal
+from actors.kernel.names import User
 from actors.packet.replies import PacketView
+from actors.refusals import Refusal
 from actors.wallet.commands import Commit, WriteNote
 from cluster.config import Limits
 from cluster.gateway import fast_routes as hot

@@ -8,10 +8,12 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from actors.ids import LANES_MAX, USER_RULE, User, is_user, parse_packet_id
-from actors.ledger.transfer import Refusal, Special
+from actors.kernel.names import USER_RULE, User, is_user
 from actors.packet.split import can_split
-from actors.phrase import normal, spoken
+from actors.refusals import Refusal
+from actors.transfers.funding import Special
+from actors.transfers.ids import LANES_MAX, parse_packet_id
+from actors.transfers.phrase import normal, spoken
 from actors.wallet.commands import Send
 from cluster.config import Limits, Settings
 from cluster.gateway.middleware.validation import read_json

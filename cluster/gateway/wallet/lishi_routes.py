@@ -5,9 +5,10 @@ from typing import Any, Literal
 from fastapi import Request
 from starlette.responses import Response
 
-from actors.ids import USER_RULE, is_user, parse_lishi_id, wallet_stream
-from actors.ledger.transfer import Refusal
+from actors.kernel.names import USER_RULE, is_user
 from actors.packet.split import can_split
+from actors.refusals import Refusal
+from actors.transfers.ids import parse_lishi_id, wallet_stream
 from actors.wallet.commands import AcceptLishi, AskLishi, DeclineLishi, ListLishi, ReadLishi
 from actors.wallet.replies import LishiTold
 from cluster.gateway import responses

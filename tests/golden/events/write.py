@@ -12,17 +12,12 @@ from typing import Any
 
 import msgspec
 
+from actors.kernel.messages import SnapshotTaken
 from actors.kernel.switches import LeverSet, packet_lever
-from actors.ledger.transfer import (
-    PacketFunded,
-    Payout,
-    PayoutRun,
-    PayoutsReceived,
-    RunsReceived,
-    Settled,
-    SnapshotTaken,
-)
-from actors.packet.events import Expired, Grabbed, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.ledger.transfer import Settled
+from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.transfers.funding import PacketFunded
+from actors.transfers.payout import PayoutRun
 from actors.wallet.events import (
     Committed,
     Held,
@@ -33,6 +28,7 @@ from actors.wallet.events import (
     LishiCounted,
     Noted,
     PhotoKept,
+    RunsReceived,
     SandboxCredited,
 )
 
@@ -64,14 +60,6 @@ _FUNDING = PacketFunded(
 
 SAMPLES: tuple[msgspec.Struct, ...] = (
     _FUNDING,
-    PayoutsReceived(
-        source="packet-002",
-        payouts=[
-            Payout(1, "share", "wechat", "韩梅梅", 1_234, _PACKET),
-            Payout(2, "refund", "wechat", "李雷", 7_654, _PACKET),
-        ],
-        at_ms=_AT_MS + 200,
-    ),
     RunsReceived(
         source="packet-002",
         runs=[
@@ -85,16 +73,6 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
     SnapshotTaken(epoch=3, seq=41),
     Opened(source="wallet-001", funding=_FUNDING),
     OpeningReturned(source="wallet-001", funding=_FUNDING, to_wallet=1, number=9),
-    Grabbed(
-        packet_id=_PACKET,
-        user="韩梅梅",
-        rank=10,
-        amount_fen=1_234,
-        at_ms=_AT_MS + 100,
-        to_wallet=5,
-        number=1,
-        seed=bytes(range(32, 64)),
-    ),
     GrabbedMany(
         packet_id=_PACKET,
         tenant="wechat",

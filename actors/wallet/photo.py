@@ -7,7 +7,8 @@ A payment is a packet whose id follows from (tenant, payer, photo): nobody pays 
 
 import hmac
 
-from actors.ids import PHOTO_PAYMENT, is_id, packet_id_of, tag_of, wallet_id, wallet_index_of
+from actors.kernel.names import is_id, tag_of
+from actors.transfers.ids import PHOTO_PAYMENT, packet_id_of, wallet_id, wallet_index_of
 from actors.transfers.seeds import Draw
 
 
