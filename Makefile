@@ -5,12 +5,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # What is installed: to run a system; and beside it, to test, load and measure one.
-RUNS := $(VENV)/.runs
+INSTALLED := $(VENV)/.runs
 READY := $(VENV)/.ready
 # A lock is whole, so that nothing is looked for beside it.
 INSTALL = $(BIN)/python -m pip install --disable-pip-version-check --progress-bar off --no-deps
 
 SECONDS ?= 60
+SIMULATE = $(if $(SEED),--seed $(SEED)) $(if $(STEPS),--steps $(STEPS)) $(if $(WITHOUT),--without $(WITHOUT)) \
+  $(if $(RUNS),--runs $(RUNS),$(if $(SEED),,--seconds $(SECONDS)))
 SCENARIO ?= midnight
 
 LOCKS := requirements.lock requirements-dev.lock
@@ -27,7 +29,7 @@ help:
 	@echo "make simulate  the whole platform under fresh seeds, on all cores (SECONDS=60)"
 	@echo "make unit      the tests that need no Ray (a minute)"
 
-$(RUNS): requirements.lock pyproject.toml
+$(INSTALLED): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "hongbao needs Python 3.11 or newer as $(PYTHON): apt-get install python3 (or make PYTHON=/path/to/python)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
@@ -38,7 +40,7 @@ $(RUNS): requirements.lock pyproject.toml
 	@$(INSTALL) --quiet --no-build-isolation --editable .
 	@touch $@
 
-$(READY): requirements-dev.lock $(RUNS)
+$(READY): requirements-dev.lock $(INSTALLED)
 	@echo "adding what tests, load and bench need"
 	@$(INSTALL) --require-hashes $(LOCKS:%=--requirement %) | $(call TELL,requirements-dev.lock)
 	@touch $@
@@ -50,7 +52,7 @@ TELL = awk -v all="$$(grep -c '^[a-z0-9].*==' $(1))" -v terminal="$$(test -t 1 &
   /^Installing collected/ { printf "%s  unpacking %d packages, half a minute or so\n", terminal ? "\r\033[K" : "", n } \
   { fflush() }'
 
-demo: $(RUNS)
+demo: $(INSTALLED)
 	@$(BIN)/hongbao demo
 
 # BENCH="--only http --rounds 1 --json" passes options; wrk, redis-tools and postgresql (apt) make it whole.
@@ -65,9 +67,9 @@ load: $(READY)
 chaos: $(READY)
 	@$(BIN)/python -m loadtest.chaos.run $(CHAOS)
 
-# SECONDS=600 makes it run longer.
+# SECONDS=600 makes it run longer; RUNS=3000 counts runs instead; SEED=7 (and STEPS, WITHOUT) replays one run.
 simulate: $(READY)
-	@$(BIN)/hongbao simulate --seconds $(SECONDS)
+	@$(BIN)/python -m tests.simulation.campaign $(SIMULATE)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -4,9 +4,12 @@ Only `up`, `down` and `status` know how a system is started; what asks a running
 Heavy imports (Ray, aiohttp, pydantic) stay inside the commands: `hongbao --help` answers at once.
 """
 
+import importlib
+import importlib.util
 import os
 import signal
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from types import FrameType
 from typing import Annotated, NoReturn
@@ -17,12 +20,10 @@ from cluster.commands import (
     audit,
     backup,
     deploy,
-    fairness,
     keys,
     ledger,
     repair,
     scrape_config,
-    simulating,
     switches,
     system,
     tokens,
@@ -32,7 +33,7 @@ from cluster.commands import (
 from cluster.commands.terminal import COULD_NOT, TERMINATED, Failure, err
 from cluster.screen import write
 
-COMMANDS = (
+OWN = (
     system.up,
     system.status,
     system.down,
@@ -43,8 +44,6 @@ COMMANDS = (
     ledger.verify,
     ledger.statement,
     verify_packet.verify_packet,
-    audit.demo,
-    fairness.fairness,
     tokens.token,
     keys.keys,
     backup.backup,
@@ -52,8 +51,19 @@ COMMANDS = (
     repair.repair,
     deploy.serve_config,
     scrape_config.prometheus_config,
-    simulating.simulate,
 )
+"""Without those of plugins."""
+
+PLUGINS = ("loadtest.commands",)
+"""Modules that add `COMMANDS` where they are installed. They are loaded by name: this package imports none of them."""
+
+
+def _added(plugin: str) -> tuple[Callable[..., None], ...]:
+    installed = importlib.util.find_spec(plugin.partition(".")[0]) is not None
+    return tuple(importlib.import_module(plugin).COMMANDS) if installed else ()
+
+
+COMMANDS: tuple[Callable[..., None], ...] = sum(map(_added, PLUGINS), OWN)
 """In the order of `hongbao --help`."""
 
 app = typer.Typer(

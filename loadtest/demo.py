@@ -33,8 +33,8 @@ from loadtest.population import (
 )
 from loadtest.record import PacketRecord, Record
 from loadtest.result import Check, Figures, Outcome
+from loadtest.target import TENANT, Target
 
-TENANT = "wechat"
 DAY_MS = 24 * 3_600 * 1_000 + 60_000
 """A packet's lifetime and a minute."""
 
@@ -61,15 +61,6 @@ class Options(NamedTuple):
     deadline_s: float = 30.0
     advance_clock: bool = False
     """Also of a system that others use."""
-
-
-class Target(NamedTuple):
-    """The system under load. `fresh`: nobody else uses it: its totals must be this run's own, and its clock is ours."""
-
-    url: str
-    operator_token: str
-    gateway_token: str
-    fresh: bool
 
 
 class Replay:

@@ -23,13 +23,12 @@ import importlib.util
 import ipaddress
 import math
 import secrets
-import shutil
 import signal
 import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -39,6 +38,7 @@ import msgspec
 from rich.console import Console
 
 from cluster.client import ApiProblem, Client
+from cluster.commands.terminal import Failure
 from cluster.local.processes import end_with_parent
 from cluster.screen import Screen
 from loadtest.display import Line, Rates
@@ -49,6 +49,7 @@ from loadtest.scenarios.orders import TENANT, Orders, answers_path, read_answers
 from loadtest.scenarios.schedule import arrivals
 from loadtest.scenarios.summary import as_json, show
 from loadtest.scenarios.tally import Tally
+from loadtest.target import Target, own_target, running_target
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCUST_FILE = ROOT / "loadtest" / "scenarios" / "visitors.py"
@@ -57,21 +58,11 @@ TAIL_S = 2.0
 
 STOP_S = 15.0
 LATE_END_S = 60.0
-TOKEN_S = 86_400
 UNUSABLE, INTERRUPTED = 2, 130
 
 
 class LoadFailed(Exception):
     """The run could not be carried out; the sentence says what to look at."""
-
-
-class Target(NamedTuple):
-    """The system under load. `fresh`: nobody has used it."""
-
-    url: str
-    operator_token: str
-    gateway_token: str
-    fresh: bool
 
 
 class Options(NamedTuple):
@@ -256,38 +247,14 @@ def is_loopback(url: str) -> bool:
         return host == "localhost"
 
 
-@contextlib.contextmanager
-def _own_system(console: Console) -> Iterator[Target]:
-    """Run a system in a temporary folder and leave nothing of it behind."""
-    from cluster.commands.tokens import tokens_of
-    from cluster.local import bootstrap
-
-    def say(words: str) -> None:
-        console.print(words, highlight=False)
-
-    folder = Path(tempfile.mkdtemp(prefix="hongbao-load-"))
-    try:
-        record = bootstrap.up(folder, owned=True, report=say)
-        yield Target(record.url, *tokens_of(folder, TOKEN_S), fresh=True)
-    finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a half-ended system would stay for ever; `down` is bounded
-        bootstrap.down(folder, say)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _running_system(arguments: argparse.Namespace) -> Iterator[Target]:
-    """Use the system the caller names. Raises LoadFailed."""
-    from cluster.commands.tokens import tokens_of
-
+def _target_of(arguments: argparse.Namespace, console: Console) -> contextlib.AbstractContextManager[Target]:
+    """Return the system that the caller names, or one of the run's own. Raises Failure."""
+    if arguments.url is None:
+        return own_target("load", lambda words: console.print(words, highlight=False))
     if not is_loopback(arguments.url) and not arguments.i_own_this_system:
-        raise LoadFailed(f"{arguments.url} is not on this machine: give --i-own-this-system if you may load it")
-    operator_token, gateway_token = arguments.operator_token, arguments.gateway_token
-    if arguments.data is not None:
-        operator_token, gateway_token = tokens_of(arguments.data.absolute(), TOKEN_S)
-    if not operator_token or not gateway_token:
-        raise LoadFailed("--url needs --operator-token and --gateway-token, or --data to mint them")
-    yield Target(arguments.url.rstrip("/"), operator_token, gateway_token, fresh=False)
+        raise Failure(f"{arguments.url} is not on this machine: give --i-own-this-system if you may load it")
+    target = running_target(arguments.url, arguments.operator_token, arguments.gateway_token, arguments.data)
+    return contextlib.nullcontext(target)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -329,10 +296,9 @@ def main() -> int:
             seed=arguments.seed,
         )
         options = Options(arguments.scenario, arguments.workers, folder, arguments.allow_behind)
-        system = _own_system(console) if arguments.url is None else _running_system(arguments)
-        with system as target:
+        with _target_of(arguments, console) as target:
             result = asyncio.run(load(target, profile, options, console))
-    except (LoadFailed, ProfileUnusable, AuditSilent) as failure:
+    except (Failure, LoadFailed, ProfileUnusable, AuditSilent) as failure:
         console.print(f"load: {failure}", style="red", highlight=False)
         return UNUSABLE
     except KeyboardInterrupt:

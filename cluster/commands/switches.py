@@ -1,12 +1,12 @@
-"""Levers: commands that pause what a running system does and let it go on, over HTTP as an operator."""
+"""Switch commands: pause what a running system does and let it go on, over HTTP as an operator."""
 
 import asyncio
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from cluster.commands.terminal import AsJson, Data, Failure, out, print_json, progress, reachable
-from cluster.commands.tokens import operator_of
+from cluster.commands.terminal import AsJson, Data, Failure, out, print_json, progress
+from cluster.commands.tokens import operator_at
 from cluster.instants import second_of
 
 if TYPE_CHECKING:
@@ -56,24 +56,18 @@ def _set(
 
     if packet_id is not None and parse_packet_id(packet_id) is None:
         raise Failure(f"{packet_id!r} is no packet id")
-    if url is None:
-        url, token = operator_of(data)
-    elif token is None:
-        raise Failure("--url needs --token, an operator's (hongbao token --scope operator)")
-    else:
-        url = reachable(url)
+    address, operator_token = operator_at(url, token, data)
 
-    async def ask(address: str, operator_token: str) -> "ApiProblem | list[PausedSwitch]":
-        async with Client(address, operator_token, deadline_s=DEADLINE_S) as api:
-            refused = await api.set_lever(what if packet_id is None else f"packets/{packet_id}", paused=paused)
-            return refused if refused is not None else await api.levers()
+    async def ask() -> "ApiProblem | list[PausedSwitch]":
+        async with Client(address, operator_token, deadline_s=DEADLINE_S) as client:
+            refused = await client.set_lever(what if packet_id is None else f"packets/{packet_id}", paused=paused)
+            return refused if refused is not None else await client.levers()
 
-    assert token is not None, "either given or minted"
     with progress("Pausing" if paused else "Resuming"):
-        answer = asyncio.run(ask(url, token))
+        answer = asyncio.run(ask())
     if isinstance(answer, ApiProblem):
         undecided = "; it may be so in part, and may be repeated" if answer.unknown else ""
-        raise Failure(f"{url} {answer.told}{undecided}")
+        raise Failure(f"{address} {answer.told}{undecided}")
     if as_json:
         import msgspec
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.commands.terminal import Data, Failure
+from cluster.commands.terminal import Data, Failure, reachable
 from cluster.screen import write
 
 OPERATOR = "operator"
@@ -54,20 +54,30 @@ def tokens_of(folder: Path, ttl_s: int) -> tuple[str, str]:
     )
 
 
-def operator_of(data: Path | None) -> tuple[str, str]:
-    """Return the address of the system that runs on a data folder, and a token for its operator."""
+def operator_at(url: str | None, token: str | None, data: Path | None) -> tuple[str, str]:
+    """Return a system's address and an operator's token: both given, or those of the data folder. Raises Failure."""
+    if url is not None:
+        return _given(url, token, "an operator's (hongbao token --scope operator)")
     url, folder = _running_on(data)
     return url, tokens_of(folder, RUN_TOKEN_S)[0]
 
 
-def reader_of(data: Path | None, tenant: str) -> tuple[str, str]:
-    """Return the address of the system that runs on a data folder, and a token for a user who only looks."""
+def reader_at(url: str | None, token: str | None, data: Path | None, tenant: str) -> tuple[str, str]:
+    """Return a system's address and the token of a user who only reads. Raises Failure."""
     from cluster.config import KEYS_FILE, keys_at
     from cluster.tokens import mint
 
+    if url is not None:
+        return _given(url, token, "of a user of the packet's tenant (hongbao token --user … --tenant …)")
     url, folder = _running_on(data)
     keys = keys_at(folder / KEYS_FILE)
     return url, mint(keys, user=READER, tenant=tenant, scope="user", now_s=int(time.time()), ttl_s=RUN_TOKEN_S)
+
+
+def _given(url: str, token: str | None, whose: str) -> tuple[str, str]:
+    if token is None:
+        raise Failure(f"--url needs --token, {whose}")
+    return reachable(url), token
 
 
 def _running_on(data: Path | None) -> tuple[str, Path]:

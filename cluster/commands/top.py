@@ -4,14 +4,13 @@ It reads `GET /v1/figures`, not Prometheus' page: that is as old as Ray's report
 Every line fits 80 columns and the whole 24 rows; a wide terminal shows the shards' columns in full.
 """
 
+import asyncio
 import contextlib
-import http.client
-import json
+import http
 import time
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
-from urllib.parse import urlsplit
 
 import typer
 from rich.console import Group, RenderableType
@@ -21,7 +20,7 @@ from rich.text import Text
 
 from actors.ledger.money import yuan
 from cluster.commands.terminal import AsJson, Data, Failure, out, print_json
-from cluster.commands.tokens import operator_of
+from cluster.commands.tokens import operator_at
 
 if TYPE_CHECKING:
     from cluster.observability.metrics_snapshot import Figures, ShardFigures
@@ -55,12 +54,7 @@ def top(
 ) -> None:
     """Show what a running system is doing, live."""
     given = url is not None
-    if url is None:
-        url, token = operator_of(data)
-    elif token is None:
-        raise Failure("--url needs --token, an operator's (hongbao token --scope operator)")
-    assert token is not None, "either given or minted"
-    address, operator_token = url, token
+    address, operator_token = operator_at(url, token, data)
 
     def look() -> "Figures":
         nonlocal address, operator_token
@@ -68,7 +62,7 @@ def top(
             return read_figures(address, operator_token)
         except Unanswered:
             with contextlib.suppress(Failure):  # it may have been started again, elsewhere
-                address, operator_token = (address, operator_token) if given else operator_of(data)
+                address, operator_token = (address, operator_token) if given else operator_at(None, None, data)
             raise
 
     if once or as_json:
@@ -86,31 +80,19 @@ def read_figures(url: str, token: str) -> "Figures":
     """Ask for the figures once. Raises Unanswered; Failure if the token is no operator's."""
     import msgspec
 
+    from cluster.client import Client, RawAnswer
     from cluster.observability.metrics_snapshot import Figures
 
-    address = urlsplit(url)
-    make = http.client.HTTPSConnection if address.scheme == "https" else http.client.HTTPConnection
-    connection = make(str(address.hostname), address.port, timeout=TIMEOUT_S)
-    try:
-        connection.request("GET", "/v1/figures", headers={"Authorization": f"Bearer {token}"})
-        response = connection.getresponse()
-        body = response.read()
-    except (OSError, http.client.HTTPException) as failure:
-        raise Unanswered(f"{url} does not answer ({type(failure).__name__})") from failure
-    finally:
-        connection.close()
-    if response.status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
+    async def ask() -> RawAnswer:
+        async with Client(url, token, attempt_s=TIMEOUT_S, deadline_s=0.0) as client:
+            return await client.exchange("GET", "/v1/figures")
+
+    answer = asyncio.run(ask())
+    if answer.status in (http.HTTPStatus.UNAUTHORIZED, http.HTTPStatus.FORBIDDEN):
         raise Failure(f"{url} refuses the token: it takes an operator's, of this system (hongbao token)")
-    if response.status != http.HTTPStatus.OK:
-        raise Unanswered(f"{url} answers {response.status}: {_code(body)}")
-    return msgspec.json.decode(body, type=Figures)
-
-
-def _code(body: bytes) -> str:
-    try:
-        return str(json.loads(body)["code"])
-    except (ValueError, KeyError, TypeError):
-        return "no figures"
+    if answer.problem is not None:
+        raise Unanswered(f"{url} {answer.problem.told}")
+    return msgspec.json.decode(answer.content, type=Figures)
 
 
 def _show_once(look: "Callable[[], Figures]", url: str, interval: float, as_json: bool) -> None:

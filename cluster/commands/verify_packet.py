@@ -1,4 +1,4 @@
-"""Proving: `verify-packet`, which recomputes a packet's shares from a file or from the running system's proof.
+"""Verify-packet command: it recomputes a packet's shares from a file or from the running system's proof.
 
 What is checked, what is printed and the exit codes are those of `cluster.verify_packet`, the page that runs without us.
 """
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cluster import verify_packet as page
-from cluster.commands.terminal import Data, Failure, out, progress, reachable
-from cluster.commands.tokens import SANDBOX_TENANT, reader_of
+from cluster.commands.terminal import Data, Failure, out, progress
+from cluster.commands.tokens import SANDBOX_TENANT, reader_at
 
 if TYPE_CHECKING:
     from cluster.client import Client
@@ -58,34 +58,28 @@ def _fetch(packet_id: str, tenant: str, url: str | None, token: str | None, data
 
     if parse_packet_id(packet_id) is None:
         raise Failure(f"{packet_id!r} is neither a file nor a packet id")
-    if url is None:
-        url, token = reader_of(data, tenant)
-    elif token is None:
-        raise Failure("--url needs --token, of a user of the packet's tenant (hongbao token --user … --tenant …)")
-    else:
-        url = reachable(url)
+    address, reader_token = reader_at(url, token, data, tenant)
 
-    async def ask(address: str, reader_token: str) -> list[page.Proof]:
-        async with Client(address, reader_token, deadline_s=DEADLINE_S) as api:
-            return await _lanes(api, packet_id)
+    async def ask() -> list[page.Proof]:
+        async with Client(address, reader_token, deadline_s=DEADLINE_S) as client:
+            return await _lanes(client, packet_id)
 
-    assert token is not None, "either given or minted"
     with progress("Asking for the proof"):
-        return asyncio.run(ask(url, token))
+        return asyncio.run(ask())
 
 
-async def _lanes(api: "Client", packet_id: str) -> list[page.Proof]:
+async def _lanes(client: "Client", packet_id: str) -> list[page.Proof]:
     """Return the proof, or that of each lane in order. Raises Failure, NotAProof."""
-    first = await _ask(api, packet_id)
+    first = await _ask(client, packet_id)
     lanes = first.get("lanes")
     if type(lanes) is not int or not 1 <= lanes <= LANES_MAX:
         raise Failure(f"the proof of {packet_id} tells no number of lanes from 1 to {LANES_MAX}")
     if lanes == 1:
-        return [await _pages(api, packet_id, None, first)]
-    return [await _pages(api, packet_id, lane, await _ask(api, packet_id, lane)) for lane in range(lanes)]
+        return [await _pages(client, packet_id, None, first)]
+    return [await _pages(client, packet_id, lane, await _ask(client, packet_id, lane)) for lane in range(lanes)]
 
 
-async def _pages(api: "Client", packet_id: str, lane: int | None, proof: page.Proof) -> page.Proof:
+async def _pages(client: "Client", packet_id: str, lane: int | None, proof: page.Proof) -> page.Proof:
     """Return a proof with the pages that follow its first one put behind it. Raises Failure, NotAProof."""
     name = packet_id if lane is None else f"{packet_id}.{lane}"
     if proof.get("packet_id") != name:
@@ -103,7 +97,7 @@ async def _pages(api: "Client", packet_id: str, lane: int | None, proof: page.Pr
         ):
             raise Failure(f"the proof of {name} does not go on after rank {after_rank!a:.70}, as it tells")
         rank = after_rank
-        more = await _ask(api, packet_id, lane, rank)
+        more = await _ask(client, packet_id, lane, rank)
         after_rank = more.pop("next_after_rank", None)
         page.check_proof(more)
         if any(more.get(field) != told for field, told in proof.items() if field not in PAGED):
@@ -113,10 +107,10 @@ async def _pages(api: "Client", packet_id: str, lane: int | None, proof: page.Pr
     raise Failure(f"the proof of {name} has more than {PAGES_MAX} pages")
 
 
-async def _ask(api: "Client", packet_id: str, lane: int | None = None, after_rank: int | None = None) -> page.Proof:
+async def _ask(client: "Client", packet_id: str, lane: int | None = None, after_rank: int | None = None) -> page.Proof:
     from cluster.client import ApiProblem
 
-    answer = await api.proof(packet_id, lane=lane, after_rank=after_rank)
+    answer = await client.proof(packet_id, lane=lane, after_rank=after_rank)
     if isinstance(answer, ApiProblem):
         raise Failure(f"{packet_id} is not proven: the system {answer.told}")
     if not isinstance(answer, dict):

@@ -11,14 +11,11 @@ the single rate, the p99 of what was let in, and the p99 of refusals in millisec
 import asyncio
 import itertools
 import os
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
@@ -243,26 +240,14 @@ async def overload_rows(
 def main() -> None:
     """Run it on a system of its own; words of the command line choose doors."""
     os.environ |= CONFIGURATION
-    from cluster.config import keys_at
-    from cluster.local import bootstrap
-    from cluster.tokens import mint
+    from loadtest.target import own_target
 
     def say(words: str) -> None:
         sys.stderr.write(words + "\n")
 
-    folder = Path(tempfile.mkdtemp(prefix="hongbao-overload-"))
     doors = tuple(door for door in DOORS if not sys.argv[1:] or any(word in door.name for word in sys.argv[1:]))
-    try:
-        record = bootstrap.up(folder, owned=True, report=say)
-        keys, now_s = keys_at(record.data / "keys.json"), int(time.time())
-        tokens: dict[str, Any] = {
-            scope: mint(keys, user="bench", tenant=TENANT, scope=scope, now_s=now_s, ttl_s=7_200)
-            for scope in ("operator", "gateway")
-        }
-        rows = asyncio.run(overload_rows(record.url, tokens["operator"], tokens["gateway"], say, doors=doors))
-    finally:
-        bootstrap.down(folder, say)
-        shutil.rmtree(folder, ignore_errors=True)
+    with own_target("overload", say) as target:
+        rows = asyncio.run(overload_rows(target.url, target.operator_token, target.gateway_token, say, doors=doors))
     for row in rows:
         sys.stdout.write(_ENCODE(row._asdict()).decode() + "\n")
     sys.exit(0 if all(row.met for row in rows) else 1)

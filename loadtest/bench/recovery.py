@@ -199,9 +199,9 @@ def measure(say: Callable[[str], None], parts: Sequence[str] = PARTS, *, quick: 
     os.environ["HONGBAO_TIMING__PASSIVATE_AFTER_MS"] = "1000"
     from cluster.config import keys_at, load
     from cluster.local import bootstrap
-    from loadtest.bench.system import own_system
+    from loadtest.target import own_system
 
-    with own_system(say) as record:
+    with own_system("bench", say) as record:
         os.environ.update(bootstrap.system_environment(record))
         import ray
 

@@ -27,7 +27,7 @@ from cluster.screen import Screen
 from loadtest.bench import cost
 from loadtest.bench.hops import SERVERS
 from loadtest.bench.result import Row, target_words
-from loadtest.bench.system import own_system
+from loadtest.target import own_system
 
 if TYPE_CHECKING:
     from loadtest.bench.ground import Ground
@@ -120,7 +120,7 @@ def arguments_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def run(names: Sequence[str], rounds: int, say: Callable[[str], None]) -> tuple[list[Row], list[str], "Ground"]:
     """Measure on a system of its own, whose driver this process is; return rows, failed groups, and the ground."""
     os.environ.update(LIMITS)
-    with own_system(say) as record:
+    with own_system("bench", say) as record:
         os.environ.update(bootstrap.system_environment(record))
         import ray
 

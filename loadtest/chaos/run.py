@@ -40,6 +40,7 @@ from loadtest.chaos.history import FaultLine, Grab, History, Send
 from loadtest.chaos.probes import NotServed, Prober
 from loadtest.chaos.rival import DriverFailed
 from loadtest.chaos.site import LIFETIME_MS, Site
+from loadtest.target import unmoved
 
 FAULTS = 68
 SECONDS = 600
@@ -263,7 +264,7 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
         raise
     finally:
         # From here nothing interrupts: a half-ended system would stay for ever. `down` is bounded itself.
-        _on_signals(_unmoved)
+        _on_signals(unmoved)
         site.down()
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -273,10 +274,6 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
         )
     sys.stdout.write(msgspec.json.encode(figures).decode() + "\n")
     return 0 if clean else 1
-
-
-def _unmoved(number: int, frame: FrameType | None) -> None:
-    """Note a signal and go on ending; unlike SIG_IGN it is not inherited by what `down` may run."""
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -13,9 +13,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cluster.client import ApiProblem, Client, PacketAnswer, PacketOrder, TakenShare
-from loadtest.demo import TENANT
 from loadtest.fairness.client import CUT, UNREAD, EqualClient, Fired, Told
 from loadtest.gather import gather
+from loadtest.target import TENANT
 
 WARM_UP_ROUNDS = 3
 """Unmeasured: every replica meets every user's token, and nobody pays for that in a measured round."""

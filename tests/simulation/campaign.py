@@ -1,11 +1,14 @@
-"""Campaign: many runs with fresh seeds on all cores, and what a run that fails is reduced to.
+"""Campaign: many runs with fresh seeds on all cores, and what a run that fails is reduced to. `make simulate` runs it.
 
 A failure is told with its seed, the command that replays it, and the end of a shortened run: as few steps as still
 fail, and every kind of fault switched off that it does not need.
 """
 
+import argparse
+import json
 import os
 import secrets
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +17,7 @@ from multiprocessing import get_context
 from typing import Any, NamedTuple
 
 from cluster.local.processes import end_with_parent
+from tests.simulation.faults import GAP_S
 from tests.simulation.run import STEPS, Outcome, simulate
 
 CHUNK = 10
@@ -23,6 +27,8 @@ LINES = 40
 """Of the trace, the last ones, that are shown."""
 
 LINE_CHARS = 220
+SEED_BITS = 40
+REPORT_EVERY_RUNS = 100
 
 
 class Tally(NamedTuple):
@@ -92,7 +98,7 @@ def campaign(
 ) -> Tally:
     """Run fresh seeds (or those from `first` on) for that long, or that many, until one fails. All cores work."""
     tally = Tally.empty()
-    chunks = _chunks(secrets.randbits(40) if first is None else first, runs)
+    chunks = _chunks(secrets.randbits(SEED_BITS) if first is None else first, runs)
     ends_s = None if seconds is None else time.monotonic() + seconds
     workers = os.cpu_count() or 1
     with ProcessPoolExecutor(workers, get_context("spawn"), end_with_parent) as pool:
@@ -145,7 +151,7 @@ def _fewest_steps(failing: Outcome) -> Outcome:
 def command(outcome: Outcome) -> str:
     """Return the command that replays a run."""
     without = f" --without {','.join(outcome.without)}" if outcome.without else ""
-    return f"hongbao simulate --seed {outcome.seed} --steps {outcome.steps}{without}"
+    return f"python -m tests.simulation.campaign --seed {outcome.seed} --steps {outcome.steps}{without}"
 
 
 def story(outcome: Outcome) -> str:
@@ -176,3 +182,72 @@ def summary(outcome: Outcome) -> dict[str, Any]:
         "virtual_ms": outcome.virtual_ms,
         "digest": outcome.digest,
     }
+
+
+# The command
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Simulate the platform under seeds, with faults.")
+    parser.add_argument("--seed", type=int, help="replay this one; without it a fresh one, printed")
+    parser.add_argument("--steps", type=int, default=STEPS, help="things that clients do in a run")
+    parser.add_argument("--runs", type=int, help="so many runs on all cores, with fresh seeds")
+    parser.add_argument("--seconds", type=float, help="runs for so long, on all cores")
+    parser.add_argument("--without", default="", help="kinds of fault that are off, with commas between")
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object in the last line")
+    arguments = parser.parse_args(argv)
+    arguments.without = tuple(kind for kind in arguments.without.split(",") if kind)
+    if unknown := [kind for kind in arguments.without if kind not in GAP_S]:
+        parser.error(f"--without: {', '.join(unknown)} is not a kind of fault; there are {', '.join(GAP_S)}")
+    arguments.many = arguments.runs is not None or arguments.seconds is not None
+    if arguments.many and arguments.without:
+        parser.error("--without is for one run; leave out --runs and --seconds")
+    return arguments
+
+
+def _many(arguments: argparse.Namespace) -> Outcome | None:
+    """Run a campaign; return the run that failed, shortened."""
+    told = 0
+
+    def tell(tally: Tally) -> None:
+        nonlocal told
+        if tally.runs - told >= REPORT_EVERY_RUNS:
+            told = tally.runs
+            print(f"Simulating: {tally.line()}", file=sys.stderr)
+
+    tally = campaign(
+        seconds=arguments.seconds, runs=arguments.runs, steps=arguments.steps, report=tell, first=arguments.seed
+    )
+    failing = None
+    if tally.failed is not None:
+        print(f"seed {tally.failed} fails; looking for a shorter run that does", file=sys.stderr)
+        failing = shorten(simulate(tally.failed, arguments.steps))
+    print(tally.line())
+    if failing is not None:
+        print(story(failing))
+    if arguments.json:
+        print(json.dumps(tally.summary() | {"violation": failing.violation if failing else None}))
+    return failing
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one seed, or many; return 1 if one fails."""
+    arguments = _arguments(argv)
+    if arguments.many:
+        return int(_many(arguments) is not None)
+    seed = secrets.randbits(SEED_BITS) if arguments.seed is None else arguments.seed
+    outcome = simulate(seed, arguments.steps, arguments.without)
+    print(
+        f"seed {outcome.seed}, {outcome.steps} steps: {outcome.lives} packet lives, {outcome.asked.total()} requests, "
+        f"{outcome.faults.total()} faults, {outcome.virtual_ms / 1000:.1f} s of virtual time, "
+        f"trace {outcome.digest[:16]}"
+    )
+    if outcome.violation:
+        print(story(outcome))
+    if arguments.json:
+        print(json.dumps(summary(outcome)))
+    return int(bool(outcome.violation))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

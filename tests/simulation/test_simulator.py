@@ -1,6 +1,7 @@
 """Simulator: fixed seeds and a fresh one hold every promise, the same seed is the same run, every await is survived."""
 
 import asyncio
+import json
 import os
 import secrets
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from actors.wallet.commands import Send
 from tests.simulation.asking import Asking
-from tests.simulation.campaign import shorten, story
+from tests.simulation.campaign import main, shorten, story
 from tests.simulation.clients import Clients
 from tests.simulation.faults import GAP_S
 from tests.simulation.finale import everything_ends_well
@@ -107,3 +108,12 @@ def test_a_process_may_die_at_any_await_of_a_packets_life(dying: str) -> None:
     while dies(dying, step):
         step += 1
     assert step > 5, "it was killed at each of its steps"
+
+
+def test_the_command_replays_a_run_and_refuses_faults_that_there_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "7", "--steps", "20", "--without", "clock_jumps", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["seed"], told["steps"], told["without"], told["violation"]) == (7, 20, ["clock_jumps"], None)
+    with pytest.raises(SystemExit):
+        main(["--without", "nothing"])
+    assert "is not a kind of fault" in capsys.readouterr().err

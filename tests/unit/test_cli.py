@@ -41,7 +41,7 @@ def up(data, *, report, **asked):
         raise OSError("the store did not start,\\nsee its log")
     if url == "never":
         time.sleep(60)
-    return types.SimpleNamespace(url=url, store_url="redis://:hunter2@store:6379/0", sandbox=True)
+    return types.SimpleNamespace(url=url, store_url="redis://:hunter2@store:6379/0", sandbox=True, data=data)
 
 def down(data, report):
     (life / "down").write_text(str(data))

@@ -8,10 +8,11 @@ import pytest
 from rich.console import Console
 
 from loadtest import demo
-from loadtest.demo import Options, Replay, Target
+from loadtest.demo import Options, Replay
 from loadtest.display import show
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND, SEED, SHARE_FEN_MAX, plans
 from loadtest.result import Outcome
+from loadtest.target import Target
 from tests.unit.fake_gateway import FAULTS, GATEWAY_TOKEN, OPERATOR_TOKEN, START_MS, FakeGateway, serving
 
 HARMLESS = ("answer_lost", "overloaded", "proxy_error")

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from loadtest.load import LoadFailed, Options, Result, Target, load
+from loadtest.load import LoadFailed, Options, Result, load
 from loadtest.scenarios.load_profile import Bursts, Clients, Profile
 from loadtest.scenarios.schedule import arrivals
 from loadtest.scenarios.summary import as_json, show
+from loadtest.target import Target
 from tests.unit.fake_gateway import GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
 
 PROFILE = Profile(

@@ -101,7 +101,6 @@ BEFORE_ANYTHING_STARTS = {
     "up": {"config": "nowhere"},
     "demo": {"url": "http://127.0.0.1:9"},
     "fairness": {"url": "http://127.0.0.1:9"},
-    "simulate": {"without": "nothing"},
 }
 """What makes a command refuse before it starts a system or a campaign."""
 
