@@ -6,6 +6,7 @@ The value is the `code` of the HTTP contract. The kernel's own are among them; i
 from enum import StrEnum
 
 from actors.kernel.messages import KernelRefusal
+from actors.ledger.holds import HoldRefusal
 
 
 class Refusal(StrEnum):
@@ -26,7 +27,7 @@ class Refusal(StrEnum):
     BAD_TIMES = "bad_times"
     COMMITMENT_MISMATCH = "commitment_mismatch"
     IDEMPOTENCY_KEY_REUSED = "idempotency_key_reused"
-    HOLD_NOT_FOUND = "hold_not_found"
+    HOLD_NOT_FOUND = HoldRefusal.HOLD_NOT_FOUND
     LISHI_NOT_FOUND = "lishi_not_found"
     LISHI_CLOSED = "lishi_closed"
     LISHI_LAPSED = "lishi_lapsed"

@@ -107,6 +107,7 @@ class Limits(_Section):
     nonce_chars_max: PositiveInt
     commitments_unused_max: PositiveInt
     commitment_ms: PositiveInt
+    hold_lifetime_ms_max: PositiveInt
     lishi_lifetime_ms: PositiveInt
     lishi_cooldown_ms: PositiveInt
     lishi_open_max: PositiveInt
@@ -144,6 +145,8 @@ class Bounds(_Section):
     proof_lines_max: PositiveInt
     crowd_count_min: PositiveInt
     lane_count_max: PositiveInt
+    holds_max: PositiveInt
+    holds_ms: PositiveInt
     lishi_max: PositiveInt
     lishi_counted_max: PositiveInt
     notes_max: PositiveInt

@@ -50,6 +50,7 @@ class Fair(BaseModel):
     ended_bytes_max: Parts
     ended_packets_max: Parts
     gateway_queue_max: Parts
+    holds_max: Parts
     idempotency_keys_max: Parts
     lishi_counted_max: Parts
     lishi_max: Parts
@@ -84,6 +85,7 @@ _LIMITS = {
     "nonce_chars_max": Owner.REQUEST,
     "commitments_unused_max": Owner.OWN,
     "commitment_ms": Owner.PERIOD,
+    "hold_lifetime_ms_max": Owner.PERIOD,
     "lishi_lifetime_ms": Owner.PERIOD,
     "lishi_cooldown_ms": Owner.PERIOD,
     "lishi_open_max": Owner.OWN,  # of one person's answer: of one asker and one asked at most one is open
@@ -104,6 +106,8 @@ _BOUNDS = {
     "accounts_max": Owner.SHARED,
     "unsettled_max": Owner.SHARED,
     "opened_ahead_max": Owner.SHARED,
+    "holds_max": Owner.SHARED,
+    "holds_ms": Owner.PERIOD,
     "idempotency_keys_max": Owner.SHARED,
     "idempotency_ms": Owner.PERIOD,
     "statement_lines_max": Owner.OWN,

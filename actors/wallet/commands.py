@@ -66,27 +66,6 @@ class CreditSandbox(msgspec.Struct, frozen=True, array_like=True, tag="credit_sa
     amount_fen: int
 
 
-class Hold(msgspec.Struct, frozen=True, array_like=True, tag="hold"):
-    """Reserve money of a user until it is posted or voided. `hold_id` is the caller's, unique for ever."""
-
-    hold_id: str
-    tenant: str
-    user: str
-    amount_fen: int
-
-
-class PostHold(msgspec.Struct, frozen=True, array_like=True, tag="post_hold"):
-    """Take the held money: `held -> bank`."""
-
-    hold_id: str
-
-
-class VoidHold(msgspec.Struct, frozen=True, array_like=True, tag="void_hold"):
-    """Release the held money: `held -> change`."""
-
-    hold_id: str
-
-
 class ReadWallet(msgspec.Struct, frozen=True, array_like=True, tag="read_wallet"):
     """Somebody looks at a balance."""
 

@@ -102,33 +102,3 @@ class SandboxCredited(msgspec.Struct, frozen=True, array_like=True, tag="sandbox
     user: str
     amount_fen: int
     at_ms: int
-
-
-class Held(msgspec.Struct, frozen=True, array_like=True, tag="held"):
-    """Money was reserved: `change -> held`."""
-
-    hold_id: str
-    tenant: str
-    user: str
-    amount_fen: int
-    at_ms: int
-
-
-class HoldPosted(msgspec.Struct, frozen=True, array_like=True, tag="hold_posted"):
-    """Held money was taken: `held -> bank`."""
-
-    hold_id: str
-    tenant: str
-    user: str
-    amount_fen: int
-    at_ms: int
-
-
-class HoldVoided(msgspec.Struct, frozen=True, array_like=True, tag="hold_voided"):
-    """Held money was released: `held -> change`."""
-
-    hold_id: str
-    tenant: str
-    user: str
-    amount_fen: int
-    at_ms: int

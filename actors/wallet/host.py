@@ -14,6 +14,7 @@ from actors.kernel.metrics import ACCEPTED, REPLAYED
 from actors.kernel.names import User
 from actors.kernel.shell import Shell
 from actors.kernel.switches import ReadLevers, SetLever
+from actors.ledger.holds import Hold, HoldEvent, HoldTold, PostHold, VoidHold
 from actors.ledger.transfer import Receive
 from actors.transfers.funding import ALGORITHM_OF_KIND, ALGORITHMS, Special
 from actors.transfers.ids import (
@@ -42,21 +43,18 @@ from actors.wallet.commands import (
     CreditSandbox,
     DeclineLishi,
     FindFunding,
-    Hold,
     KeepPhoto,
     ListLishi,
-    PostHold,
     ReadLishi,
     ReadNotes,
     ReadStatement,
     ReadWallet,
     Send,
-    VoidHold,
     WriteNote,
 )
 from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, SandboxCredited
 from actors.wallet.lishi import LishiCommand, decide_accept, decide_decline
-from actors.wallet.machine import OVERLOADED, OpenHold, WalletMachine, WalletRules
+from actors.wallet.machine import OVERLOADED, WalletMachine, WalletRules
 from actors.wallet.quotas import Fresh
 from actors.wallet.replies import AskCounted, Funded, Lishi, LishiList, LishiTold, Note, NoteList, NoteTold, WalletView
 from actors.wallet.sends import Place, Terms
@@ -71,6 +69,12 @@ class WalletShard(Host[WalletMachine]):
         super().__init__(*arguments)
         self._fairness = SeedCommitments(self._services.keys)
         self._layout = Layout.of(self._services.layout)
+
+    def _on_time(self, shell: Shell[WalletMachine]) -> None:
+        if shell.refusing:
+            return
+        for expired in shell.machine.holds.due(shell.now_ms(), self._rules.expire_batch_max):
+            shell.stage(expired)
 
     def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
         for (_, commands), answers in zip(groups, replies, strict=True):
@@ -131,10 +135,9 @@ class WalletShard(Host[WalletMachine]):
                     return WalletView(credited.amount_fen, 0)
                 return credited
             case Hold():
-                return self._hold(shell, machine.decide_hold(command, now_ms))
+                return self._hold(shell, *machine.decide_hold(command, now_ms))
             case PostHold() | VoidHold():
-                post = isinstance(command, PostHold)
-                return self._hold(shell, machine.decide_release(command.hold_id, post=post, now_ms=now_ms))
+                return self._hold(shell, *machine.holds.decide_end(command, now_ms))
             case AskLishi() | ReadLishi() | ListLishi() | AcceptLishi() | DeclineLishi():
                 return self._lishi(shell, command, now_ms)
             case CountLishi():
@@ -244,12 +247,10 @@ class WalletShard(Host[WalletMachine]):
             shell.stage(event)
         return Funded(shell.stream, accepted[1], replayed=False)
 
-    def _hold(self, shell: Shell[WalletMachine], decision: Any) -> Done | Refused:
-        if isinstance(decision, Refused):
-            return decision
-        if not isinstance(decision, OpenHold):
-            shell.stage(decision)
-        return Done()
+    def _hold(self, shell: Shell[WalletMachine], event: HoldEvent | None, reply: HoldTold | Refused) -> Any:
+        if event is not None:
+            shell.stage(event)
+        return reply
 
     def _terms(self, send: Send, packet_id: str = "") -> Terms:
         """Return the terms of a send. `packet_id`: empty: it follows from the send's key."""

@@ -1,6 +1,7 @@
 """Kind of wallet streams: everything that the platform must know of them."""
 
 from actors.kernel.kind import Kind
+from actors.ledger.holds import HOLD_COMMANDS, HOLD_EVENTS, HoldTold, hold_postings
 from actors.transfers.funding import PacketFunded
 from actors.wallet import postings
 from actors.wallet.commands import (
@@ -11,23 +12,17 @@ from actors.wallet.commands import (
     CreditSandbox,
     DeclineLishi,
     FindFunding,
-    Hold,
     KeepPhoto,
     ListLishi,
-    PostHold,
     ReadLishi,
     ReadNotes,
     ReadStatement,
     ReadWallet,
     Send,
-    VoidHold,
     WriteNote,
 )
 from actors.wallet.events import (
     Committed,
-    Held,
-    HoldPosted,
-    HoldVoided,
     LishiAsked,
     LishiClosed,
     LishiCounted,
@@ -52,9 +47,7 @@ WALLET = Kind(
         ReadWallet,
         ReadStatement,
         FindFunding,
-        Hold,
-        PostHold,
-        VoidHold,
+        *HOLD_COMMANDS,
         AskLishi,
         ReadLishi,
         ListLishi,
@@ -65,14 +58,12 @@ WALLET = Kind(
         WriteNote,
         ReadNotes,
     ),
-    replies=(Funded, Committed, WalletView, Statement, LishiTold, LishiList, AskCounted, NoteTold, NoteList),
+    replies=(Funded, Committed, HoldTold, WalletView, Statement, LishiTold, LishiList, AskCounted, NoteTold, NoteList),
     events=(
         PacketFunded,
         RunsReceived,
         SandboxCredited,
-        Held,
-        HoldPosted,
-        HoldVoided,
+        *HOLD_EVENTS,
         Committed,
         LishiCounted,
         LishiAsked,
@@ -85,9 +76,7 @@ WALLET = Kind(
         PacketFunded: postings.packet_funded,
         RunsReceived: postings.runs_received,
         SandboxCredited: postings.sandbox_credited,
-        Held: postings.held,
-        HoldPosted: postings.hold_posted,
-        HoldVoided: postings.hold_voided,
+        **hold_postings(postings.CHANGE, postings.HELD, postings.BANK),
         Committed: None,
         LishiCounted: None,
         LishiAsked: None,

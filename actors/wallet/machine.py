@@ -21,19 +21,28 @@ from actors.kernel.messages import Refused, SnapshotTaken
 from actors.kernel.rules import Rules, Services
 from actors.kernel.switches import SENDS, Lever, LeverSet
 from actors.ledger.book import Book
+from actors.ledger.holds import (
+    Held,
+    Hold,
+    HoldBook,
+    HoldEvent,
+    HoldExpired,
+    HoldPosted,
+    HoldRules,
+    Holds,
+    HoldTold,
+    HoldVoided,
+)
 from actors.ledger.transfer import Outgoing, Receive, Settled
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import whole_id
 from actors.wallet.asks import AskBook, AskRules
-from actors.wallet.commands import Commit, CreditSandbox, Hold, KeepPhoto, Send
+from actors.wallet.commands import Commit, CreditSandbox, KeepPhoto, Send
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.events import (
     Committed,
-    Held,
-    HoldPosted,
-    HoldVoided,
     LishiAsked,
     LishiClosed,
     LishiCounted,
@@ -59,7 +68,6 @@ INSUFFICIENT = Refused(Refusal.INSUFFICIENT_FUNDS)
 KEY_REUSED = Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
 OVERLOADED = Refused(Refusal.OVERLOADED)
 PAUSED = Refused(Refusal.PAUSED)
-HOLD_NOT_FOUND = Refused(Refusal.HOLD_NOT_FOUND)
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 BAD_TIMES = Refused(Refusal.BAD_TIMES)
 
@@ -77,6 +85,7 @@ class WalletRules(Rules, frozen=True, kw_only=True):
     lishi: LishiRules
     asks: AskRules
     notes: NoteRules
+    holds: HoldRules
     photos_bytes_max: int
     sends: SendRules
     fair: WalletFair = WalletFair()
@@ -92,15 +101,6 @@ class Account(msgspec.Struct, gc=False):
     """Lines ever written; the newest of them are kept."""
 
 
-class OpenHold(msgspec.Struct):
-    """A hold and what became of it."""
-
-    tenant: str
-    user: str
-    amount_fen: int
-    outcome: str = "held"
-
-
 class State(msgspec.Struct):
     """Everything durable about one wallet stream: what a snapshot holds."""
 
@@ -109,7 +109,7 @@ class State(msgspec.Struct):
     accounts_count: int = 0
     fundings: dict[str, PacketFunded] = {}
     """packet id -> what was sent: of the last `idempotency_ms`, or not arrived. An id stands for a sender's key."""
-    holds: dict[str, OpenHold] = {}
+    holds: HoldBook = msgspec.field(default_factory=HoldBook)
     faucet_fen: int = 0
     bank_fen: int = 0
     book: Book[PacketFunded] = msgspec.field(default_factory=Book)
@@ -138,6 +138,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         self.lishi_rules = lishi
         self._commitments = Commitments(self._state.commitments, rules.commitments)
         self._holders = Holders(rules, self._state)
+        self.holds = Holds(self._state.holds, rules.holds)
         self._lines_bytes = rules.statement_lines_max * _LINE.size
 
     # Decide: reads only.
@@ -201,27 +202,10 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         credited = SandboxCredited(credit.tenant, credit.user, credit.amount_fen, now_ms)
         return self.refusal(credited, now_ms) or credited
 
-    def decide_hold(self, hold: Hold, now_ms: int) -> Held | OpenHold | Refused:
-        """Reserve money, once per hold id."""
-        prior = self._state.holds.get(hold.hold_id)
-        if prior is not None:
-            same = (prior.tenant, prior.user, prior.amount_fen) == (hold.tenant, hold.user, hold.amount_fen)
-            return prior if same else KEY_REUSED
+    def decide_hold(self, hold: Hold, now_ms: int) -> tuple[HoldEvent | None, HoldTold | Refused]:
+        """Reserve money, once per hold id; return what happens, and the reply."""
         account = self._account(hold.tenant, hold.user)
-        if account is None or account.available_fen < hold.amount_fen:
-            return INSUFFICIENT
-        held = Held(hold.hold_id, hold.tenant, hold.user, hold.amount_fen, now_ms)
-        return self.refusal(held, now_ms) or held
-
-    def decide_release(self, hold_id: str, *, post: bool, now_ms: int) -> HoldPosted | HoldVoided | OpenHold | Refused:
-        """Take (`post`) or release a hold; the same again is answered again, the contrary is refused."""
-        hold = self._state.holds.get(hold_id)
-        if hold is None:
-            return HOLD_NOT_FOUND
-        if hold.outcome != "held":
-            return hold if hold.outcome == ("posted" if post else "voided") else KEY_REUSED
-        event = HoldPosted if post else HoldVoided
-        return event(hold_id, hold.tenant, hold.user, hold.amount_fen, now_ms)
+        return self.holds.decide_hold(hold, 0 if account is None else account.available_fen, now_ms)
 
     def decide_payouts(self, receive: Receive, now_ms: int) -> RunsReceived | Refused | None:
         """Take the next payouts of a packet stream; None if all of them are here already."""
@@ -342,21 +326,8 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 state.faucet_fen -= event.amount_fen
                 account = self._open_account(event.tenant, event.user)
                 self._change(account, event.amount_fen, event.at_ms, _CODE["sandbox_credited"], b"")
-            case Held():
-                account = self._open_account(event.tenant, event.user)
-                account.held_fen += event.amount_fen
-                self._change(account, -event.amount_fen, event.at_ms, _CODE["held"], _reference(event.hold_id))
-                state.holds[event.hold_id] = OpenHold(event.tenant, event.user, event.amount_fen)
-            case HoldPosted():
-                account = self._open_account(event.tenant, event.user)
-                account.held_fen -= event.amount_fen
-                state.bank_fen += event.amount_fen
-                state.holds[event.hold_id].outcome = "posted"
-            case HoldVoided():
-                account = self._open_account(event.tenant, event.user)
-                account.held_fen -= event.amount_fen
-                self._change(account, event.amount_fen, event.at_ms, _CODE["hold_voided"], _reference(event.hold_id))
-                state.holds[event.hold_id].outcome = "voided"
+            case Held() | HoldPosted() | HoldVoided() | HoldExpired():
+                self._apply_hold(event)
             case Settled():
                 self._holders.settled(state.book.settle(event.destination, event.number))
             case LeverSet():
@@ -376,6 +347,18 @@ class WalletMachine(BookMachine[State, PacketFunded]):
                 raise AssertionError(f"{type(event).__name__} is no event of a wallet stream")
         self._holders.take(event, state)
         state.stamp_ms = max(state.stamp_ms, getattr(event, "at_ms", 0))
+
+    def _apply_hold(self, event: HoldEvent) -> None:
+        self.holds.apply(event)
+        account = self._open_account(event.tenant, event.user)
+        amount_fen = event.amount_fen if isinstance(event, Held) else -event.amount_fen
+        account.held_fen += amount_fen
+        assert account.held_fen >= 0, "what is taken or released was held"
+        if isinstance(event, HoldPosted):
+            self._state.bank_fen += event.amount_fen
+            return
+        code = _CODE[str(event.__struct_config__.tag)]
+        self._change(account, -amount_fen, event.at_ms, code, _reference(event.hold_id))
 
     def _apply_funded(self, event: PacketFunded) -> None:
         state = self._state
@@ -421,6 +404,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         self._state = msgspec.msgpack.decode(state, type=State)
         self._commitments = Commitments(self._state.commitments, self._rules.commitments)
         self._holders = Holders(self._rules, self._state)
+        self.holds = Holds(self._state.holds, self._rules.holds)
 
 
 def _reference(name: str) -> bytes:

@@ -3,7 +3,7 @@
 from actors.ledger.accounts import AccountKind, Side
 from actors.ledger.posting import Leg, Postings, move, received, sent
 from actors.transfers.funding import PacketFunded
-from actors.wallet.events import Held, HoldPosted, HoldVoided, RunsReceived, SandboxCredited
+from actors.wallet.events import RunsReceived, SandboxCredited
 
 CHANGE = AccountKind(name="change", side=Side.LIABILITY, owner=("tenant", "user"), on_statement=True)
 """A user's money that they can spend."""
@@ -23,6 +23,7 @@ STATEMENT = {
     "held": "hold",
     "hold_posted": "hold_post",
     "hold_voided": "hold_void",
+    "hold_expired": "hold_expiry",
     "lishi": "lishi_sent",
     "photo": "photo_paid",
 }
@@ -56,20 +57,3 @@ def runs_received(event: RunsReceived) -> Postings:
 def sandbox_credited(event: SandboxCredited) -> Postings:
     """Return the postings of the faucet."""
     return move(Leg(FAUCET.of()), Leg(CHANGE.of(event.tenant, event.user)), event.amount_fen)
-
-
-def held(event: Held) -> Postings:
-    """Return the postings of a hold."""
-    who = event.tenant, event.user
-    return move(Leg(CHANGE.of(*who)), Leg(HELD.of(*who)), event.amount_fen, event.hold_id)
-
-
-def hold_posted(event: HoldPosted) -> Postings:
-    """Return the postings of a hold that was taken."""
-    return move(Leg(HELD.of(event.tenant, event.user)), Leg(BANK.of()), event.amount_fen, event.hold_id)
-
-
-def hold_voided(event: HoldVoided) -> Postings:
-    """Return the postings of a hold that was released."""
-    who = event.tenant, event.user
-    return move(Leg(HELD.of(*who)), Leg(CHANGE.of(*who)), event.amount_fen, event.hold_id)

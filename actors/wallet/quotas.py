@@ -1,7 +1,7 @@
 """Parts: who holds how much of what the people of one wallet stream share, and whether more of it is for them. Pure.
 
 Every table of the stream is counted by its owners (`actors.kernel.quota`): sends remembered under their keys, fundings
-that are not settled, holds, accounts, commitments, lishi and asks by who asks, notes by who wrote them, photos by who
+that are not settled, accounts, commitments, lishi and asks by who asks, notes by who wrote them, photos by who
 owns them. The counts follow from the state: they are made anew from a snapshot's, and kept by events.
 """
 
@@ -16,7 +16,6 @@ from actors.transfers.ids import whole_id
 from actors.wallet.commands import KeepPhoto
 from actors.wallet.events import (
     Committed,
-    Held,
     LishiAsked,
     LishiClosed,
     LishiCounted,
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 PHOTO_BYTES_MIN = 65_536
 """A photo counts for as much as this at least, so that small ones are bounded too."""
 
-Fresh = Committed | Held | LishiAsked | LishiCounted | Noted | SandboxCredited
+Fresh = Committed | LishiAsked | LishiCounted | Noted | SandboxCredited
 """An event, only decided on, that takes a place in a table."""
 
 
@@ -56,7 +55,6 @@ class Holders:
         self._rules = rules
         self._keys = Lapsing(Bound.of(rules.idempotency_keys_max, fair.keys), rules.idempotency_ms)
         self._unsettled = Counts(Bound.of(rules.unsettled_max, fair.unsettled))
-        self._holds = Counts(Bound.of(rules.idempotency_keys_max, fair.keys))
         self._accounts = Counts(Bound.of(rules.accounts_max, fair.accounts))
         self._commitments = Named(Bound.of(rules.commitments.stream_max, fair.commitments))
         self._lishi = Named(Bound.of(rules.lishi.total_max, fair.lishi))
@@ -82,8 +80,6 @@ class Holders:
         match event:
             case Committed():
                 return self._commitments.refusal(now_ms, event.tenant, event.user, len(event.commitments))
-            case Held():
-                return self._holds.refusal(event.tenant, event.user)
             case LishiAsked():
                 return self._lishi.refusal(now_ms, event.tenant, event.asker)
             case LishiCounted():
@@ -122,8 +118,6 @@ class Holders:
         match event:
             case Committed():
                 self._commit(event)
-            case Held():
-                self._holds.add(event.tenant, event.user)
             case LishiAsked():
                 until_ms = event.lapses_at_ms + self._rules.lishi.keep_ms
                 self._lishi.lapse(event.at_ms)
@@ -148,8 +142,6 @@ class Holders:
         for sent in state.book.sent.values():
             for funding in sent.unsettled.values():
                 self._unsettled.add(funding.tenant, funding.sender)
-        for hold in state.holds.values():
-            self._holds.add(hold.tenant, hold.user)
         for tenant, users in state.accounts.items():
             self.opened(tenant, len(users))
         for made in state.commitments.values():

@@ -17,6 +17,7 @@ from actors.kernel.metrics import Tally, TallyFigures
 from actors.kernel.ports import KeyRing
 from actors.kernel.rules import Rules, Services
 from actors.kinds import build_host, kind_of
+from actors.ledger.holds import HoldRules
 from actors.ledger.transfer import Outgoing
 from actors.packet.quotas import PacketFair
 from actors.packet.rules import PacketRules
@@ -134,6 +135,12 @@ def wallet_rules(settings: Settings) -> WalletRules:
             per_packet_max=limits.notes_per_packet_max,
             total_max=bounds.notes_max,
             keep_ms=bounds.notes_ms,
+        ),
+        holds=HoldRules(
+            total_max=bounds.holds_max,
+            lifetime_ms_max=limits.hold_lifetime_ms_max,
+            keep_ms=bounds.holds_ms,
+            fair=settings.fair.holds_max.percent,
         ),
         photos_bytes_max=bounds.photos_bytes_max,
         sends=send_rules(settings),

@@ -13,9 +13,10 @@ import pytest_asyncio
 
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.ports import Position
+from actors.ledger.holds import Held, HoldExpired, HoldPosted, HoldVoided
 from actors.packet.events import Opened
 from actors.transfers.payout import PayoutRun
-from actors.wallet.events import Held, HoldPosted, HoldVoided, RunsReceived
+from actors.wallet.events import RunsReceived
 from actors.wallet.machine import WalletMachine
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.sealing import PartBounds, Sealer
@@ -196,9 +197,16 @@ async def test_a_statement_has_every_line_the_shard_ever_wrote(
     sealed_at: int | None, ledger: Store, archive: Archive
 ) -> None:
     holds = [
-        [Held("h1", TENANT, "sender", 5, NOW_MS + 9)],
-        [Held("h2", TENANT, "sender", 7, NOW_MS + 10)],
+        [Held("h1", TENANT, "sender", 5, NOW_MS + 9, NOW_MS + 90)],
+        [
+            Held("h2", TENANT, "sender", 7, NOW_MS + 10, NOW_MS + 90),
+            Held("h3", TENANT, "sender", 3, NOW_MS + 10, NOW_MS + 50),
+        ],
         [HoldVoided("h1", TENANT, "sender", 5, NOW_MS + 11), HoldPosted("h2", TENANT, "sender", 7, NOW_MS + 11)],
+        [
+            HoldExpired("h3", TENANT, "sender", 3, NOW_MS + 51),
+            Held("h4", TENANT, "sender", 2, NOW_MS + 52, NOW_MS + 90),
+        ],
     ]
     entries = [*of_the_wallet(DAYS), *holds]
     await write(ledger, WALLET, entries)

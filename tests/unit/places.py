@@ -13,16 +13,18 @@ from actors.kernel.messages import Refused
 from actors.kernel.ports import Journal
 from actors.kernel.quota import Percent
 from actors.kernel.shell import Shell
+from actors.ledger.holds import Hold, HoldRules
 from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
 from actors.packet.quotas import PacketFair
-from actors.wallet.commands import AskLishi, Commit, CountLishi, CreditSandbox, Hold, KeepPhoto, WriteNote
+from actors.wallet.commands import AskLishi, Commit, CountLishi, CreditSandbox, KeepPhoto, WriteNote
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.events import SandboxCredited
 from actors.wallet.machine import WalletMachine
 from actors.wallet.quotas import PHOTO_BYTES_MIN, WalletFair
 from actors.wallet.sends import Place
 from tests.unit.samples import (
+    DAY_MS,
     NOW_MS,
     PACKET,
     PACKET_RULES,
@@ -83,11 +85,13 @@ def fundings() -> Take:
 
 
 def holds() -> Take:
-    machine = wallet("keys", idempotency_keys_max=WHOLE)
+    machine = wallet("keys", holds=HoldRules(WHOLE, DAY_MS, DAY_MS, PERCENT))
 
     def take(tenant: str, user: str, number: int) -> Any:
         machine.apply(SandboxCredited(tenant, user, 1_000, NOW_MS))
-        return applied(machine, machine.decide_hold(Hold(f"h{number}", tenant, user, 1), NOW_MS))
+        event, reply = machine.decide_hold(Hold(f"h{number}", tenant, user, 1, 1_000), NOW_MS)
+        applied(machine, [] if event is None else event)
+        return reply
 
     return take
 
@@ -111,7 +115,7 @@ def commitments() -> Take:
 
 
 def lishi() -> Take:
-    rules = msgspec.structs.replace(WALLET_RULES.lishi, open_max=99, total_max=WHOLE)
+    rules = msgspec.structs.replace(WALLET_RULES.lishi, open_max=99, total_max=WHOLE, wallet_streams=1)
     machine = wallet("lishi", lishi=rules)
 
     def take(tenant: str, user: str, number: int) -> Any:

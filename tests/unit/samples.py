@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from actors.kernel.rules import Services
+from actors.ledger.holds import HoldRules
 from actors.packet.events import Opened
 from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
@@ -67,6 +68,7 @@ WALLET_RULES = WalletRules(
     lishi=LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS),
     asks=AskRules(asks_max=3, period_ms=DAY_MS, total_max=5),
     notes=NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS),
+    holds=HoldRules(total_max=1_000, lifetime_ms_max=30 * DAY_MS, keep_ms=DAY_MS),
     photos_bytes_max=1_000_000,
     sends=SENDS,
 )

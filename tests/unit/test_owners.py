@@ -22,7 +22,8 @@ from tests.unit.samples import DAY_MS, NOW_MS, order, terms
 REMEMBERED: dict[str, dict[str, Callable[[], Take]]] = {
     "accounts_max": {"accounts": places.accounts},
     "commitments_max": {"commitments": places.commitments},
-    "idempotency_keys_max": {"keys": places.keys, "holds": places.holds},
+    "idempotency_keys_max": {"keys": places.keys},
+    "holds_max": {"holds": places.holds},
     "lishi_counted_max": {"asks": places.asks},
     "lishi_max": {"lishi": places.lishi},
     "notes_max": {"notes": places.notes},

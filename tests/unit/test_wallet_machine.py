@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.kernel.messages import Refused
+from actors.ledger.holds import Hold
 from actors.ledger.transfer import Receive, Settled
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.transfers.payout import PayoutRun
-from actors.wallet.commands import CreditSandbox, Hold
-from actors.wallet.events import Held, HoldPosted, HoldVoided, RunsReceived, SandboxCredited
-from actors.wallet.machine import OpenHold, WalletMachine
+from actors.wallet.commands import CreditSandbox
+from actors.wallet.events import RunsReceived, SandboxCredited
+from actors.wallet.machine import WalletMachine
 from actors.wallet.replies import Funded, WalletView
 from actors.wallet.sends import Place
 from tests.unit.samples import (
@@ -218,50 +219,6 @@ def test_accounts_are_bounded_and_the_bound_refuses_only_new_sandbox_users() -> 
     assert machine.view(TENANT, "taker") == WalletView(30, 0), "money in transit is never refused"
 
 
-# Holds.
-
-
-def hold(machine: WalletMachine, hold_id: str = "h1", amount_fen: int = 600) -> Any:
-    decided = machine.decide_hold(Hold(hold_id, TENANT, "sender", amount_fen), NOW_MS)
-    if isinstance(decided, Held):
-        machine.apply(decided)
-    return decided
-
-
-def release(machine: WalletMachine, hold_id: str = "h1", *, post: bool) -> Any:
-    decided = machine.decide_release(hold_id, post=post, now_ms=NOW_MS)
-    if isinstance(decided, HoldPosted | HoldVoided):
-        machine.apply(decided)
-    return decided
-
-
-def test_what_is_held_cannot_be_spent() -> None:
-    machine = wallets(1_000)
-    hold(machine)
-    assert machine.view(TENANT, "sender") == WalletView(400, 600)
-    assert refusal(send(machine, total_fen=401)) == Refusal.INSUFFICIENT_FUNDS
-    assert refusal(hold(machine, "h2", 401)) == Refusal.INSUFFICIENT_FUNDS
-
-
-@pytest.mark.parametrize(("post", "left"), [(True, 400), (False, 1_000)])
-def test_a_hold_is_taken_or_released_once_and_never_both(post: bool, left: int) -> None:
-    machine = wallets(1_000)
-    hold(machine)
-    release(machine, post=post)
-    assert isinstance(release(machine, post=post), OpenHold), "the same again is answered again"
-    assert refusal(release(machine, post=not post)) == Refusal.IDEMPOTENCY_KEY_REUSED
-    assert isinstance(hold(machine), OpenHold)
-    assert machine.view(TENANT, "sender") == WalletView(left, 0)
-    assert sum(machine.balances().values()) == 0
-
-
-def test_a_hold_id_with_another_amount_is_refused() -> None:
-    machine = wallets(1_000)
-    hold(machine)
-    assert refusal(hold(machine, amount_fen=599)) == Refusal.IDEMPOTENCY_KEY_REUSED
-    assert refusal(release(machine, "h9", post=True)) == Refusal.HOLD_NOT_FOUND
-
-
 # Statement.
 
 
@@ -292,7 +249,6 @@ def test_a_statement_keeps_only_its_newest_lines() -> None:
 def test_a_stream_restored_from_its_snapshot_goes_on_as_if_nothing_had_happened() -> None:
     machine = wallets(10_000)
     send(machine)
-    hold(machine)
     take(machine, payouts(1, 30))
     restored = WalletMachine(WALLET, WALLET_RULES, SERVICES)
     restored.restore(machine.snapshot())
@@ -305,9 +261,6 @@ def test_a_stream_restored_from_its_snapshot_goes_on_as_if_nothing_had_happened(
 COMMANDS = st.lists(
     st.one_of(
         st.tuples(st.just("send"), st.sampled_from(["p1", "p2", "p3"]), st.integers(5, 700)),
-        st.tuples(st.just("hold"), st.sampled_from(["h1", "h2"]), st.integers(1, 700)),
-        st.tuples(st.just("post"), st.sampled_from(["h1", "h2"]), st.just(0)),
-        st.tuples(st.just("void"), st.sampled_from(["h1", "h2"]), st.just(0)),
         st.tuples(st.just("pay"), st.just(""), st.integers(1, 300)),
     ),
     max_size=25,
@@ -321,16 +274,11 @@ def test_no_order_of_commands_makes_a_balance_negative_or_a_book_lose_money(comm
     for name, identity, amount_fen in commands:
         if name == "send":
             send(machine, identity, total_fen=amount_fen)
-        elif name == "hold":
-            hold(machine, identity, amount_fen)
-        elif name == "pay":
+        else:
             take(machine, payouts(received + 1, amount_fen, before_fen=paid_fen, user="sender"))
             received, paid_fen = received + 1, paid_fen + amount_fen
-        else:
-            release(machine, identity, post=name == "post")
         view = machine.view(TENANT, "sender")
         assert view.available_fen >= 0
-        assert view.held_fen >= 0
         assert sum(machine.balances().values()) == 0
 
 
@@ -338,7 +286,7 @@ def test_deciding_changes_nothing() -> None:
     machine = wallets(10_000)
     before = machine.snapshot()
     machine.decide_send(order(), terms(), NOW_MS)
-    machine.decide_hold(Hold("h1", TENANT, "sender", 5), NOW_MS)
+    machine.decide_hold(Hold("h1", TENANT, "sender", 5, 60_000), NOW_MS)
     machine.decide_payouts(payouts(1, 5), NOW_MS)
     assert isinstance(machine.decide_credit(CreditSandbox(TENANT, "second", 5), NOW_MS), SandboxCredited)
     assert machine.snapshot() == before

@@ -14,15 +14,13 @@ import msgspec
 
 from actors.kernel.messages import SnapshotTaken
 from actors.kernel.switches import LeverSet, packet_lever
+from actors.ledger.holds import Held, HoldExpired, HoldPosted, HoldVoided
 from actors.ledger.transfer import Settled
 from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.transfers.funding import PacketFunded
 from actors.transfers.payout import PayoutRun
 from actors.wallet.events import (
     Committed,
-    Held,
-    HoldPosted,
-    HoldVoided,
     LishiAsked,
     LishiClosed,
     LishiCounted,
@@ -94,7 +92,8 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
     ),
     Passivated(packet_ids=[_PACKET]),
     SandboxCredited(tenant="wechat", user="李雷", amount_fen=1_000_000, at_ms=_AT_MS),
-    Held(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS),
+    Held(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS, expires_at_ms=_AT_MS + 60_000),
+    HoldExpired(hold_id="photo-3", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 60_000),
     HoldPosted(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 1),
     HoldVoided(hold_id="photo-2", tenant="wechat", user="李雷", amount_fen=300, at_ms=_AT_MS + 2),
     LeverSet(lever=packet_lever(_PACKET), paused=True, at_ms=_AT_MS + 3, by="operator"),
