@@ -120,7 +120,7 @@ def run(arguments: list[str] | None = None) -> NoReturn:
 
 
 def _begin_again_in_utf8() -> NoReturn:
-    """Begin anew where paths are UTF-8: in another encoding some have no text, and a record cannot name them.
+    """Start again in UTF-8: in another encoding some paths have no text, and a record cannot name them.
 
     The processes of a system inherit it.
     """

@@ -120,7 +120,7 @@ class Limits(_Section):
 
 
 class Bounds(_Section):
-    """What is refused beyond: every queue, batch, cache and table."""
+    """Bounds of every queue, batch, cache and table; beyond them requests are refused."""
 
     batch_size_max: PositiveInt
     body_bytes_max: PositiveInt
@@ -418,13 +418,13 @@ def keys_at(path: Path) -> Keys:
 
 
 def keys_in(content: bytes, name: str) -> Keys:
-    """Read what a keys file holds. Raises ValueError: it is none."""
+    """Read what a keys file holds. Raises ValueError: it is not a keys file."""
     try:
         return Keys.model_validate_json(content)
     except ValidationError as failure:
         [*_, wrong] = failure.errors(include_url=False, include_context=False, include_input=False)
         where = ".".join(map(str, wrong["loc"]))
-        raise ValueError(f"{name} is no keys file: {where + ': ' if where else ''}{wrong['msg']}") from None
+        raise ValueError(f"{name} is not a keys file: {where + ': ' if where else ''}{wrong['msg']}") from None
 
 
 def data_folder(data: Path | None = None) -> Path:

@@ -91,7 +91,7 @@ def check_system(record: SystemRecord) -> None:
 
 
 def _wait_for_ray(record: SystemRecord) -> None:
-    """Wait until Ray listens; asked earlier, its client sits out a long time-out. Exits if it never does."""
+    """Wait until Ray listens: a client that connects earlier waits for a long time-out. Exits if Ray never listens."""
     deadline = time.monotonic() + RAY_SECONDS_MAX
     for name in ("gcs", "node_manager", "agent_http"):
         while not _listens(record.ports[name]):

@@ -1,7 +1,7 @@
 """Instants: how Unix milliseconds are written for people and into names of folders, UTC, in every year there may be.
 
-`datetime` ends with the year 9999, and a clock that was moved or is wrong does not: what reads a journal must not fail
-of a stamp in it. The Gregorian calendar repeats itself every 400 years, to the day.
+`datetime` ends with the year 9999, and a clock that was moved or is wrong does not: reading a journal must not fail
+because of a stamp in it. The Gregorian calendar repeats itself every 400 years, to the day.
 """
 
 from datetime import date, timedelta

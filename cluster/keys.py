@@ -1,8 +1,8 @@
-"""Keys: whose the platform's keys are. The store keeps a fingerprint of each, and nobody decides with others.
+"""Keys: are they the keys of this system? The store keeps a fingerprint of each, and no shard decides with others.
 
-Other keys than a system's give other packet ids and other seeds: a send with an old key would be paid a second time,
-and an open packet would deal other shares than its sender was told the commitment of. So the keys of a system that
-exists are never made anew: without them it does not start, and the way back is the backup.
+Wrong keys give other packet ids and other seeds: a repeated send would be paid a second time, and an open packet would
+deal shares that do not match its commitment. So the keys of an existing system are never made anew: without them it
+does not start, and the way back is the backup.
 
 | in the book `keys` of the store | |
 |---|---|
@@ -131,7 +131,7 @@ async def keys_for(store: Store, path: Path) -> Keys:
 
 
 class KeyedJournals(MeasuredJournals):
-    """Journals that nobody activates with keys of another system; asked once for the life of a process."""
+    """Journals that cannot be activated with keys of another system; compared once per process."""
 
     def __init__(self, store: Store, tally: Tally, keys: Keys) -> None:
         super().__init__(store, tally)

@@ -1,4 +1,4 @@
-"""Owners: who can fill each bound of configs/, and of the shared ones how much of it is one user's and one tenant's.
+"""Owners: who can fill each bound of configs/, and which part of a shared bound one user and one tenant may hold.
 
 Every field of a section stands in `OWNERS`; every shared one has its parts in `Fair`. A new bound without an owner, or
 a shared one without parts, fails a test, and so does a shared one that one user or one tenant can fill for others.
@@ -21,7 +21,7 @@ class Owner(StrEnum):
     OPERATOR = "operators, whom nobody else is let in beside"
     INTERNAL = "the platform itself: the size of a batch, a step or a piece, beyond which work waits for its next turn"
     PERIOD = "nobody: a time, a rate or a threshold"
-    NETWORK = "whoever reaches the port: nobody is known before a head is read, and deadlines empty it"
+    NETWORK = "anybody who reaches the port: nobody is known before a head is read, and deadlines empty it"
     OUTER = "nobody before another bound is met, above which it is kept"
 
 

@@ -1,4 +1,4 @@
-"""Screen: what every command writes on. Text is written as it is, whatever brackets are in it, on whatever there is.
+"""Screen: where commands write. Text is written as it is, brackets included, to a terminal or to anything else.
 
 - Nothing that is printed is markup or an emoji's name: users, paths and URLs may hold both. Colour is an argument.
 - A standard stream that is closed takes what is written and drops it; were its number left free, the next file that is
@@ -38,10 +38,10 @@ _open_streams()
 
 
 class Screen(Console):
-    """A console of rich's for text that is nobody's markup."""
+    """A console of rich's for text without markup."""
 
     def __init__(self, *, stderr: bool = False, plain_width: int = PLAIN_WIDTH) -> None:
-        """Write on stdout, or on `stderr`; `plain_width`: columns where that is no terminal."""
+        """Write on stdout, or on `stderr`; `plain_width`: columns where that is not a terminal."""
         stream = sys.stderr if stderr else sys.stdout
         width = None if stream.isatty() else plain_width
         super().__init__(stderr=stderr, width=width, markup=False, emoji=False)
@@ -69,7 +69,7 @@ def _end_unread() -> NoReturn:
 
 
 def _drop(number: int) -> None:
-    """Let a stream's number mean nothing from now on."""
+    """Point a stream's number at nothing from now on."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, number)
     os.close(nowhere)

@@ -135,7 +135,7 @@ def check_store(url: str, report: Callable[[str], None] | None = None) -> None:
     try:
         client = _connect(url, CHECK_TIMEOUT_S)
     except ValueError:
-        raise StoreUnusable(f"{shown(url)} is no store URL; give redis://, rediss:// or unix://") from None
+        raise StoreUnusable(f"{shown(url)} is not a store URL; give redis://, rediss:// or unix://") from None
     try:
         client.ping()
         found = _settings_of(client)
@@ -165,7 +165,7 @@ def _connect(url: str, timeout_s: float) -> Any:
 
 
 def _settings_of(client: Any) -> dict[str, str] | None:
-    """Return the settings by name; None if the store does not let us read them."""
+    """Return the settings by name; None if the store does not show them."""
     try:
         return dict(client.config_get(*SETTINGS))
     except redis.ResponseError:

@@ -57,11 +57,11 @@ def mint(keys: Keys, *, user: str, tenant: str, scope: str, now_s: int, ttl_s: i
     Raises ValueError naming the argument that cannot stand in a token.
     """
     if not is_user(user):
-        raise ValueError(f"{user!r} is no user id: {USER_RULE}")
+        raise ValueError(f"{user!r} is not a user id: {USER_RULE}")
     if not is_tenant(tenant):
-        raise ValueError(f"{tenant!r} is no tenant: lower-case letters, digits and hyphens, at most 32")
+        raise ValueError(f"{tenant!r} is not a tenant: lower-case letters, digits and hyphens, at most 32")
     if scope not in SCOPES:
-        raise ValueError(f"{scope!r} is no scope: one of {', '.join(sorted(SCOPES))}")
+        raise ValueError(f"{scope!r} is not a scope: one of {', '.join(sorted(SCOPES))}")
     if ttl_s < 1:
         raise ValueError("a token lives at least one second")
     claims = {"sub": user, "tenant": tenant, "scope": scope, "iat": now_s, "exp": now_s + ttl_s}
@@ -80,7 +80,7 @@ class Verifier:
     """Verifies tokens and remembers at most `cache_max` verified ones, of one tenant its part of them."""
 
     def __init__(self, keys: Keys, cache_max: int, fair: Percent = WHOLE) -> None:
-        """Prepare the keys. Raises ValueError naming a key that is none: correct the keys file."""
+        """Prepare the keys. Raises ValueError naming a malformed key: correct the keys file."""
         assert cache_max >= 1, "a cache holds something"
         self._keys = {kid: _prepare(kid, key) for kid, key in keys.tokens.items()}
         self._verified: FairCache[str, Claims] = FairCache(Bound.of(cache_max, fair))
@@ -142,14 +142,14 @@ def _judge(key: _Key, body: dict[str, Any], now_s: int) -> Claims:
     """Compare what the token says with what its key may grant."""
     user, tenant, scope, exp_s = (body.get(name) for name in ("sub", "tenant", "scope", "exp"))
     if not isinstance(user, str) or not is_user(user):
-        raise Unauthenticated("the token's sub is no user id")
+        raise Unauthenticated("the token's sub is not a user id")
     if not isinstance(tenant, str) or not is_tenant(tenant):
         raise Unauthenticated("the token's tenant is none")
     if not isinstance(scope, str) or scope not in SCOPES:
         raise Unauthenticated("the token's scope is none")
     until_s, from_s = _second(exp_s), _second(body.get("nbf", now_s))
     if until_s is None or from_s is None or _second(body.get("iat", now_s)) is None:
-        raise Unauthenticated("the token has no exp, or an exp, nbf or iat that is no number of seconds")
+        raise Unauthenticated("the token has no exp, or an exp, nbf or iat that is not a number of seconds")
     if now_s >= until_s:
         raise Unauthenticated("the token has expired")
     if from_s > now_s:
@@ -164,7 +164,7 @@ def _judge(key: _Key, body: dict[str, Any], now_s: int) -> Claims:
 
 
 def _second(instant: object) -> int | None:
-    """Return the first whole second that is not before an instant of a token; None: it is no instant.
+    """Return the first whole second that is not before an instant of a token; None: it is not an instant.
 
     A NumericDate may have a fraction (RFC 7519, 2). To a clock of whole seconds it is the same as the second after it.
     """

@@ -1,8 +1,8 @@
 """Verify packet: recomputes every share of an ended red packet from its proof, with nothing but Python 3.9 or newer.
 
 The proof is the JSON of `GET /v1/packets/{id}/proof`; of a packet in lanes a list of all, `?lane=0` first. Nothing is
-imported from the platform: who does not trust it reads this and runs `python3 -I verify_packet.py proof.json`. Page
-one recomputes, page two reads and compares. Amounts are fen, instants Unix milliseconds, ranks count from 1.
+imported from the platform: a user who does not trust it reads this and runs `python3 -I verify_packet.py proof.json`.
+Page one recomputes, page two reads and compares. Amounts are fen, instants Unix milliseconds, ranks count from 1.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def split(algorithm: str, seed: bytes, total: int, count: int, low: int, high: i
     if algorithm == "equal/1":
         return [total // count] * count
     words, shares, rest = random_words(seed), [], total
-    for people in range(count, 1, -1):  # who takes now, and everybody after him
+    for people in range(count, 1, -1):  # the taker of this turn, and all after
         mean, remainder = divmod(rest, people)
         if remainder and draw(words, people) < remainder:
             mean += 1
@@ -193,7 +193,7 @@ def judge(
         raise NotAProof(f"wanted is one packet, with all its lanes in order; given are {len(names)}: {names!a:.200}")
     wrong, facts, told, is_open = list(verify_lanes(proofs)), [], set(), False
     for proof in proofs:
-        total, nonce = proof["total_fen"], ascii(proof.get("sender_nonce"))  # None: he added nothing
+        total, nonce = proof["total_fen"], ascii(proof.get("sender_nonce"))  # None: the sender added nothing
         facts.append(f"  {proof['packet_id']}: {proof['count']} shares, {total} fen, commitment {proof['commitment']}")
         if proof["state"] == "open":
             is_open = True
@@ -227,7 +227,7 @@ def read(name: str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError) as failure:
-        raise NotAProof("this is no JSON") from failure
+        raise NotAProof("this is not JSON") from failure
 
 
 def main() -> int:

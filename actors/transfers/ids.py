@@ -132,7 +132,7 @@ def _text(raw: bytes) -> str:
 
 
 def parse_packet_id(packet_id: str) -> PacketId | None:
-    """Read out of a packet id where it is; None if it is no packet id."""
+    """Read out of a packet id where it is; None if it is not a packet id."""
     if not is_id(packet_id):
         return None
     indexes = 0
@@ -156,7 +156,7 @@ class LanePlace(NamedTuple):
 
 
 def lanes_of(packet_id: str, layout: Layout) -> list[LanePlace]:
-    """Return every lane of a packet, in order; none if the id is no packet id of such a system."""
+    """Return every lane of a packet, in order; none if it is not a packet id of such a system."""
     place = parse_packet_id(packet_id)
     if place is None or place.wallet_index >= layout.wallet:
         return []

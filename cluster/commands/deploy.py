@@ -1,4 +1,4 @@
-"""Deploying: what a Ray cluster of your own needs."""
+"""Serve configuration: what a Ray cluster of your own needs."""
 
 import json
 from pathlib import Path

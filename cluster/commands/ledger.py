@@ -181,7 +181,7 @@ def statement(
     config: Config = "local",
     as_json: AsJson = False,
 ) -> None:
-    """Show every line of a user, newest first, from sealed files and the journal; exit code 1 for nobody's name."""
+    """Show every line of a user, newest first, from sealed files and the journal; exit code 1 without any account."""
     import msgspec
 
     from actors.kernel.names import is_tenant, may_have_lines

@@ -1,4 +1,4 @@
-"""Scraping: writes the Prometheus configuration of the system that runs on a data folder."""
+"""Scrape configuration: writes the Prometheus configuration of the system that runs on a data folder."""
 
 from importlib.resources import files
 

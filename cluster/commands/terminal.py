@@ -1,8 +1,8 @@
-"""Terminal: what every command shares: how it prints, what it is given, how it ends.
+"""Terminal: what commands share: how they print, which options they take, how they end.
 
 Progress, errors and hints go to stderr; what a program may read goes to stdout, with `--json` as its last line.
 Exit codes: 0 as asked, 1 asked and answered badly (not clean, not ready), 2 could not be carried out, 130 interrupted,
-141 whoever read the output went away.
+141 the reader of the output went away.
 """
 
 import contextlib

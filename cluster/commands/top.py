@@ -77,7 +77,7 @@ def top(
 
 
 def read_figures(url: str, token: str) -> "Figures":
-    """Ask for the figures once. Raises Unanswered; Failure if the token is no operator's."""
+    """Ask for the figures once. Raises Unanswered; Failure if the token is not an operator's."""
     import msgspec
 
     from cluster.client import Client, RawAnswer
@@ -158,7 +158,7 @@ def troubles(seen: "Glance") -> list[str]:
 
 
 def view(seen: "Glance", url: str, width: int, height: int) -> Group:
-    """Lay one glance out for a terminal of that size."""
+    """Lay out one summary for a terminal of that size."""
     found = troubles(seen)
     at = time.strftime("%H:%M:%S", time.localtime(seen.at_ms / 1000))
     head = Text.assemble(

@@ -335,7 +335,7 @@ def _clear(record: SystemRecord, report: Callable[[str], None]) -> None:
 
 
 def _unheard(words: str) -> None:
-    """Report to nobody: the caller is about to hear of the failure itself."""
+    """Drop a report: the caller is about to hear of the failure itself."""
 
 
 def status(data: Path) -> SystemStatus:

@@ -1,4 +1,4 @@
-"""Parts: the children of a watchdog, each started, watched, started again after a pause, with a log that is bounded."""
+"""Children: the processes of a watchdog, each started, watched, started again after a pause, with a bounded log."""
 
 import contextlib
 import logging
@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from cluster.local.processes import Mark
+from cluster.local.processes import ProcessIdentity
 from cluster.local.record import LOG_BYTES_MAX
 
 PAUSE_SECONDS_MAX = 10.0
@@ -17,14 +17,14 @@ STEADY_S = 60.0
 log = logging.getLogger("hongbao.watchdog")
 
 
-class Part:
+class Child:
     """A child: started, watched, started again after a pause that doubles with every early death."""
 
     def __init__(self, name: str, log_path: Path) -> None:
         self.name = name
         self.log_path = log_path
         self.process: subprocess.Popen[bytes] | None = None
-        self.mark: Mark | None = None
+        self.mark: ProcessIdentity | None = None
         self.starts = 0
         self.deaths_in_a_row = 0
         self.started_s = 0.0
@@ -47,7 +47,7 @@ class Part:
                 env=environment,
                 start_new_session=True,
             )
-        self.mark = Mark.of(self.process.pid)
+        self.mark = ProcessIdentity.of(self.process.pid)
         self.starts += 1
         self.started_s = time.monotonic()
         log.info("%s: started, pid %d", self.name, self.process.pid)

@@ -26,7 +26,7 @@ _REQUEST_ID = "[A-Za-z0-9._:-]{1,128}"
 """Ids of clients that can stand in JSON as they are; others' requests get one here."""
 
 
-class Rules(NamedTuple):
+class HAProxyRules(NamedTuple):
     """What is amended. Times in ms. `refusals`: of a status the problem, with %REQUEST_ID% where its id belongs."""
 
     connections_max: int
@@ -43,15 +43,15 @@ class Rules(NamedTuple):
     """Below it nobody is answered without a token."""
 
 
-class Unknown(ValueError):
+class UnknownTemplate(ValueError):
     """Serve has written a configuration that is not the known one."""
 
 
-def amended(config: str, rules: Rules, descriptors: int) -> str:
-    """Return Serve's configuration with our rules. `descriptors`: how many HAProxy may have open. Raises Unknown."""
+def amended(config: str, rules: HAProxyRules, descriptors: int) -> str:
+    """Return Serve's configuration with our rules. `descriptors`: how many HAProxy may open. Raises UnknownTemplate."""
     budget = min(rules.connections_max, (descriptors - SPARE_DESCRIPTORS) * 2 // 5 - rules.other_connections_max)
     if budget < 1:
-        raise Unknown(f"HAProxy may open {descriptors} files only; raise the limit (ulimit -n)")
+        raise UnknownTemplate(f"HAProxy may open {descriptors} files only; raise the limit (ulimit -n)")
     text = _Text(config)
     text.replace_line("    maxconn ", f"    maxconn {budget + rules.other_connections_max}")
     text.replace_line(
@@ -79,7 +79,7 @@ def amended(config: str, rules: Rules, descriptors: int) -> str:
     return MARK + text.until("listen stats\n")
 
 
-def _request_rules(rules: Rules) -> list[str]:
+def _request_rules(rules: HAProxyRules) -> list[str]:
     known = f"{{ req.fhdr(x-request-id) -m reg ^{_REQUEST_ID}$ }}"
     return [
         f"    http-request set-var(txn.request_id) req.fhdr(x-request-id) if {known}",
@@ -114,31 +114,31 @@ class _Text:
         self._text = text
 
     def replace(self, found: str, instead: str) -> None:
-        """Replace a text that is there once. Raises Unknown."""
+        """Replace a text that is there once. Raises UnknownTemplate."""
         if self._text.count(found) != 1:
-            raise Unknown(
+            raise UnknownTemplate(
                 f"{found.strip()!r} stands {self._text.count(found)} times in Serve's configuration, not once"
             )
         self._text = self._text.replace(found, instead)
 
     def replace_line(self, begin: str, instead: str | None = "", *more: str) -> None:
-        """Replace the line that begins so, and is there once; None keeps it. Raises Unknown."""
+        """Replace the line that begins so, and is there once; None keeps it. Raises UnknownTemplate."""
         lines = self._text.split("\n")
         places = [place for place, line in enumerate(lines) if line.startswith(begin)]
         if len(places) != 1:
-            raise Unknown(f"{begin.strip()!r} begins {len(places)} lines of Serve's configuration, not one")
+            raise UnknownTemplate(f"{begin.strip()!r} begins {len(places)} lines of Serve's configuration, not one")
         kept = lines[places[0]] if instead is None else instead
         lines[places[0] : places[0] + 1] = [*([kept] if kept else []), *more]
         self._text = "\n".join(lines)
 
     def until(self, last: str) -> str:
-        """Return what stands before the last section. Raises Unknown."""
+        """Return what stands before the last section. Raises UnknownTemplate."""
         self.replace(last, last)
         return self._text[: self._text.index(last)]
 
 
-def amend(path: str, rules: Rules) -> None:
-    """Amend the file that Serve has written, once. Raises Unknown, OSError."""
+def amend(path: str, rules: HAProxyRules) -> None:
+    """Amend the file that Serve has written, once. Raises UnknownTemplate, OSError."""
     with open(path) as file:
         config = file.read()
     if config.startswith(MARK):
@@ -150,10 +150,10 @@ def amend(path: str, rules: Rules) -> None:
     os.replace(draft, path)
 
 
-def rules_of(text: str) -> Rules:
+def rules_of(text: str) -> HAProxyRules:
     """Read the rules that the launcher carries."""
     told = json.loads(text)
-    return Rules(**told | {"long_paths": tuple(told["long_paths"])})
+    return HAProxyRules(**told | {"long_paths": tuple(told["long_paths"])})
 
 
 def main() -> None:
@@ -163,7 +163,7 @@ def main() -> None:
     rules, *arguments = sys.argv[1:]
     try:
         amend(arguments[arguments.index("-f") + 1], rules_of(rules))
-    except (Unknown, OSError) as failure:
+    except (UnknownTemplate, OSError) as failure:
         sys.exit(f"hongbao: {failure}")
     os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # it names what runs this module
     binary = get_haproxy_binary()

@@ -1,4 +1,4 @@
-"""Door: how the money door stands to the network, written down for whoever starts HAProxy (`cluster.local.haproxy`)."""
+"""HAProxy launcher: how HAProxy stands to the network, written down for the process that starts it."""
 
 import json
 import shlex
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from cluster.config import Settings
-from cluster.local.haproxy import Rules
+from cluster.local.haproxy import HAProxyRules
 
 LONG_PATHS = ("/v1/grabs/stream", "/v1/photos")
 """Routes whose bodies take longer than others', and have deadlines of their own in the gateway."""
@@ -18,10 +18,10 @@ QUIET_SPARE_MS = 5_000
 _UNAVAILABLE = "The outcome is not known; repeat the request with the same key."
 
 
-def rules_of(settings: Settings) -> Rules:
+def rules_of(settings: Settings) -> HAProxyRules:
     """Return what HAProxy is told beside Serve's own configuration."""
     door, timing = settings.door, settings.timing
-    return Rules(
+    return HAProxyRules(
         connections_max=door.connections_max,
         other_connections_max=door.other_connections_max,
         head_ms=door.head_ms,

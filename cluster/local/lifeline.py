@@ -1,4 +1,4 @@
-"""Lifeline: the pipe between who starts a system and its watchdog.
+"""Lifeline: the pipe between the process that starts a system and its watchdog.
 
 | on the pipe | means |
 |---|---|

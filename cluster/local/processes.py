@@ -5,21 +5,19 @@ import ctypes
 import signal
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import psutil
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict
 
 PROC = Path("/proc")
 _PR_SET_PDEATHSIG = 1
 _START_FIELD = 22
 """Of `/proc/PID/stat`, counted from 1: clock ticks from the machine's boot to the start of the process."""
 
-_OLD_BIRTH_S = 2.0
 
-
-class Mark(BaseModel):
-    """A process that was started: its number may be given again; number, boot and start tick together may not.
+class ProcessIdentity(BaseModel):
+    """A process that was started. A pid may be used again; pid, boot and start tick together may not.
 
     None of the three moves with the machine's clock. Where there is no `/proc`, `boot` is empty and `started` is the
     instant that the system itself tells.
@@ -29,29 +27,17 @@ class Mark(BaseModel):
 
     pid: int
     boot: str
-    """Names the boot of the machine: after another one every mark is dead."""
+    """Names the boot of the machine: after another boot every process counts as dead."""
     started: float
-    """Clock ticks after the boot; -1: nobody knows, and the process counts as dead."""
+    """Clock ticks after the boot."""
 
     @classmethod
     def of(cls, pid: int, proc: Path = PROC) -> Self:
-        """Mark a process that was just started and not yet waited for. Raises ProcessLookupError."""
+        """Identify a process that was just started and not yet waited for. Raises ProcessLookupError."""
         found = _state_and_start(pid, proc)
         if found is None:
             raise ProcessLookupError(f"there is no process {pid}")
         return cls(pid=pid, boot=_boot(proc), started=found[1])
-
-    @model_validator(mode="before")
-    @classmethod
-    def _of_earlier_version(cls, content: Any) -> Any:
-        """Read a record of an earlier version, which knew a process by the time of day of its birth."""
-        if not isinstance(content, dict) or "born_s" not in content:
-            return content
-        pid, found = content["pid"], _state_and_start(content["pid"], PROC)
-        with contextlib.suppress(psutil.Error):
-            if found is not None and abs(psutil.Process(pid).create_time() - content["born_s"]) < _OLD_BIRTH_S:
-                return {"pid": pid, "boot": _boot(PROC), "started": found[1]}
-        return {"pid": pid, "boot": "", "started": -1}
 
     def alive(self, proc: Path = PROC) -> bool:
         """Tell whether this very process still runs."""

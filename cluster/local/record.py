@@ -1,7 +1,7 @@
-"""System: the record of one running system, its environment, and the processes that are its own.
+"""Record: what a running system is, its environment, and the processes that are its own.
 
 The record stands in `<data>/system.json`, mode 0600, replaced by rename and written by the watchdog alone. A process
-belongs to a system if its working folder is the system's, whoever its parent is now: Ray's agents and HAProxy may
+belongs to a system if its working folder is the system's, whatever its parent is now: Ray's agents and HAProxy may
 outlive Ray.
 """
 
@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from actors.kernel.errors import OperatingFailure
 from cluster.config import SERVE_ENVIRONMENT
-from cluster.local.processes import Mark, command_line, is_named, runs
+from cluster.local.processes import ProcessIdentity, command_line, is_named, runs
 from cluster.local.secret_files import make_private, read_private
 
 LOG_BYTES_MAX = 8 * 1024 * 1024
@@ -59,7 +59,7 @@ class SystemRecord(BaseModel):
     drain_ms: int = 0
     """How long `down` waits for requests under way."""
     damaged: bool = False
-    """The trouble does not mend itself: whoever waits for the system need not."""
+    """The trouble does not mend itself: waiting for the system is in vain."""
     deploy_failures: int = 0
     restarts: dict[str, int] = Field(default_factory=dict)
     url: str
@@ -73,8 +73,8 @@ class SystemRecord(BaseModel):
     data: Path
     run_folder: Path
     ports: dict[str, int]
-    watchdog: Mark
-    pids: dict[str, Mark]
+    watchdog: ProcessIdentity
+    pids: dict[str, ProcessIdentity]
     """`store`, `ray`, `deploy`: those that run."""
 
 
@@ -127,7 +127,7 @@ def write_record(record: SystemRecord) -> None:
 def ray_token_file(data: Path) -> Path:
     """Return the file of Ray's token, mode 0600, made with a random token if it is not there.
 
-    Raises PermissionError: others may use it, and whoever has it runs any code in this system.
+    Raises PermissionError: others may use it, and its holder runs any code in this system.
     """
     path = data / "ray_token"
     with contextlib.suppress(FileExistsError):

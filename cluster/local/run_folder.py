@@ -1,7 +1,7 @@
 """Run folder: where a running system's sockets are, short because a socket's path has at most 107 bytes.
 
 So it lies in the temporary folder, where cleaners remove what is some days old. `Upkeep` touches it often enough, and
-sees what is missing all the same: a socket that has lost its name is reached by nobody.
+sees what is missing all the same: a socket without its name cannot be reached.
 """
 
 import contextlib

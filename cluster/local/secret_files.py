@@ -1,4 +1,4 @@
-"""Private: files that hold a secret: their owner's alone, whole or not there, on disk before anybody relies on them."""
+"""Secret files: files of one owner with mode 0600, written whole and on disk before they are used."""
 
 import os
 import stat

@@ -11,7 +11,7 @@ which the last grows. An answer is given when that file is on disk (fsync). So i
 | below what is known to have been on disk | damage: what had been answered is missing | the same |
 
 What is known is `durable.json`, a length that a watchdog writes once a second and when the store has ended well. Which
-of the answers of the last second before a crash were given is known to nobody: the one who knew was the process.
+answers of the last second before a crash were given is not known: only the process that crashed knew.
 """
 
 import os
@@ -51,7 +51,7 @@ class End(NamedTuple):
     begun: bool = True
     """What comes last is the beginning of a command or transaction (or nothing); else it is what nobody wrote."""
     followed: bool = False
-    """Whole commands come behind what is no whole one: then it is damage in the middle, not at the end."""
+    """Whole commands come behind a broken one: then it is damage in the middle, not at the end."""
 
     @property
     def cut(self) -> bool:
@@ -68,7 +68,7 @@ class Durable(BaseModel):
     size: int
 
 
-class Cut(BaseModel):
+class LogCut(BaseModel):
     """What was cut off the store's log, for people and for `verify`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,7 +103,7 @@ class Cut(BaseModel):
 
 
 def end_of(content: "bytes | mmap") -> End:
-    """Read a file of commands up to what is no whole command, or its end."""
+    """Read a file of commands up to what is not a whole command, or its end."""
     size = len(content)
     at = whole = 0
     in_transaction = False
@@ -223,16 +223,16 @@ def missing_from(data: Path) -> str:
     return ""
 
 
-def cuts_of(data: Path) -> list[Cut]:
+def cuts_of(data: Path) -> list[LogCut]:
     """Return everything that was ever cut off, oldest first."""
     try:
         lines = (data / "cuts.ndjson").read_bytes().splitlines()
     except OSError:
         return []
-    found: dict[tuple[str, int, int], Cut] = {}
+    found: dict[tuple[str, int, int], LogCut] = {}
     for line in lines:
         try:
-            cut = Cut.model_validate_json(line)
+            cut = LogCut.model_validate_json(line)
         except ValidationError:
             continue  # written while the power went: it was cut, and told, again
         found[cut.file, cut.whole, cut.cut_bytes] = cut
@@ -247,7 +247,7 @@ def refuses_files(lines: Sequence[str]) -> bool:
 # Mending
 
 
-def mend(data: Path) -> Cut | None:
+def mend(data: Path) -> LogCut | None:
     """Cut an unfinished command off, as every crash may leave one; None if there is none.
 
     Raises StoreDamaged: it is damage, or what had been answered is missing; nothing was changed.
@@ -262,16 +262,16 @@ def mend(data: Path) -> Cut | None:
     if end.cut and not lost:
         return _cut(data, path, end, 0)
     raise StoreDamaged(
-        f"the last {end.size - end.whole:,} bytes of {path} are no command of the store, as after a power cut"
+        f"the last {end.size - end.whole:,} bytes of {path} are not a command of the store, as after a power cut"
         + (f", and {lost:,} bytes that had been on disk are missing" if lost else "")
         + "; end the system, then `hongbao repair` cuts them off, keeps them and says what was lost"
     )
 
 
-def repair(data: Path, *, lose_what_follows: bool = False) -> Cut | None:
+def repair(data: Path, *, lose_what_follows: bool = False) -> LogCut | None:
     """Cut everything behind the last whole command off, and go on without what is missing; None if all is well.
 
-    No store may run there. Raises StoreDamaged: it is no damage of the file's end, or one of other files.
+    No store may run there. Raises StoreDamaged: the damage is not at the file's end, or it is in another file.
     """
     path = last_log(data)
     if path is None or not path.exists():
@@ -302,7 +302,7 @@ def _lost_bytes(data: Path, path: Path, end: End) -> int:
     return known.size if known.file != path.name else max(0, known.size - end.whole)
 
 
-def _cut(data: Path, path: Path, end: End, lost: int) -> Cut:
+def _cut(data: Path, path: Path, end: End, lost: int) -> LogCut:
     """Keep what is cut, note it, cut it: killed in between, the next attempt does it all again."""
     known = read_durable(data)
     kept_as = ""
@@ -317,7 +317,7 @@ def _cut(data: Path, path: Path, end: End, lost: int) -> Cut:
             os.fsync(target.fileno())
         kept_as = str(kept.relative_to(data))
     seen = known is not None and known.file == path.name
-    cut = Cut(
+    cut = LogCut(
         at_ms=time.time_ns() // 1_000_000,
         file=path.name,
         whole=end.whole,

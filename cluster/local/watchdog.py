@@ -3,7 +3,7 @@
 `up` starts it in a session of its own and hands it a `Plan` on its standard input, a lifeline. Three children: the
 store, `ray start --block`, and the deployer that puts the gateway on Ray. A store that died is started again on its
 folder and socket; when Ray's processes die, what is left of them is killed and Ray starts again on the same ports. It
-never gives up, also not when its own disk is full; only the pauses grow. SIGTERM drains and ends everything.
+never gives up, even when its own disk is full; only the pauses grow. SIGTERM drains and ends everything.
 """
 
 import argparse
@@ -23,11 +23,11 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from cluster.config import load
-from cluster.local.children import Part, bound_log
+from cluster.local.children import Child, bound_log
 from cluster.local.haproxy_launcher import write_launcher
 from cluster.local.lifeline import Lifeline, Plan
 from cluster.local.ports import PortBlock, claim_block
-from cluster.local.processes import Mark
+from cluster.local.processes import ProcessIdentity
 from cluster.local.record import (
     LOG_BYTES_MAX,
     RECORD_CHECK_S,
@@ -82,9 +82,9 @@ class Watchdog:
         self.ending = False
         self.store_ready = False
         self.deployed = False
-        self.store = Part("store", log_file(data, "store"))
-        self.ray = Part("ray", log_file(data, "ray"))
-        self.deploy = Part("deploy", log_file(data, "deploy"))
+        self.store = Child("store", log_file(data, "store"))
+        self.ray = Child("ray", log_file(data, "ray"))
+        self.deploy = Child("deploy", log_file(data, "deploy"))
         self.checked_s = time.monotonic()
         self.record = SystemRecord(
             state="starting",
@@ -101,7 +101,7 @@ class Watchdog:
             drain_ms=settings.timing.drain_ms,
             run_folder=run_folder,
             ports=ports,
-            watchdog=Mark.of(os.getpid()),
+            watchdog=ProcessIdentity.of(os.getpid()),
             pids={},
         )
         self.environment = child_environment(self.record)
@@ -256,7 +256,7 @@ class Watchdog:
             self.deploy.start(command, self.work, self.environment)
             self._note(phase="starting Ray, then the gateway")
 
-    def _failed(self, part: Part, code: int) -> None:
+    def _failed(self, part: Child, code: int) -> None:
         part.pause()
         state = self.record.state
         if part is self.store:

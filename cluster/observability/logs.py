@@ -20,7 +20,7 @@ RESERVED: Final = frozenset({"component", "host", "level", "logger", "event", "a
 SECRET_FIELDS: Final = re.compile(
     r"(?i)token|secret|password|passphrase|authorization|cookie|private|signature|seed|_key$"
 )
-"""Names of fields whose values never get out. `idempotency_key` is one: whoever knows it may repeat a send."""
+"""Names of fields whose values never get out. `idempotency_key` is one: who knows it may repeat a send."""
 
 REFUSED: Final = "(refused)"
 

@@ -113,7 +113,7 @@ def _spreads(now: Figures, before: Figures) -> dict[str, Spread]:
         for part, histogram in parts.items():
             grown = histogram.grown_since(before.histograms.get(family, {}).get(part))
             spread = Spread(grown.count, grown.quantile(0.5), grown.quantile(0.99))
-            if family in _SIZES:  # a bucket's middle is no number of things
+            if family in _SIZES:  # a bucket's middle is not a count
                 whole = [None if value is None else math.ceil(value) for value in (spread.p50, spread.p99)]
                 spread = Spread(grown.count, *whole)
             spreads[family if family in _WHOLE else f"{family} {part}"] = spread

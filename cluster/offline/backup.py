@@ -6,7 +6,7 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 | file | holds |
 |---|---|
 | `backup.unfinished` | written first and deleted at the end: nobody else writes there meanwhile |
-| `backup.json` | `Backup`: written last, so a folder without it is no backup |
+| `backup.json` | `Backup`: written last, so a folder without it is not a backup |
 | `journal/…` | every element of every stream, in parts as an archive has them: copied, or sealed for this |
 | `snapshots/<stream>.snapshot` | the snapshot that activations start from |
 | `records/<stream>/<n>.parquet` | what left memory, as the store keeps it: `id` string, `record` binary, never null |
@@ -160,7 +160,7 @@ async def make(places: Places, keys: bytes, bounds: PartBounds, hold_ms: int, re
     """Write a backup of the system as it stands now; it may run on.
 
     `keys`: the system's keys file. Raises WrongKeys, ValueError: it is not, and nothing was written;
-    JournalUnavailable, JournalCorrupt: the folder is no backup, delete it and try again.
+    JournalUnavailable, JournalCorrupt: the folder is not a backup, delete it and try again.
     """
     store = places.store
     own_keys = keys_in(keys, KEYS_FILE)
@@ -306,13 +306,13 @@ def _check_names(saved: Backup) -> None:
     named += [(file.path, file.path == f"photos-{n:06d}.parquet") for n, file in enumerate(saved.photos)]
     for name, is_ours in named:
         if not is_ours:
-            raise NotRestorable(f"{INDEX} is no backup's: it names {name!r}, which `hongbao backup` never does")
+            raise NotRestorable(f"{INDEX} is not of a backup: it names {name!r}, which `hongbao backup` never does")
 
 
 async def restore(places: Places, saved: Backup, keys: bytes, report: Report) -> None:
     """Make the system of a backup, with its keys file, in an empty store.
 
-    Dying anywhere leaves a store that is no system yet: empty it and restore again.
+    Dying anywhere leaves a store that is not a system yet: empty it and restore again.
     Raises NotRestorable, WrongKeys, JournalUnavailable, JournalCorrupt naming the damaged element or file.
     """
     store = places.store
@@ -375,7 +375,7 @@ def _put_photos_back(places: Places, told: Sequence[File]) -> None:
     for file in told:
         for path, sha256 in _read_pairs(places.backup, file, *PICTURE):
             if len(path.split("/")) != PHOTO_DEPTH or "/." in f"/{path}":
-                raise NotRestorable(f"{file.path} names {path!r}, which is no photo's")
+                raise NotRestorable(f"{file.path} names {path!r}, which does not belong to a photo")
             _put(places.photos, path, _read(places.backup, File(f"photos/{path}", sha256)))
 
 

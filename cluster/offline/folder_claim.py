@@ -45,7 +45,7 @@ def claim(folder: Path, mark: str, apart_from: Iterable[Path]) -> bool:
 def _judge(folder: Path) -> None:
     """Raise NotYours unless a folder that is there is empty, this user's, and closed to what others would write."""
     if not folder.is_dir():
-        raise NotYours(f"{folder} is there and is no folder; give a new one")
+        raise NotYours(f"{folder} is there and is not a folder; give a new one")
     found = folder.stat()
     if any(os.scandir(folder)):
         raise _not_empty(folder)

@@ -1,4 +1,4 @@
-"""Statement: every line of one user since his account began, from sealed files and the journal, with running balance.
+"""Statement: every line of one user since the account began, from sealed files and the journal, with running balance.
 
 A gateway serves the newest lines only, those that a shard keeps in memory; here nothing is too old.
 Amounts in fen, stamps in Unix ms.
@@ -27,7 +27,7 @@ class StatementEntry(msgspec.Struct, frozen=True):
 
 
 class WholeStatement(msgspec.Struct, frozen=True):
-    """A user's lines, newest first, and what they add up to: his available balance, and what is held."""
+    """A user's lines, newest first, and what they add up to: the available balance, and what is held."""
 
     tenant: str
     user: str
@@ -38,7 +38,7 @@ class WholeStatement(msgspec.Struct, frozen=True):
 
 
 async def statement(sources: Sources, tenant: str, user: str, wallet_streams: int) -> WholeStatement:
-    """Read a user's lines from his wallet stream; none for a user who never had an account.
+    """Read a user's lines from their wallet stream; none for a user who never had an account.
 
     Raises JournalUnavailable, JournalCorrupt.
     """

@@ -33,7 +33,7 @@ _NAMED = re.compile(r"journal \S+: (?:(?:entry|fence) |the snapshot at )?(\d+-\d
 
 
 class BadEntry(msgspec.Struct, frozen=True):
-    """The first thing in a stream that is wrong. `entry` is empty if it is no entry's fault."""
+    """The first thing in a stream that is wrong. `entry` is empty if no entry is at fault."""
 
     entry: str
     found: str

@@ -42,7 +42,7 @@ def can_make() -> bool:
 
 
 def check_photos(photos_url: str) -> None:
-    """Raise ValueError if there are to be photos, and nothing that makes pictures of uploads."""
+    """Raise ValueError if photos are configured and Pillow is not installed."""
     if photos_url and not can_make():
         raise ValueError(
             "photos_url is set, and Pillow makes the pictures: pip install 'hongbao[photos]', or leave photos_url out"

@@ -52,7 +52,7 @@ _TURNS = {
 def make(upload: bytes, pixels_max: int) -> Picture:
     """Decode an upload and make both versions of it.
 
-    Raises NoPicture: it is none, is damaged, or has more than `pixels_max` pixels (known before it is decoded).
+    Raises NoPicture: it is not a picture, is damaged, or has more than `pixels_max` pixels (known before decoding).
     """
     picture = _decoded(upload, pixels_max)
     width, height = picture.size

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import psutil
 
-from cluster.local.processes import Mark
+from cluster.local.processes import ProcessIdentity
 from cluster.local.record import SystemRecord, processes_of
 
 SERVERS = ("haproxy", "gateway", "packet shard", "wallet shard", "settlement", "store", "ray")
@@ -42,7 +42,7 @@ class Hops:
             with contextlib.suppress(psutil.Error, ProcessLookupError):
                 hop = self._pids.get(process.pid) or hop_of(process.name(), " ".join(process.cmdline()))
                 times = process.cpu_times()
-                cpu_s[hop][process.pid, Mark.of(process.pid).started] = times.user + times.system
+                cpu_s[hop][process.pid, ProcessIdentity.of(process.pid).started] = times.user + times.system
         return Reading(time.monotonic(), cpu_s)
 
     def rest(self, before: Reading) -> None:

@@ -14,7 +14,7 @@ import psutil
 
 from cluster.config import Keys, Settings, keys_at, load
 from cluster.local import bootstrap
-from cluster.local.processes import Mark
+from cluster.local.processes import ProcessIdentity
 from cluster.local.record import SystemRecord, processes_titled, read_record
 
 LIFETIME_MS = 60_000
@@ -75,7 +75,7 @@ class Site:
     def part(self, name: str) -> psutil.Process:
         """Return the process of a part that the watchdog started ("store", "ray"), or the watchdog itself."""
         record = self.record
-        mark: Mark = record.watchdog if name == "watchdog" else record.pids[name]
+        mark: ProcessIdentity = record.watchdog if name == "watchdog" else record.pids[name]
         return psutil.Process(mark.pid)
 
 

@@ -344,7 +344,7 @@ def test_a_store_with_a_padded_end_is_told_by_up_which_leaves_nothing_and_change
     [log] = (tmp_path / "store").rglob("*.incr.aof")
     log.write_bytes(log.read_bytes() + b"\0" * 4_096)
     padded = log.read_bytes()
-    with pytest.raises(UpFailed, match=r"4,096 bytes of .* are no command.*hongbao repair"):
+    with pytest.raises(UpFailed, match=r"4,096 bytes of .* are not a command.*hongbao repair"):
         up(tmp_path, report=print)
     assert log.read_bytes() == padded
     assert status(tmp_path).state == "stopped"

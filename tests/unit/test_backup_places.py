@@ -123,7 +123,7 @@ async def test_an_index_that_names_what_no_backup_does_is_refused_before_anythin
         index = msgspec.json.decode(whole)
         forge(index)
         bench.backup.write(backup.INDEX, msgspec.json.encode(index))
-        with pytest.raises(NotRestorable, match="no backup's: it names"):
+        with pytest.raises(NotRestorable, match="not of a backup: it names"):
             backup.read_index(bench.backup)
     index = msgspec.json.decode(whole)
     index["layout"]["bank"] = {"": 1}
@@ -220,8 +220,8 @@ def _open_to_all(folder: Path) -> None:
     ("make", "says"),
     [
         (_full, "is not empty, and what is there stays"),
-        (lambda folder: folder.write_bytes(SECRET), "is no folder"),
-        (lambda folder: folder.symlink_to(folder.parent / "nowhere"), "is no folder"),
+        (lambda folder: folder.write_bytes(SECRET), "is not a folder"),
+        (lambda folder: folder.symlink_to(folder.parent / "nowhere"), "is not a folder"),
         (_open_to_all, "chmod 700"),
         (lambda folder: claim(folder, "journal", []), "is not empty"),
     ],

@@ -113,7 +113,7 @@ async def test_a_minted_token_is_one_the_gateway_accepts(scope: str, tmp_path: P
         (("demo", "--advance-clock-of-running-system"), "go with --url"),
         (("pause", "packet"), "named by its id"),
         (("pause", "sends", "a" * 32), "no id"),
-        (("resume", "packet", "p1"), "'p1' is no packet id"),
+        (("resume", "packet", "p1"), "'p1' is not a packet id"),
         (("pause", "grabs", "--url", "http://127.0.0.1:9"), "--token"),
         (("pause", "grabs", "--data", "/nowhere/at/all"), "no system runs on"),
         (("audit", "--offline", "--url", "http://127.0.0.1:9"), "not with --url"),
@@ -139,7 +139,7 @@ async def test_a_token_beyond_the_rules_is_refused_in_one_line(tmp_path: Path) -
     new_keys(tmp_path / "keys.json")
     code, _, stderr = await run("token", "--user", "li", "--tenant", "qq", "--scope", "root", "--data", str(tmp_path))
     assert (code, stderr.count("\n")) == (2, 1)
-    assert "'root' is no scope" in stderr
+    assert "'root' is not a scope" in stderr
 
 
 async def test_the_serve_configuration_is_yaml_that_names_the_typed_builder(tmp_path: Path) -> None:

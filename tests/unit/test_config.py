@@ -9,7 +9,7 @@ import pytest
 
 from cluster.config import EXTENDS_MAX, Settings, config_path, load, read_layers, sandbox_of
 from cluster.local.bootstrap import UpFailed, _check_same
-from cluster.local.record import Mark, SystemRecord
+from cluster.local.record import ProcessIdentity, SystemRecord
 
 
 def leaves(table: dict[str, Any], *above: str) -> dict[tuple[str, ...], Any]:
@@ -117,7 +117,7 @@ def running(tmp_path: Path) -> SystemRecord:
         data=tmp_path,
         run_folder=tmp_path,
         ports={},
-        watchdog=Mark.of(os.getpid()),
+        watchdog=ProcessIdentity.of(os.getpid()),
         pids={},
     )
 

@@ -23,7 +23,7 @@ from ray.serve.config import HTTPOptions
 from cluster.config import load
 from cluster.gateway.problems import schema
 from cluster.gateway.routing import DOORS, Body, Callers
-from cluster.local.haproxy import MARK, Rules, Unknown, amended
+from cluster.local.haproxy import MARK, HAProxyRules, UnknownTemplate, amended
 from cluster.local.haproxy_launcher import CLOSED_PATH, LONG_PATHS, rules_of, write_launcher
 
 RULES = rules_of(load())
@@ -76,7 +76,7 @@ def test_another_template_is_refused_by_name(tmp_path: Path) -> None:
     config = written_by_serve(tmp_path, 8_000, 8_001).read_text()
     for known in ("    timeout client ", "    balance ", "    bind :", "frontend http_frontend", "listen stats\n"):
         for other in (config.replace(known, "    # gone\n"), config + "\n" + known):
-            with pytest.raises(Unknown, match=re.escape(known.split()[0])):
+            with pytest.raises(UnknownTemplate, match=re.escape(known.split()[0])):
                 amended(other, RULES, DESCRIPTORS)
 
 
@@ -89,7 +89,7 @@ def test_connections_stay_below_what_may_be_open(descriptors: int, tmp_path: Pat
 
 
 def test_too_few_descriptors_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(Unknown, match="ulimit"):
+    with pytest.raises(UnknownTemplate, match="ulimit"):
         amended(written_by_serve(tmp_path, 8_000, 8_001).read_text(), RULES, 256)
 
 
@@ -225,4 +225,4 @@ def test_rules_come_back_as_they_were_written() -> None:
     from cluster.local.haproxy import rules_of as read
 
     assert read(json.dumps(RULES._asdict())) == RULES
-    assert isinstance(RULES, Rules)
+    assert isinstance(RULES, HAProxyRules)

@@ -198,8 +198,8 @@ def test_a_mounted_secret_is_a_link_and_is_judged_by_what_it_leads_to(tmp_path: 
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("{", "is no keys file"),
-        ("[]", "is no keys file"),
+        ("{", "is not a keys file"),
+        ("[]", "is not a keys file"),
         ('{"first": "k1", "current": "k1", "platform": {"k1": "5ec2e7"}, "tokens": {}}', "at least 16 bytes in hex"),
         ('{"first": "k1", "current": "k9", "platform": {"k1": "%s"}, "tokens": {}}' % ("5ec2e7" * 11), "'k9' is named"),
         (
@@ -215,7 +215,7 @@ def test_a_mounted_secret_is_a_link_and_is_judged_by_what_it_leads_to(tmp_path: 
 )
 def test_what_is_wrong_in_a_keys_file_is_one_line_without_a_secret(content: str, says: str, tmp_path: Path) -> None:
     make_private(tmp_path / "keys.json", content.encode())
-    with pytest.raises(ValueError, match="is no keys file") as refused:
+    with pytest.raises(ValueError, match="is not a keys file") as refused:
         keys_at(tmp_path / "keys.json")
     line = str(refused.value)
     assert says in line

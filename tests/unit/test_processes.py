@@ -1,6 +1,5 @@
 """Processes: a mark knows its process by what does not move with the clock, and only that very process."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cluster.local.processes import Mark, command_line, is_named, runs
+from cluster.local.processes import ProcessIdentity, command_line, is_named, runs
 from tests.processes import as_child
 
 BOOT, TICKS = "9b2c6e1e-0000", 4_711
@@ -51,7 +50,7 @@ def machine(tmp_path: Path) -> Machine:
 
 @pytest.mark.parametrize("seconds", [3, -3, 86_400, -86_400])
 def test_a_process_is_known_whatever_the_clock_does(machine: Machine, seconds: int) -> None:
-    mark = Mark.of(12, machine.proc)
+    mark = ProcessIdentity.of(12, machine.proc)
     machine.clock_steps(seconds)
     assert mark.alive(machine.proc)
 
@@ -67,31 +66,24 @@ def test_a_process_is_known_whatever_the_clock_does(machine: Machine, seconds: i
     ids=["its number was given again", "the machine was started again", "it waits to be reaped", "it has gone"],
 )
 def test_a_mark_is_dead_once_its_process_is(machine: Machine, change: Callable[[Machine], None]) -> None:
-    mark = Mark.of(12, machine.proc)
+    mark = ProcessIdentity.of(12, machine.proc)
     change(machine)
     assert not mark.alive(machine.proc)
 
 
 def test_a_process_may_have_any_name(machine: Machine) -> None:
     machine.runs(name="a) S 1 (b")
-    assert Mark.of(12, machine.proc).started == TICKS
+    assert ProcessIdentity.of(12, machine.proc).started == TICKS
 
 
 def test_nobody_is_marked_who_is_not_there(machine: Machine) -> None:
     with pytest.raises(ProcessLookupError, match="13"):
-        Mark.of(13, machine.proc)
-
-
-def test_a_record_of_an_earlier_version_still_names_a_process_that_runs() -> None:
-    born_s = psutil.Process().create_time()
-    assert Mark.model_validate_json(json.dumps({"pid": os.getpid(), "born_s": born_s})) == Mark.of(os.getpid())
-    for pid, old_s in ((os.getpid(), born_s - 3_600), (2**22 + 1, born_s)):
-        assert not Mark.model_validate_json(json.dumps({"pid": pid, "born_s": old_s})).alive()
+        ProcessIdentity.of(13, machine.proc)
 
 
 def test_one_that_waits_to_be_reaped_is_asked_without_a_failure() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.DEVNULL, preexec_fn=as_child)
-    process, mark = psutil.Process(child.pid), Mark.of(child.pid)
+    process, mark = psutil.Process(child.pid), ProcessIdentity.of(child.pid)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and nobody has taken note
     assert (command_line(process), runs(process), mark.alive()) == ("", False, False)
     child.wait()

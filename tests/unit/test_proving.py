@@ -128,7 +128,7 @@ async def test_pages_of_different_proofs_are_not_put_together() -> None:
         (("nowhere.json",), "'nowhere.json' is neither a file nor a packet id"),
         (("b" * 32, "--url", "http://127.0.0.1:9"), "--url needs --token"),
         (("b" * 32, "--data", "/nowhere/at/all"), "no system runs on"),
-        ((__file__,), "no proof that can be checked: this is no JSON"),
+        ((__file__,), "no proof that can be checked: this is not JSON"),
         ((__file__, "--save", "x"), "--save goes with a packet's id"),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from cluster.local.children import Part
+from cluster.local.children import Child
 from cluster.local.lifeline import Plan
 from cluster.local.ports import PortBlock
 from cluster.local.run_folder import FOLDERS, MISSING_S, TOUCH_S, Upkeep, make_folders
@@ -120,7 +120,7 @@ def test_a_part_that_is_back_in_time_was_only_replaced(folder: Path, clock: Cloc
     assert upkeep.missing()[1] == [], "it is counted from when it is missing again"
 
 
-def look(watchdog: Watchdog, clock: Clock) -> list[Part]:
+def look(watchdog: Watchdog, clock: Clock) -> list[Child]:
     """Let the watchdog see what is missing for long; return the parts it has ended."""
     watchdog._keep_run_folder()
     clock.now_s += MISSING_S

@@ -29,7 +29,7 @@ KEYS = Keys(
         "root-ed": TokenKey(algorithm="EdDSA", key=QQ_PEM, tenant="*", scopes=EVERY_SCOPE),
     },
 )
-NO_INSTANT = "the token has no exp, or an exp, nbf or iat that is no number of seconds"
+NO_INSTANT = "the token has no exp, or an exp, nbf or iat that is not a number of seconds"
 GOOD = {"sub": "li", "tenant": "wechat", "scope": "user", "iat": NOW_S, "exp": NOW_S + 60}
 
 
@@ -161,8 +161,8 @@ def test_a_tenant_beyond_the_key_is_refused(kid: str, alg: str, secret: Any) -> 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"sub": "a b"}, "the token's sub is no user id"),
-        ({"sub": None}, "the token's sub is no user id"),
+        ({"sub": "a b"}, "the token's sub is not a user id"),
+        ({"sub": None}, "the token's sub is not a user id"),
         ({"tenant": "*"}, "the token's tenant is none"),
         ({"tenant": None}, "the token's tenant is none"),
         ({"scope": "root"}, "the token's scope is none"),
