@@ -55,7 +55,7 @@ def _set(
     from cluster.client import ApiProblem, Client
 
     if packet_id is not None and parse_packet_id(packet_id) is None:
-        raise Failure(f"{packet_id!r} is no packet id")
+        raise Failure(f"{packet_id!r} is not a packet id")
     address, operator_token = operator_at(url, token, data)
 
     async def ask() -> "ApiProblem | list[PausedSwitch]":

@@ -114,5 +114,5 @@ async def _ask(client: "Client", packet_id: str, lane: int | None = None, after_
     if isinstance(answer, ApiProblem):
         raise Failure(f"{packet_id} is not proven: the system {answer.told}")
     if not isinstance(answer, dict):
-        raise Failure(f"what is told of {packet_id} is no proof")
+        raise Failure(f"what is told of {packet_id} is not a proof")
     return answer
