@@ -1,9 +1,14 @@
 """Documents: whatever a page names and is not there is found; what is there is not."""
 
+import re
+
 import pytest
 
+from actors.wallet.postings import STATEMENT_WORDS
+from cluster.gateway.problems import codes, status_of
 from tests.documents import README_LINES_MAX, check
 from tests.queries import CONFIGS, alert_rules
+from tests.unit.door import written
 
 ROOT = CONFIGS.parent
 FENCE = "```"
@@ -56,3 +61,16 @@ def test_every_alert_says_in_the_operations_page_what_to_do() -> None:
     assert set(sections) == set(alerts)
     for alert, severity in alerts.items():
         assert sections[alert].startswith(severity.capitalize() + "."), f"{alert}: as severe as its rule"
+
+
+def test_the_page_of_the_api_has_every_route_code_and_word_of_a_statement() -> None:
+    page = (ROOT / "docs" / "api.md").read_text()
+    for path, methods in written()["paths"].items():
+        for method in methods:
+            assert f"| `{method.upper()} {path}` |" in page
+    rows = [line for line in page.splitlines() if re.match(r"\| \d{3}", line)]
+    for code in codes():
+        [row] = [line for line in rows if f"`{code}`" in line]
+        assert str(status_of(code)) in row.split("|")[1], f"{code}: in the row of its status"
+    for word in STATEMENT_WORDS:
+        assert f"`{word}`" in page
