@@ -11,6 +11,7 @@ from typing import Any
 from actors.kernel.messages import Refused, SnapshotTaken
 from actors.kernel.ports import Position
 from actors.kernel.switches import GRABS, SENDS, LeverSet, packet_lever, packet_of
+from actors.ledger.holds import Held, HoldExpired, HoldPosted, HoldVoided
 from actors.ledger.transfer import Settled
 from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.packet.replies import PacketView, Won
@@ -29,7 +30,8 @@ from actors.wallet.events import (
 from actors.wallet.replies import Funded, Statement, WalletView
 from cluster.config import Settings
 from cluster.journal.codec import Chain
-from tests.simulation.favours import Favours
+from tests.simulation.favours import Favours, Moments
+from tests.simulation.holds import HoldLives
 from tests.simulation.keys import LostKeys
 from tests.simulation.lives import Gift, Life, Tries
 from tests.simulation.marks import Mark
@@ -98,6 +100,7 @@ class Auditor:
         self.admitted: set[tuple[str, str]] = set()
         """(packet id, user) of whoever said, in some request, the phrase, or was said to be of the group."""
         self.favours = Favours(settings)
+        self.holds = HoldLives(settings)
         self.balances: dict[Who, list[int]] = {}
         """Every balance that a user ever had, the newest last."""
         self.credited_fen = 0
@@ -205,6 +208,10 @@ class Auditor:
                 self.packets[event.packet_id].misses(event.users, event.at_ms, self.seq, self._tries)
             case Committed() | LishiCounted() | LishiAsked() | LishiClosed() | Noted():
                 self.favours.take(stream, event, self.seq)
+            case Held() | HoldPosted() | HoldVoided() | HoldExpired():
+                change_fen = self.holds.take(stream, event, self.seq)
+                if change_fen:  # what is taken was reserved before
+                    self._change((event.tenant, event.user), change_fen)
             case RunsReceived():
                 for run in event.runs:
                     for at, (user, amount_fen) in enumerate(zip(run.users, run.amounts_fen, strict=True)):
@@ -356,7 +363,8 @@ class Auditor:
         """Check that every fen is in a wallet, in a packet, or between two books."""
         wallets = sum(history[-1] for history in self.balances.values())
         packets = sum(life.rest_fen for life in self.packets.values())
-        assert wallets + packets + self.in_flight_fen() == self.credited_fen
+        holds = self.holds.open_fen() + self.holds.taken_fen
+        assert wallets + packets + holds + self.in_flight_fen() == self.credited_fen
 
     # Explaining.
 
@@ -467,6 +475,10 @@ class Auditor:
         else:
             assert answer in UNDECIDED, answer
 
+    def stamp_ms(self, stream: str) -> int:
+        """Return the greatest stamp in a stream."""
+        return self._stamps.get(stream, 0)
+
     def forgotten(self, funding: PacketFunded) -> bool:
         """Tell whether its wallet stream may have forgotten this funding's key: it is past, and its packet is there."""
         wallet = self.wallet_of((funding.tenant, funding.sender))
@@ -494,6 +506,8 @@ class Auditor:
         if isinstance(reply, WalletView):
             moments = self.balances.get(who, [0])[since.balances - 1 :]
             assert reply.available_fen in moments, f"{who} was shown {reply.available_fen}, had {moments} meanwhile"
+            held = self.holds.held.get(who, Moments(0)).since(since.seq)
+            assert reply.held_fen in held, f"{who} was shown {reply.held_fen} held, had {held} meanwhile"
         else:
             assert reply.code in UNDECIDED, reply
 

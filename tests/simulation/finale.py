@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from actors.kernel.timer import SLOT_MS
 from actors.packet.replies import Won
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded, LishiList, WalletView
@@ -18,6 +19,7 @@ from cluster.runtime.live_audit import audit
 from tests.books import balances, book_sum
 from tests.simulation.asking import Asking
 from tests.simulation.clients import Clients
+from tests.simulation.holders import Holders
 from tests.simulation.store import Connection
 from tests.simulation.wishes import USERS
 from tests.simulation.world import RESTART_US, TENANT, World
@@ -33,7 +35,7 @@ QUIET_CHANCE = 0.4
 """Of a run at whose end nobody asks for anything before all packets have ended by themselves."""
 
 
-async def everything_ends_well(world: World, clients: Clients, asking: Asking) -> None:
+async def everything_ends_well(world: World, clients: Clients, asking: Asking, holders: Holders) -> None:
     """Ask for everything. Raises AssertionError."""
     await asyncio.sleep(RESTART_US[1] / 1e6)  # what died last is there again
     # A doubled request may still be on its way, and what was refused once may be possible by now.
@@ -43,11 +45,13 @@ async def everything_ends_well(world: World, clients: Clients, asking: Asking) -
         await all_over(world, clients, asking, blackout=True)  # nobody asks: packets end and money moves by themselves
         await all_served(world, clients)
         await told_again(clients, asking)
+        await holders.told_again()
         await open_or_ended(world, clients)
         await all_over(world, clients, asking)
     else:
         await all_served(world, clients)
         await told_again(clients, asking)
+        await holders.told_again()
         await all_opened(world)
         await open_or_ended(world, clients)
         await send_the_last(clients, asking)
@@ -177,13 +181,14 @@ async def all_over(world: World, clients: Clients, asking: Asking, *, blackout: 
             world.loop.kill(member.process)  # who comes back must learn by himself what there is to do, and the time
     await all_opened(world)
     if not blackout:
-        await pass_time(
-            world, clients, max((life.funding.expires_at_ms for life in auditor.packets.values()), default=0)
-        )
+        over_ms = max((life.funding.expires_at_ms for life in auditor.packets.values()), default=0)
+        await pass_time(world, clients, max(over_ms, auditor.holds.last_expiry_ms() + SLOT_MS))
     await until(lambda: all(life.state != "open" for life in auditor.packets.values()), "every packet ends at its time")
     await until(lambda: auditor.in_flight_fen() == 0, "all money arrives")
+    await until(lambda: auditor.holds.open_fen() == 0, "what nobody takes is given back in time")
     await nothing_waits(world, clients, asking)
-    assert sum(history[-1] for history in auditor.balances.values()) == auditor.credited_fen
+    left_fen = sum(history[-1] for history in auditor.balances.values())
+    assert left_fen + auditor.holds.taken_fen == auditor.credited_fen
 
 
 async def nothing_waits(world: World, clients: Clients, asking: Asking) -> None:

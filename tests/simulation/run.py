@@ -17,6 +17,7 @@ from tests.simulation.asking import Asking
 from tests.simulation.clients import Clients
 from tests.simulation.faults import Faults
 from tests.simulation.finale import everything_ends_well
+from tests.simulation.holders import Holders
 from tests.simulation.world import World
 
 STEPS = 120
@@ -50,12 +51,12 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
     """Run one simulation; `without` names kinds of fault that are off."""
     world = World(str(seed))
     clients = Clients(world)
-    asking = Asking(clients)
+    asking, holders = Asking(clients), Holders(clients)
     faults = Faults(world, clients, without)
     collecting = gc.isenabled()
     gc.disable()  # a collection would run the `finally` of tasks at moments that no seed decides
     try:
-        world.loop.run_until_complete(_play(world, clients, asking, faults, steps))
+        world.loop.run_until_complete(_play(world, clients, asking, holders, faults, steps))
     except Exception as violation:  # whatever stops a run is told with its seed
         world.found_bug(violation)
     finally:
@@ -79,7 +80,7 @@ def simulate(seed: int, steps: int = STEPS, without: Iterable[str] = ()) -> Outc
     )
 
 
-async def _play(world: World, clients: Clients, asking: Asking, faults: Faults, steps: int) -> None:
+async def _play(world: World, clients: Clients, asking: Asking, holders: Holders, faults: Faults, steps: int) -> None:
     await world.start()
     await clients.begin()
     faults.start()
@@ -88,7 +89,7 @@ async def _play(world: World, clients: Clients, asking: Asking, faults: Faults, 
     world.loop.ends_at_us = world.loop.now_us + CALM_US_MAX
     faults.stop()
     await clients.all_answered()
-    await everything_ends_well(world, clients, asking)
+    await everything_ends_well(world, clients, asking, holders)
 
 
 def quietly_end(world: World) -> None:

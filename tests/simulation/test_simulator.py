@@ -15,6 +15,7 @@ from tests.simulation.campaign import main, shorten, story
 from tests.simulation.clients import Clients
 from tests.simulation.faults import GAP_S
 from tests.simulation.finale import everything_ends_well
+from tests.simulation.holders import Holders
 from tests.simulation.run import quietly_end, simulate
 from tests.simulation.world import TENANT, World
 
@@ -85,7 +86,7 @@ async def small_life(world: World, clients: Clients, dying: str, step: int) -> b
         await clients.grab(packet_id, user)
     process.dies_at = 0
     died = not process.alive
-    await everything_ends_well(world, clients, Asking(clients))
+    await everything_ends_well(world, clients, Asking(clients), Holders(clients))
     return died
 
 
