@@ -22,7 +22,7 @@ LOCKS := requirements.lock requirements-dev.lock
 
 help:
 	@echo "make demo      replay the minute of 00:05 on 2016-01-01 on a system of its own (about 90 s)"
-	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants (about 20 minutes)"
+	@echo "make test      lint, types, imports, unit, simulation, contract and cluster tests, mutants"
 	@echo "make bench     the platform beside its peers, as ratios, costs and a plot (about 12 minutes)"
 	@echo "make load      a locust scenario on a system of its own (SCENARIO=midnight; $$(ls loadtest/profiles | sed 's/.toml//' | xargs))"
 	@echo "make chaos     kill, freeze and starve every part under load, then check every answer (about 9 minutes)"
