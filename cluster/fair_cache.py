@@ -1,4 +1,4 @@
-"""Fair cache: a cache that many tenants share, in which none of them can push out what others have in it.
+"""Fair cache: a cache that many tenants share; none of them can push out what others have in it.
 
 Bounded in all and for each tenant. Beyond its part a tenant loses its own least recently used entry; beyond the whole
 the least recently used of all goes. Costs two moves in ordered tables a use.

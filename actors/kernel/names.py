@@ -62,7 +62,7 @@ def is_tenant(text: str) -> bool:
 
 
 def user_hash(tenant: str, user: str) -> int:
-    """Return 32 bits that stand for a user where a few strangers may be taken for him: for placement and filters."""
+    """Return 32 bits that stand for a user where a few others may be taken for that user: for placement and filters."""
     return crc32(user.encode(), crc_of_tenant(tenant))
 
 

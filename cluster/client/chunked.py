@@ -18,7 +18,7 @@ class Dechunker:
         self.ended = False
 
     def feed(self, received: bytes) -> bytes:
-        """Return the content that came with these bytes. Raises ValueError if they are no chunks."""
+        """Return the content that came with these bytes. Raises ValueError if they are not chunks."""
         received = self._buffer + received
         content: list[bytes] = []
         at = 0

@@ -194,7 +194,7 @@ class Archive:
             try:
                 self._fs, self._root = pafs.FileSystem.from_uri(url)
             except (pa.ArrowInvalid, OSError) as error:
-                raise ValueError(f"{url} is no place for an archive: {error}") from error
+                raise ValueError(f"{url} cannot hold an archive: {error}") from error
         if isinstance(self._fs, pafs.LocalFileSystem):  # also by a file URL
             self.local = Path(self._root)
 
@@ -444,7 +444,7 @@ def _table_in(stream: str, part: SealedPart, content: bytes | None) -> pa.Table:
         table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         why = " ".join(str(error).split())
-        raise corrupt(stream, first, f"cannot be read: {part.path} is no Parquet file any more: {why}") from error
+        raise corrupt(stream, first, f"cannot be read: {part.path} is not a Parquet file any more: {why}") from error
     if not table.schema.equals(SCHEMA):
         raise corrupt(stream, first, f"cannot be read: {part.path} has another schema")
     return table

@@ -60,7 +60,7 @@ class Line:
         return answer
 
     async def close(self) -> None:
-        """Disconnect; whoever still waits gets a redis.ConnectionError."""
+        """Disconnect; callers that still wait get a redis.ConnectionError."""
         self._outbox, unsent = [], self._outbox
         _fail(unsent, StoreConnectionError("the line was closed"))
         if self._timer is not None:

@@ -279,7 +279,7 @@ class RedisJournals(Store):
             for element_id, fields in found:
                 after = position_of(element_id)
                 if fields.keys() != {_FIELD}:
-                    raise corrupt(stream, after, f"is no element of a journal: its fields are {sorted(fields)}")
+                    raise corrupt(stream, after, f"is not an element of a journal: its fields are {sorted(fields)}")
                 size += len(fields[_FIELD])
                 yield after, fields[_FIELD]
             if len(found) < count:
@@ -383,7 +383,7 @@ class RedisJournals(Store):
         except RedisError as error:
             raise self._append_failure(stream, position, error) from error
         if written is None:
-            # Whoever activates next learns why: not listed any more, or lost.
+            # The next activation learns why: not listed any more, or lost.
             raise FencedOut(f"journal {stream}: the stream is gone, {position} was not appended")
 
     async def last_id(self, stream: str) -> Position | None:

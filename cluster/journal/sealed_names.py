@@ -15,7 +15,7 @@ def folder_of(stream: str, day: str) -> str:
 
 
 def path_of(stream: str, day: str, first: Position, last: Position, sha256: bytes) -> str:
-    """Return the one path of a part that holds the elements from `first` to `last`; empty if its day is no day."""
+    """Return the one path of a part that holds the elements from `first` to `last`; empty if its day is not a date."""
     if _DAY.fullmatch(day) is None:
         return ""
     return f"{folder_of(stream, day)}/{first}_{last}.{sha256.hex()[:NAME_HEX]}.parquet"

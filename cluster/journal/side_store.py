@@ -135,7 +135,7 @@ class Shelf(ABC):
     async def cut(self, hold_ms: int) -> Cut:
         """Note where everything stands, in one step, and hold trims and dropped snapshots off until `release`.
 
-        The hold ends by itself after `hold_ms` of the store's time; 0 leaves it as it is, for whoever only reads.
+        The hold ends by itself after `hold_ms` of the store's time; 0 leaves it as it is, for readers.
         """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Measured: the port `Journals` with a tally beside it: how long the store takes, how much a commit carries.
+"""Journal metrics: the port `Journals` with a tally beside it: how long the store takes, how much a commit carries.
 
 Around the port, so that neither shell nor store knows of it. A commit's latency is the round trip of its append, fsync
 included (the store answers after it); what the fsync alone takes only the store can tell (`cluster.runtime.collector`).

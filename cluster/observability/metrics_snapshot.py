@@ -1,4 +1,4 @@
-"""Figures: what the whole system is doing, gathered in one place (the supervisor) from the tallies of its processes.
+"""Metrics snapshot: what the whole system does, gathered in the supervisor from the tallies of its processes.
 
 Pure. A process that began anew starts its tally at 0; the sums here go on: they never go back while the supervisor
 lives, and what is read at its own start is where it counts from. Amounts in fen, instants in Unix ms.

@@ -1,4 +1,4 @@
-"""Metrics: the figures of the system under Prometheus names, through `ray.util.metrics`.
+"""Prometheus: the figures of the system under Prometheus names, through `ray.util.metrics`.
 
 One process exports them, the supervisor, once a `report_ms`; Ray adds `ray_` in front and its own labels (`WorkerId`,
 `NodeAddress`, ...), and serves them on its metrics port. Base units are seconds, bytes and fen.

@@ -1,4 +1,4 @@
-"""Glance: what two readings of the figures say about the time between them: rates, latencies, and how things stand.
+"""Summary: what two readings of the figures say about the time between them: rates, latencies, and how things stand.
 
 Pure. A quantity that cannot be known (nothing happened, the store does not say) is None. Rates are a second's.
 """

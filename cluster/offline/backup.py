@@ -281,7 +281,7 @@ def _write(backup: Archive, path: str, content: bytes) -> File:
 
 
 def read_index(backup: Archive) -> Backup:
-    """Return what a backup holds. Raises NotRestorable: it is none."""
+    """Return what a backup holds. Raises NotRestorable: it is not a backup."""
     content = backup.read(INDEX)
     if content is None:
         raise NotRestorable(f"there is no {INDEX}; give the folder or URL that `hongbao backup` wrote")
@@ -294,7 +294,7 @@ def read_index(backup: Archive) -> Backup:
 
 
 def _check_names(saved: Backup) -> None:
-    """Raise NotRestorable if an index names what `make` never does: it may be anybody's, and names become paths."""
+    """Raise NotRestorable if an index names what `make` never does: anybody may have written it."""
     named = [(name, _STREAM.fullmatch(name) is not None) for name in saved.streams]
     if saved.streams.keys() != streams_of(saved.layout).keys():
         named.append(("another layout than its streams'", False))

@@ -1,7 +1,7 @@
-"""Claims: takes a folder for what is about to be written, if that is nobody's yet, and touches no other.
+"""Folder claim: takes a folder for what is about to be written, if it is new or empty, and touches no other.
 
 A backup holds keys, and a restore makes a system: neither goes where something is, where a live system keeps its own,
-or where other users could put something of theirs in between. Nobody's folder gets another mode.
+or where other users could put something of theirs in between. The mode of a folder that is there is not changed.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Shares: whether those of ended packets follow from the seed that was committed to, by files and journals alone.
+"""Share check: do the shares of ended packets follow from the seed that was committed to? By files and journals alone.
 
 Told by the events of a packet stream and recomputed by the page that people check proofs with, which shares no code
 with the shards: the seed gives the commitment, the shares follow from it, what they are taken of is what was paid.

@@ -1,4 +1,4 @@
-"""Ledger: gives a command the journals and the archive of a system, whether it runs or not, to read only.
+"""Sources: give a command the journals and the archive of a system, whether it runs or not, to read only.
 
 Of a running system its own store is read. On the folder of a stopped one the embedded store is started for the time of
 the command, under the lock that a watchdog takes, so that `hongbao up` cannot start meanwhile. It ends with the

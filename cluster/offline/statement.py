@@ -1,6 +1,6 @@
 """Statement: every line of one user since the account began, from sealed files and the journal, with running balance.
 
-A gateway serves the newest lines only, those that a shard keeps in memory; here nothing is too old.
+A gateway serves the newest lines only, those that a shard keeps in memory; here all lines are.
 Amounts in fen, stamps in Unix ms.
 """
 

@@ -1,6 +1,6 @@
-"""Reading: one stream from its first element to its last, across sealed parts and the live store.
+"""Stream reader: one stream from its first element to its last, across sealed parts and the live store.
 
-Elements may be sealed and trimmed while somebody reads: where the live stream seems to have lost something, the
+Elements may be sealed and trimmed while a stream is read: where the live stream seems to have lost something, the
 manifest is asked again, and only what is in neither place is missing.
 """
 

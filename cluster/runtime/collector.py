@@ -1,4 +1,4 @@
-"""Pulse: the supervisor's eyes. Gathers what shards, gateways and the store say, audits, and exports it all.
+"""Collector: gathers what shards, gateways and the store say, audits, and exports it all.
 
 Losing it loses no money and no figure for good but the last second's. Nothing here may end the supervisor: what cannot
 be read is counted or left out, and read again next time.

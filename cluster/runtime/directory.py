@@ -56,7 +56,7 @@ class Directory:
             if handle is None:
                 handle = await asyncio.to_thread(ray.get_actor, host, namespace=NAMESPACE)
                 self._handles[host] = handle
-            # Not `wait_for`: around what is no future it starts a task, and the answer comes two loop turns later.
+            # Not `wait_for`: around anything but a future it starts a task, and the answer comes two loop turns later.
             async with asyncio.timeout(self._timeout_s):
                 return await getattr(handle, method).remote(*arguments)
         except (RayError, TimeoutError, ValueError) as failure:  # ValueError: no actor of that name yet

@@ -1,4 +1,4 @@
-"""Audit: does every fen have one place? Live, over the shards.
+"""Live audit: does every fen have one place? Live, over the shards.
 
 Live, no global instant is needed: books are read at one durable version each, receivers before their senders are asked.
 Every pair of books that one of the two names is compared: the sender's cumulative amount at the receiver's watermark

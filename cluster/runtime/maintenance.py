@@ -1,4 +1,4 @@
-"""Tending: a Ray task that bounds what a stream costs: a new snapshot, then the past sealed and trimmed.
+"""Maintenance: a Ray task that bounds what a stream costs: a new snapshot, then the past sealed and trimmed.
 
 Order: fold the journal and write the record, let the stream adopt it by a durable event, move the pointer, drop the
 snapshots before the one it replaces, seal everything up to that one (`cluster.journal.sealing`), trim. Two snapshots

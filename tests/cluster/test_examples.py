@@ -1,5 +1,6 @@
 """Examples: what the documents tell a reader to run does what they say."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 from cluster.local.record import SystemRecord
+from tests.cluster.platform import Platform
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -34,3 +36,21 @@ def test_the_first_packet_of_the_tutorial_is_sent_taken_and_on_the_statement(sys
     assert (grab["user"], grab["amount_fen"]) == ("mei", json.loads(share)["amount_fen"])
     assert '"packet_sent"' in statement
     assert packet_id in statement
+
+
+async def test_the_proof_of_the_example_matches_the_commitment_that_was_noted_before_the_nonce(
+    platform: Platform, tmp_path: Path
+) -> None:
+    await platform.insist(
+        "POST", "/sandbox/users", platform.operator, {"user": "noa", "tenant": "wechat", "balance_fen": 100}
+    )
+    tokens = platform.token("noa"), platform.token("tao")
+    example = [sys.executable, "docs/examples/nonce.py", platform.record.url, *tokens]
+    done = await asyncio.to_thread(
+        subprocess.run, example, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, check=True
+    )
+    proof, commitment = tmp_path / "proof.json", done.stderr.split()[-1].decode()
+    proof.write_bytes(done.stdout)
+    page = [sys.executable, "-I", "cluster/verify_packet.py", proof, "--total-fen", "100", "--commitment"]
+    assert (await asyncio.to_thread(subprocess.run, [*page, commitment], cwd=ROOT, capture_output=True)).returncode == 0
+    assert (await asyncio.to_thread(subprocess.run, [*page, "0" * 64], cwd=ROOT, capture_output=True)).returncode == 1

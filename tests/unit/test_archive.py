@@ -60,7 +60,7 @@ def test_a_file_tells_its_first_position(path: str, first: Position | None) -> N
 
 
 def test_a_place_that_cannot_be_one_is_named() -> None:
-    with pytest.raises(ValueError, match="nowhere://x is no place for an archive"):
+    with pytest.raises(ValueError, match="nowhere://x cannot hold an archive"):
         Archive("nowhere://x")
 
 
