@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 from types import GenericAlias
-from typing import Any
 
 import msgspec
 
+from actors.kernel.handler import Reply
 from actors.kernel.host import Host
 from actors.kernel.kind import EVENTS, REPLIES, Kind, UnknownKind, registry, union_of
+from actors.kernel.machine import Machine
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Clock, Journals
 from actors.kernel.rules import Rules, Services
-from actors.kernel.shell import Machine
 from actors.packet.kind import PACKET
 from actors.wallet.kind import WALLET
 
@@ -40,7 +40,7 @@ def event_types() -> tuple[type[msgspec.Struct], ...]:
     return (*EVENTS, *(event for kind in KINDS.values() for event in kind.events))
 
 
-def reply_decoder() -> msgspec.msgpack.Decoder[list[list[Any]]]:
+def reply_decoder() -> msgspec.msgpack.Decoder[list[list[Reply]]]:
     """Return the decoder of what a host of any kind answers: `[[reply, ...], ...]`."""
     replies = union_of((*REPLIES, *(reply for kind in KINDS.values() for reply in kind.replies)))
     return msgspec.msgpack.Decoder(GenericAlias(list, (GenericAlias(list, (replies,)),)))
@@ -61,7 +61,7 @@ def build_host(
     services: Services,
     rules: Rules,
     tally: Tally | None = None,
-) -> Host[Any]:
+) -> Host:
     """Return a host of some streams of one kind. Raises UnknownKind: a stream is of another."""
     for stream in streams:
         if kind_of(stream) is not kind:

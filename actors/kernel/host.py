@@ -7,21 +7,23 @@ that stream's answer (`journal_unavailable`, `shard_unavailable`), never the fai
 
 import asyncio
 import logging
-from abc import ABC, abstractmethod
 from collections.abc import Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
 from actors.kernel.errors import FencedOut, JournalCorrupt, JournalUnavailable, NotHere, OperatingFailure, WrongKeys
-from actors.kernel.messages import AdoptSnapshot, Done, KernelRefusal, Refused, SnapshotTaken
+from actors.kernel.handler import HANDLERS, Command, Handler, Reply, Step
+from actors.kernel.machine import Machine
+from actors.kernel.messages import KernelRefusal, Refused
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Clock, Journals
+from actors.kernel.quota import FULL
 from actors.kernel.rules import Rules, Services
-from actors.kernel.shell import Machine, Shell
-from actors.kernel.switches import Levers, ReadLevers, SetLever
-from actors.ledger.book import Sent
-from actors.ledger.transfer import Acknowledge, Outgoing, Watermark
+from actors.kernel.shell import Shell
+from actors.kernel.switches import SetSwitch
+from actors.ledger.book import Moving, Sent
+from actors.ledger.transfer import Outgoing, Receive, Watermark
 
 if TYPE_CHECKING:
     from actors.kernel.kind import Kind
@@ -37,6 +39,11 @@ _CODE_OF_FAILURE: dict[type[OperatingFailure], KernelRefusal] = {
 }
 _UNAVAILABLE = Refused(KernelRefusal.JOURNAL_UNAVAILABLE)
 
+
+LOOKUPS_MAX = 8
+"""Lookups for one group of commands; one is enough unless something leaves memory meanwhile."""
+
+NOTHING_SENT: Sent[Moving] = Sent()
 
 CORRUPT_PAUSE_S, CORRUPT_PAUSE_S_MAX = 1.0, 60.0
 """Pause after an activation that found its journal corrupt; it doubles."""
@@ -91,8 +98,12 @@ class SentTotals(msgspec.Struct, frozen=True, array_like=True):
 
 M = TypeVar("M", bound=Machine)
 
+NOTHING: Records = {}
 
-class Host(ABC, Generic[M]):
+Group = tuple[str, list[Command]]
+
+
+class Host:
     """The streams given to one actor."""
 
     def __init__(
@@ -114,32 +125,20 @@ class Host(ABC, Generic[M]):
         self._journals = journals
         self._clock = clock
         self._rules = rules
-        self._shells: dict[str, Shell[M]] = {}
-        self._activating: dict[str, asyncio.Task[Shell[M]]] = {}
+        self._shells: dict[str, Shell] = {}
+        self._activating: dict[str, asyncio.Task[Shell]] = {}
         self._corrupt: dict[str, Corruption] = {}
         self._offset_ms = 0
         self._ticker: asyncio.Task[None] | None = None
-        self._decoder: msgspec.msgpack.Decoder[list[tuple[str, list[Any]]]] = kind.command_decoder()
+        self._decoder = kind.command_decoder()
         self._encoder = msgspec.msgpack.Encoder()
-
-    # What a kind of stream adds.
-
-    @abstractmethod
-    def _decide(self, shell: Shell[M], commands: list[Any], recalled: Records) -> tuple[list[Any], bool]:
-        """Decide, apply and stage a group in one step; return the replies and whether any must wait for the store."""
-
-    def _on_time(self, shell: Shell[M]) -> None:
-        """Stage what the clock alone brings about."""
-
-    async def _recall(self, shell: Shell[M], commands: list[Any]) -> Records:
-        """Fetch what these commands need and memory does not hold. Raises JournalUnavailable."""
-        return {}
-
-    async def _passivate(self, shell: Shell[M]) -> None:
-        """Let go of what nobody needs in memory any more."""
-
-    def _count(self, groups: list[tuple[str, list[Any]]], replies: list[list[Any]]) -> None:
-        """Tally the answers of one call."""
+        self._handlers: dict[type[Command], Handler] = {
+            Receive: Handler(self._receive, records=self._ids_received),
+            **HANDLERS,
+            **kind.handlers,
+        }
+        if kind.switch_ids is not None:
+            self._handlers[SetSwitch] = HANDLERS[SetSwitch]._replace(records=kind.switch_ids)
 
     # Commands.
 
@@ -150,10 +149,11 @@ class Host(ABC, Generic[M]):
             replies = [await self.serve(*groups[0])]
         else:
             replies = await asyncio.gather(*(self.serve(stream, commands) for stream, commands in groups))
-        self._count(groups, replies)
+        if self._kind.count is not None:
+            self._kind.count(self.tally, groups, replies)
         return self._encoder.encode(replies)
 
-    async def serve(self, stream: str, commands: list[Any]) -> list[Any]:
+    async def serve(self, stream: str, commands: list[Command]) -> list[Reply]:
         """Answer one group, every answer durable. An operating failure is the answer of the whole group."""
         try:
             shell = await self.shell(stream)
@@ -165,7 +165,8 @@ class Host(ABC, Generic[M]):
                 raise JournalUnavailable(f"{stream}: this activation has ended")
             try:
                 self._on_time(shell)
-                replies, wait = self._decide(shell, commands, recalled)
+                shell.machine.recall(recalled)
+                replies, wait = self._decide(shell, commands)
             except Exception:  # our own bug: memory may hold half a step, and nobody may go on with it
                 shell.discard()
                 raise
@@ -175,49 +176,85 @@ class Host(ABC, Generic[M]):
             return [Refused(_CODE_OF_FAILURE[type(failure)])] * len(commands)
         return replies
 
-    def _decide_common(self, shell: Shell[M], command: Any) -> Any:
-        """Answer the commands that every kind of stream understands."""
-        machine: Any = shell.machine
-        match command:
-            case Acknowledge():
-                event = machine.decide_settled(command.destination, command.number)
-                if isinstance(event, Refused):
-                    return event
-                if event is not None:
-                    shell.stage(event)
-                return Done()
-            case AdoptSnapshot():
-                if command.version < shell.snapshot_version:  # its task slept while a newer one was adopted
-                    return Refused(KernelRefusal.OUT_OF_ORDER)
-                shell.stage(SnapshotTaken(command.epoch, command.seq))
-                shell.snapshot_version, shell.snapshot_work = command.version, command.work
-                return Done()
-            case ReadLevers():
-                return Levers(shell.epoch, shell.levers_asked, dict(machine.levers))
-            case SetLever():
-                return self._set_lever(shell, command)
-        raise AssertionError(f"{type(command).__name__} is no command of {shell.stream}")
+    def _decide(self, shell: Shell, commands: list[Command]) -> tuple[list[Reply], bool]:
+        """Decide, apply and stage a group in one step; return the replies and whether any must wait for the store."""
+        step = Step(shell, shell.machine, self._rules, self._services)
+        return [self._answer(step, command) for command in commands], True
 
-    def _set_lever(self, shell: Shell[M], command: SetLever) -> Done | Refused:
-        """Set a lever, unless this activation has heard of another since the caller asked for the order."""
-        if (command.epoch, command.asked) != (shell.epoch, shell.levers_asked):
-            return Refused(KernelRefusal.OUT_OF_ORDER)
-        shell.levers_asked += 1
-        machine: Any = shell.machine
-        event = machine.decide_lever(command.lever, command.paused, command.by, shell.now_ms())
-        if isinstance(event, Refused):
-            return event
-        if event is not None:
-            shell.stage(event)
-        return Done()
+    def _answer(self, step: Step[M], command: Command) -> Reply:
+        """Answer one command by its handler, unless there is too much to do, in all or of its owner."""
+        handler, shell = self._handlers[type(command)], step.shell
+        if shell.refusing and not handler.always:
+            return FULL
+        if handler.owner is None:
+            return handler.run(step, command)
+        tenant, user = handler.owner(command)
+        if shell.refuses(tenant, user):
+            return FULL
+        staged = shell.staged
+        reply = handler.run(step, command)
+        shell.hold(tenant, user, shell.staged - staged)
+        return reply
 
-    def _watermark(self, shell: Shell[M], source: str) -> Watermark:
-        received = shell.machine.received_from(source)  # type: ignore[attr-defined]
+    def _receive(self, step: Step[M], command: Receive) -> Reply:
+        """Take what of a delivery is not here yet, and tell the watermark. An ordered kind takes only the next ones."""
+        kind, book, source = self._kind, step.machine.book, command.source
+        fresh = kind.fresh(book.watermark(source), command)
+        if isinstance(fresh, Refused):
+            return fresh
+        if fresh:
+            assert kind.receive is not None, f"{kind.name} accepts no transfers"
+            kind.receive(step, source, fresh)
+        received = book.watermark(source)
         return Watermark(received.number, received.total_fen)
+
+    # What left memory.
+
+    def _ids_received(self, command: Receive) -> tuple[str, ...]:
+        """Return the ids whose records a delivery needs."""
+        ids_of = self._kind.received_ids
+        return () if ids_of is None else tuple(i for t in command.transfers for i in ids_of(self._kind.content(t)))
+
+    async def _recall(self, shell: Shell, commands: list[Command]) -> Records:
+        """Fetch what these commands need and memory does not hold. Raises JournalUnavailable."""
+        needs = ((self._handlers[type(command)].records, command) for command in commands)
+        ids = [name for records, command in needs if records is not None for name in records(command)]
+        return await self._look_up(shell, ids) if ids else NOTHING
+
+    async def _look_up(self, shell: Shell, ids: Sequence[str]) -> Records:
+        """Look up what may have left memory: whoever asks about it is answered from its record."""
+        machine = shell.machine
+        for _ in range(LOOKUPS_MAX):
+            names = sorted(machine.strangers(ids))
+            if not names:
+                return NOTHING
+            passivated = machine.passivated
+            found = await self._journals.find_records(shell.stream, names)
+            if machine.passivated == passivated:  # else one of them may have left since it was looked up
+                return {name: record for name, record in zip(names, found, strict=True) if record is not None}
+        raise JournalUnavailable(f"{shell.stream}: records leave memory faster than they can be looked up")
+
+    async def _passivate(self, shell: Shell) -> None:
+        """Keep the records first, durably; only then let what they say go, by an event.
+
+        Before that, all they tell must be durable: a zombie's memory may hold an end that never came about.
+        """
+        machine = shell.machine
+        records = NOTHING if shell.refusing else machine.passivable(shell.now_ms())
+        if not records:
+            return
+        version = machine.version
+        await shell.commit().durable()
+        await self._journals.keep_records(shell.stream, version, records)
+        if shell.dead or shell.refusing:
+            return
+        passivated = machine.decide_passivation(list(records))
+        if passivated is not None:
+            shell.stage(passivated)
 
     # Activation and time.
 
-    async def shell(self, stream: str) -> Shell[M]:
+    async def shell(self, stream: str) -> Shell:
         """Return the live shell of a stream, activating it if need be (once, however many ask).
 
         Raises NotHere, JournalUnavailable, FencedOut, JournalCorrupt.
@@ -236,7 +273,7 @@ class Host(ABC, Generic[M]):
             raise JournalUnavailable(f"{stream}: this activation has ended")
         return shell
 
-    async def _activate(self, stream: str) -> Shell[M]:
+    async def _activate(self, stream: str) -> Shell:
         """Activate; a corrupt journal is told again without touching it, for a pause that doubles."""
         now_s = asyncio.get_running_loop().time()
         known = self._corrupt.get(stream)
@@ -252,11 +289,11 @@ class Host(ABC, Generic[M]):
         self._corrupt.pop(stream, None)
         return shell
 
-    async def _activate_now(self, stream: str) -> Shell[M]:
+    async def _activate_now(self, stream: str) -> Shell:
         self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
         journal = self._journals.open(stream)
         bound = self._rules.commit_events_max, self._rules.commit_events_fair
-        machine = cast("M", self._kind.machine(stream, self._rules, self._services))
+        machine = self._kind.machine(stream, self._rules, self._services)
         shell = Shell(stream, machine, journal, self.now_ms, *bound)
         await shell.activate(self.name)
         self._shells[stream] = shell
@@ -282,9 +319,15 @@ class Host(ABC, Generic[M]):
             await asyncio.sleep(self._rules.tick_ms / 1000)
             await self.tick()
 
+    def _on_time(self, shell: Shell) -> None:
+        """Stage what the clock alone brings about."""
+        if not shell.refusing:
+            for event in shell.machine.due(shell.now_ms(), self._rules.expire_batch_max):
+                shell.stage(event)
+
     async def tick(self) -> None:
         """Touch every stream: a quiet packet expires too. An unavailable store is met again at the next tick."""
-        steps: list[Coroutine[Any, Any, None]] = [self._tick(stream) for stream in self._streams]
+        steps: list[Coroutine[None, None, None]] = [self._tick(stream) for stream in self._streams]
         await asyncio.gather(*steps)
 
     async def _tick(self, stream: str) -> None:
@@ -318,7 +361,7 @@ class Host(ABC, Generic[M]):
         """Return what settlement may deliver now: transfers that are durable at this source."""
         batches: list[Outgoing] = []
         for shell in self._live():
-            machine: Any = shell.machine
+            machine = shell.machine
             found = machine.outgoing(shell.now_ms())
             if not found:
                 continue
@@ -341,7 +384,7 @@ class Host(ABC, Generic[M]):
 
     async def _audit(self, stream: str) -> StreamFigures:
         shell = await self.shell(stream)
-        machine: Any = shell.machine
+        machine = shell.machine
         figures = self._figures(shell)
         received = {
             source: (end.number, end.total_fen, dict(end.ahead)) for source, end in machine.book.received.items()
@@ -361,21 +404,21 @@ class Host(ABC, Generic[M]):
         Raises NotHere, JournalUnavailable, FencedOut.
         """
         answers = []
-        shells: dict[str, Shell[M]] = {}
+        shells: dict[str, Shell] = {}
         for stream, destination, number, ahead in asked:
             shell = shells[stream] = await self.shell(stream)
-            sent = shell.machine.book.sent.get(destination) or Sent()  # type: ignore[attr-defined]
+            sent = shell.machine.book.sent.get(destination) or NOTHING_SENT
             amounts = [sent.unsettled[n].amount_fen if n in sent.unsettled else None for n in ahead]
             answers.append(SentTotals(sent.last_number, sent.total_fen, sent.total_at(number), amounts))
         await asyncio.gather(*(shell.commit().durable() for shell in shells.values()))
         return answers
 
-    def _figures(self, shell: Shell[M]) -> StreamFigures:
-        machine: Any = shell.machine
+    def _figures(self, shell: Shell) -> StreamFigures:
+        machine = shell.machine
         oldest_ms = shell.now_ms()
         for sent in machine.book.sent.values():
             for event in sent.unsettled.values():
-                oldest_ms = min(oldest_ms, getattr(event, "at_ms", oldest_ms))
+                oldest_ms = min(oldest_ms, event.at_ms)
                 break
         return StreamFigures(
             shell.stream,
@@ -390,5 +433,5 @@ class Host(ABC, Generic[M]):
             withheld=machine.withheld,
         )
 
-    def _live(self) -> list[Shell[M]]:
+    def _live(self) -> list[Shell]:
         return [shell for shell in self._shells.values() if not shell.dead]

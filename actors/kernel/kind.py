@@ -5,26 +5,30 @@ there a branch by the name of a kind, and nowhere a default for a kind that is n
 """
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from types import GenericAlias
-from typing import Any, Union
+from typing import Union
 
 import msgspec
 
 from actors.kernel.errors import OperatingFailure
+from actors.kernel.handler import Command, Handler
 from actors.kernel.host import Host
+from actors.kernel.machine import OUT_OF_ORDER, Machine
 from actors.kernel.messages import AdoptSnapshot, Done, Refused, SnapshotTaken
+from actors.kernel.ports import Event
 from actors.kernel.rules import Rules
-from actors.kernel.shell import Machine
-from actors.kernel.switches import Levers, LeverSet, ReadLevers, SetLever
+from actors.kernel.switches import ReadSwitches, SetSwitch, Switches, SwitchSet
 from actors.ledger.accounts import TRANSIT, AccountKind
+from actors.ledger.book import Moving, Received
 from actors.ledger.posting import Postings
-from actors.ledger.transfer import Acknowledge, Receive, Settled, Watermark
+from actors.ledger.transfer import Acknowledge, Receive, Settled, Transfer, Watermark
 
-COMMANDS: tuple[type[msgspec.Struct], ...] = (Receive, Acknowledge, AdoptSnapshot, SetLever, ReadLevers)
+COMMANDS: tuple[type[msgspec.Struct], ...] = (Receive, Acknowledge, AdoptSnapshot, SetSwitch, ReadSwitches)
 """What every stream is asked."""
-REPLIES: tuple[type[msgspec.Struct], ...] = (Refused, Done, Watermark, Levers)
+REPLIES: tuple[type[msgspec.Struct], ...] = (Refused, Done, Watermark, Switches)
 """What any stream answers."""
-EVENTS: tuple[type[msgspec.Struct], ...] = (Settled, SnapshotTaken, LeverSet)
+EVENTS: tuple[type[msgspec.Struct], ...] = (Settled, SnapshotTaken, SwitchSet)
 """What happens in any stream, and moves no money. An event type that was once written is never taken out."""
 
 
@@ -49,13 +53,27 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Its section of configs/."""
     machine: Callable[..., Machine]
     """(stream, rules, services) -> the empty machine of a stream."""
-    host: type[Host[Any]]
-    commands: tuple[type[msgspec.Struct], ...]
-    """What its streams are asked, beyond what the kernel asks every stream."""
+    host: type[Host] = Host
+    handlers: Mapping[type[Command], Handler] = {}
+    """command type -> what answers it, beside the kernel's (`actors.kernel.handler`)."""
+    accepts: tuple[type[msgspec.Struct], ...] = ()
+    """What is content of the transfers that come to its streams; empty: none do."""
+    ordered: bool = True
+    """Whether transfers of one source are taken in the order of their numbers only."""
+    receive: Callable[..., None] | None = None
+    """(step, source, contents): take them. Contents are fresh, and the next ones where it is ordered."""
+    received_ids: Callable[..., tuple[str, ...]] | None = None
+    """content -> the ids of the records that taking it needs, if they have left memory."""
+    switch_ids: Callable[..., tuple[str, ...]] | None = None
+    """command to set a switch -> the ids of the records that this needs, if they have left memory."""
+    count: Callable[..., None] | None = None
+    """(tally, groups, replies): count the answers of one call to a host."""
+    commands: tuple[type[Command], ...] = ()
+    """What its own host answers in groups, without a handler."""
     replies: tuple[type[msgspec.Struct], ...]
     events: tuple[type[msgspec.Struct], ...]
     """What happens in its streams. An event type that was once written is never taken out."""
-    postings: Mapping[type, Callable[[Any], Postings] | None]
+    postings: Mapping[type, Callable[..., Postings] | None]
     """event type -> its postings; None: it moves no money. Every event type of the kind is named."""
     accounts: tuple[AccountKind, ...] = ()
     """Its chart of accounts, beyond the two ends of transits."""
@@ -66,16 +84,40 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     pools: tuple[str, ...] = ("",)
     """Groups of its streams that have hosts of their own, in the order of their numbers: ("", "hot")."""
 
-    def command_decoder(self) -> msgspec.msgpack.Decoder[list[tuple[str, list[Any]]]]:
+    @property
+    def asked(self) -> tuple[type[Command], ...]:
+        """Every type of command that its streams are asked, beyond what the kernel asks every stream."""
+        return (*self.handlers, *self.commands)
+
+    def content(self, transfer: Transfer) -> Moving:
+        """Decode what a transfer brings. Raises msgspec.MsgspecError: this kind does not accept it."""
+        content: Moving = _content_decoder(self.accepts).decode(transfer.content)
+        told = transfer.number, transfer.count, transfer.amount_fen
+        assert told == (content.number, content.transfers, content.amount_fen), "a transfer moves what its content says"
+        return content
+
+    def fresh(self, received: Received, delivery: Receive) -> list[Moving] | Refused:
+        """Return the contents of a delivery that are not here yet; of an ordered kind only the next ones are taken."""
+        if delivery.before_number == received.number:
+            assert delivery.before_fen == received.total_fen, f"{delivery.source} sent another sum than was received"
+        fresh = [transfer for transfer in delivery.transfers if not received.has(transfer.number)]
+        following = received.number + 1
+        for transfer in fresh if self.ordered else ():
+            if transfer.number != following:
+                return OUT_OF_ORDER
+            following += transfer.count
+        return [self.content(transfer) for transfer in fresh]
+
+    def command_decoder(self) -> msgspec.msgpack.Decoder[list[tuple[str, list[Command]]]]:
         """Return the decoder of what a host of this kind is called with: `[(stream, [command, ...]), ...]`."""
-        commands = GenericAlias(list, (union_of((*COMMANDS, *self.commands)),))
+        commands = GenericAlias(list, (union_of((*COMMANDS, *self.asked)),))
         return msgspec.msgpack.Decoder(GenericAlias(list, (GenericAlias(tuple, (str, commands)),)))
 
     def chart(self) -> dict[str, AccountKind]:
         """Return every kind of account in its books, by name."""
         return {account.name: account for account in (*self.accounts, *TRANSIT)}
 
-    def postings_of(self, event: Any) -> Postings:
+    def postings_of(self, event: Event) -> Postings:
         """Return the postings of one event of such a stream; they sum to 0.
 
         Raises TypeError for an event that is not one of this kind: our own bug.
@@ -114,6 +156,11 @@ def union_of(types: Iterable[type[msgspec.Struct]]) -> object:
     return Union[tuple(types)]  # noqa: UP007 - made at run time
 
 
+@cache
+def _content_decoder(accepts: tuple[type[msgspec.Struct], ...]) -> msgspec.msgpack.Decoder[Moving]:
+    return msgspec.msgpack.Decoder(union_of(accepts))
+
+
 _KERNEL = {"command": COMMANDS, "reply": REPLIES, "event": EVENTS}
 
 
@@ -131,7 +178,7 @@ def _check_postings(kind: Kind) -> None:
 def _declared(kind: Kind) -> Iterable[str]:
     """Yield the names that only one kind may have."""
     yield f"kind {kind.name!r}"
-    for what, types in (("command", kind.commands), ("reply", kind.replies), ("event", kind.events)):
+    for what, types in (("command", kind.asked), ("reply", kind.replies), ("event", kind.events)):
         for one in types:
             yield f"{what} {tag_of(one)!r}"
     for account in kind.accounts:

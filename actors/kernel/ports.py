@@ -4,10 +4,12 @@ Times are integer Unix milliseconds, amounts integer fen.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-Event = Any
-"""A tagged msgspec struct of `actors.ledger.transfer`, or one of the `events` of a kind."""
+import msgspec
+
+Event = msgspec.Struct
+"""A tagged struct: one of the events of the kernel, or of a kind."""
 
 
 class Position(NamedTuple):

@@ -12,33 +12,14 @@ Laws:
 
 import asyncio
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
 
 from actors.kernel.errors import FencedOut, JournalFull, JournalUnavailable, OperatingFailure
+from actors.kernel.machine import Machine
 from actors.kernel.ports import Event, Journal
 from actors.kernel.quota import WHOLE, Bound, Counts, Percent
 
 FULL_PAUSE_S = 0.2
 """Pause before an entry that a full store refused is sent again."""
-
-
-class Machine(Protocol):
-    """What a shell needs of a machine."""
-
-    @property
-    def version(self) -> int: ...
-
-    @property
-    def work(self) -> int: ...
-
-    @property
-    def stamp_ms(self) -> int: ...
-
-    def apply(self, event: Event) -> None: ...
-
-    def restore(self, state: bytes) -> None: ...
-
-    def snapshot(self) -> bytes: ...
 
 
 class Commit:
@@ -68,16 +49,13 @@ class Commit:
             raise self.failure
 
 
-M = TypeVar("M", bound=Machine)
-
-
-class Shell(Generic[M]):
+class Shell:
     """One activation of one stream. Make it, `activate` it once, use it until it is dead, drop it."""
 
     def __init__(
         self,
         stream: str,
-        machine: M,
+        machine: Machine,
         journal: Journal,
         now_ms: Callable[[], int],
         events_max: int,
@@ -90,8 +68,8 @@ class Shell(Generic[M]):
         self.snapshot_version = 0
         self.snapshot_work = 0
         self.dead = False
-        self.levers_asked = 0
-        """How often this activation was asked to set a lever: who sets one names the number that he was told."""
+        self.switches_asked = 0
+        """How often this activation was asked to set a switch: a request names the number that it was told."""
         self._journal = journal
         self._now_ms = now_ms
         self._bound = Bound.of(events_max, fair)

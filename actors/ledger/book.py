@@ -4,6 +4,7 @@ Pure state, kept by the machine that owns it and part of its snapshot. `sent` an
 A pair of books agrees when the source's cumulative amount AT THE RECEIVER'S WATERMARK is the receiver's.
 """
 
+from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -32,8 +33,64 @@ class Moving(Protocol):
         """What they move together."""
         ...
 
+    @property
+    def at_ms(self) -> int:
+        """When the money left (Unix ms)."""
+        ...
+
 
 E = TypeVar("E", bound=Moving)
+
+
+class SentView(Protocol):
+    """One destination, as an audit reads it; see `Sent`."""
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last transfer."""
+        ...
+
+    @property
+    def total_fen(self) -> int:
+        """What was ever sent."""
+        ...
+
+    @property
+    def settled_fen(self) -> int:
+        """What has arrived of it."""
+        ...
+
+    @property
+    def unsettled(self) -> Mapping[int, Moving]:
+        """What has not."""
+        ...
+
+    def total_at(self, number: int) -> int | None:
+        """Return the cumulative fen at `number`; None if that is not known here."""
+        ...
+
+
+class BookView(Protocol):
+    """A book as hosts read it, whatever moved the money; see `Book`."""
+
+    @property
+    def sent(self) -> Mapping[str, SentView]:
+        """Destinations."""
+        ...
+
+    @property
+    def received(self) -> Mapping[str, "Received"]:
+        """Sources."""
+        ...
+
+    @property
+    def unsettled_count(self) -> int:
+        """Transfers that no destination has acknowledged yet."""
+        ...
+
+    def watermark(self, source: str) -> "Received":
+        """Return what came from `source`."""
+        ...
 
 
 class Sent(msgspec.Struct, Generic[E]):

@@ -1,14 +1,30 @@
 """Transfer: money on its way between two books, numbered, delivered exactly once.
 
 A source numbers its transfers per destination (1, 2, 3, ...) and keeps the cumulative amount; a destination accepts
-exactly the next numbers. Numbers, amounts (fen) and stamps (Unix ms) are all that the two books share.
-Events are tagged msgspec arrays; a field is only ever added at the end, with a default.
+exactly the next numbers. Numbers, amounts (fen) and stamps (Unix ms) are all that the two books share: what a transfer
+is about travels as its content, which the receiving kind decodes.
 """
 
 import msgspec
 
-from actors.transfers.funding import PacketFunded
-from actors.transfers.payout import PayoutRun
+from actors.ledger.book import Moving
+
+
+class Transfer(msgspec.Struct, frozen=True, array_like=True):
+    """Transfers on the wire: `count` of them, numbered one after another from `number` on, `amount_fen` in all."""
+
+    number: int
+    count: int
+    amount_fen: int
+    at_ms: int
+    content: msgspec.Raw
+    """A tagged struct that the receiving kind accepts (`Kind.accepts`)."""
+
+
+def transfer_of(moved: Moving) -> Transfer:
+    """Return what was sent, as it travels."""
+    content = msgspec.Raw(msgspec.msgpack.encode(moved))
+    return Transfer(moved.number, moved.transfers, moved.amount_fen, moved.at_ms, content)
 
 
 class Settled(msgspec.Struct, frozen=True, array_like=True, tag="settled"):
@@ -28,8 +44,7 @@ class Receive(msgspec.Struct, frozen=True, array_like=True, tag="receive"):
     source: str
     before_number: int
     before_fen: int
-    fundings: list[PacketFunded] = []
-    runs: list[PayoutRun] = []
+    transfers: list[Transfer] = []
 
 
 class Watermark(msgspec.Struct, frozen=True, array_like=True, tag="watermark"):

@@ -7,24 +7,24 @@ Laws:
 - an end (`drained`, `expired`) follows from a journaled event, never from the clock alone;
 - a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry;
 - a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that;
-- while it is paused nobody takes a fresh share; that prolongs no life, and its lever ends with the packet;
+- while it is paused nobody takes a fresh share; that prolongs no life, and its switch ends with the packet;
 - no share leaves and no seed is published but of the seed that was committed to: until then a packet is withheld.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
 from array import array
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any
 
 from actors.kernel.machine import BookMachine
-from actors.kernel.messages import Refused, SnapshotTaken
+from actors.kernel.messages import Refused
 from actors.kernel.names import are_distinct
+from actors.kernel.ports import Event
 from actors.kernel.rules import Services
-from actors.kernel.switches import GRABS, LeverSet, packet_lever, packet_of
+from actors.kernel.switches import SwitchSet
 from actors.kernel.timer import Timer
-from actors.ledger.transfer import Outgoing, Settled
+from actors.ledger.book import Book
 from actors.packet.commands import View
 from actors.packet.dealer import Dealer, undealt
 from actors.packet.eligibility import Tries, outsiders
@@ -49,7 +49,8 @@ from actors.packet.replies import OpenNow, PacketEnd, PacketState, PacketView, S
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX
 from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_state
-from actors.packet.views import payouts_of, records_of, totals_of, view_of, winners_of
+from actors.packet.switches import GRABS, packet_of, packet_switch
+from actors.packet.views import records_of, totals_of, view_of, winners_of
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import wallet_index_of, wallet_indexes_of, wallet_stream
@@ -64,7 +65,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     """The packets of one stream."""
 
     def __init__(self, stream: str, rules: PacketRules, services: Services) -> None:
-        super().__init__(stream, State())
+        super().__init__(stream, State(), rules.settle_batch_max)
         self._rules = rules
         self._first_key = services.first_key
         self._wallet_streams = services.streams("wallet")
@@ -74,6 +75,11 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         self._quiet: deque[str] = deque()
         self.recalled = Recalled()
         self._adopt(self._state)
+
+    @property
+    def book(self) -> Book[PayoutRun]:
+        """Both ends of this stream's transfers."""
+        return self._state.book
 
     # Decide: reads only.
 
@@ -98,7 +104,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         packet = self._find(packet_id)
         if packet is None or packet.tenant != tenant:
             return None, NOT_FOUND
-        if self._state.levers and self._is_paused(packet_id):
+        if self._state.switches and self._is_paused(packet_id):
             barred = PAUSED
         rank_of = packet.rank_of
         refusal = refusal_of(packet, now_ms, barred)
@@ -150,22 +156,22 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     def _is_paused(self, packet_id: str) -> bool:
         """Tell whether nobody may take a fresh share of an open packet now."""
-        levers = self._state.levers
-        return GRABS in levers or packet_lever(packet_id) in levers
+        switches = self._state.switches
+        return GRABS in switches or packet_switch(packet_id) in switches
 
-    def decide_lever(self, lever: str, paused: bool, by: str, now_ms: int) -> LeverSet | Refused | None:
+    def decide_switch(self, switch: str, paused: bool, by: str, now_ms: int) -> SwitchSet | Refused | None:
         """Pause all grabs or those of a packet, or let them go on; None if it is so already.
 
         A packet that has ended cannot be paused: the answer is how it ended.
         """
-        packet_id = packet_of(lever)
+        packet_id = packet_of(switch)
         if packet_id is not None:
             packet = self._find(packet_id)
             if packet is None:
                 return NOT_FOUND
             if paused and packet.ended != "open":
                 return EXPIRED if packet.ended == "expired" else DRAINED
-        return super().decide_lever(lever, paused, by, now_ms)
+        return super().decide_switch(switch, paused, by, now_ms)
 
     def decide_expiry(self, packet_id: str, now_ms: int) -> Expired | None:
         """End the packet if its time is over; None if not, or it has ended, does not exist, or is withheld."""
@@ -183,7 +189,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         if received.has(funding.number):
             if packet is None or packet.terms != funding:
                 return Refused(Refusal.IDEMPOTENCY_KEY_REUSED)  # it was the second of its id, and went back
-            return OpenNow(funding, packet.ended)
+            return OpenNow(packet.ended)
         if funding.number != received.number + 1 and not self._holders.has_room_ahead(source, received, funding):
             return OVERLOADED  # nothing is lost: settlement delivers it in order
         if packet is not None or is_of_second_rain(funding, self._find):
@@ -199,9 +205,12 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         assert special is not None, "a price is paid to somebody"
         return self._taken(packet, funding.packet_id, [special.addressee], now_ms)
 
-    def due(self, now_ms: int, limit: int) -> list[str]:
-        """Take at most `limit` packets whose time may be over off the timer; expire them in the same step."""
-        return self._timer.due(now_ms, limit)
+    def due(self, now_ms: int, limit: int) -> Iterator[Event]:
+        """Take at most `limit` packets whose time may be over off the timer, and end them."""
+        for packet_id in self._timer.due(now_ms, limit):
+            expired = self.decide_expiry(packet_id, now_ms)
+            if expired is not None:
+                yield expired
 
     def view(self, asked: View) -> PacketView | Refused:
         """Return a packet with a page of its list in order of rank."""
@@ -247,14 +256,19 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         quiet, before_ms = islice(self._quiet, self._rules.passivate_batch_max), now_ms - self._rules.passivate_after_ms
         return records_of(quiet, self._state.packets, before_ms)
 
-    def decide_passivation(self, packet_ids: Sequence[str]) -> Passivated | None:
+    def decide_passivation(self, ids: Sequence[str]) -> Passivated | None:
         """Let packets go whose records are kept; None if none of them is here any more."""
-        here = [packet_id for packet_id in packet_ids if packet_id in self._state.packets]
+        here = [packet_id for packet_id in ids if packet_id in self._state.packets]
         return Passivated(here) if here else None
 
-    def strangers(self, packet_ids: Iterable[str]) -> set[str]:
-        """Return those of the ids that name no packet in memory: unknown, or passivated."""
-        return self.recalled.strangers(packet_ids, self._state.packets)
+    def strangers(self, ids: Iterable[str]) -> set[str]:
+        """Return those of the ids that may name a passivated packet: not in memory, and not known to be new."""
+        may_have = self._state.departed.may_have
+        return {packet_id for packet_id in self.recalled.strangers(ids, self._state.packets) if may_have(packet_id)}
+
+    def recall(self, records: Mapping[str, bytes]) -> None:
+        """Let the decisions of the next step know these packets."""
+        self.recalled.take(records)
 
     def undealt(self, packet_ids: Iterable[str]) -> list[tuple[PacketFunded, int, int, bool]]:
         """Return what is to be dealt next of big open packets, see `actors.packet.dealer`."""
@@ -270,10 +284,6 @@ class PacketMachine(BookMachine[State, PayoutRun]):
     def passivated(self) -> int:
         """How many packets have left memory; a record looked up before the last one left may be missing."""
         return self._state.passed.packets
-
-    def outgoing(self, now_ms: int) -> list[Outgoing]:
-        """Return the next payouts for every wallet stream; the shell delivers them only once they are durable."""
-        return payouts_of(self.stream, self._state.book, self._rules.settle_batch_max)
 
     def _own_balances(self) -> dict[str, int]:
         return {ESCROW.name: sum(packet.remaining_fen for packet in self._state.packets.values())}
@@ -294,37 +304,26 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     # Apply: writes only.
 
-    def apply(self, event: Any) -> None:
-        """Take an event into the state. Live and replay go through here."""
-        state = self._state
-        state.version += 1
-        match event:
-            case GrabbedMany():
-                self._apply_grabs(event)
-            case Opened():
-                self._apply_opened(event)
-            case Expired():
-                self._apply_expired(event)
-            case OpeningReturned():
-                funding = event.funding
-                self._receive(event.source, funding)
-                self._holders.payouts.add(funding.tenant, funding.packet_id)
-                back = back_to_sender("returned", event.number, funding, funding.total_fen, funding.at_ms)
-                self._sent[event.to_wallet].add(back)
-            case Settled():
-                self._apply_settled(event)
-            case Passivated():
-                self._apply_passivated(event)
-            case PhraseMissed():
-                self._tries.miss(state.packets[event.packet_id], event.users, event.at_ms)
-                state.stamp_ms = max(state.stamp_ms, event.at_ms)
-            case LeverSet():
-                self._apply_lever(event)
-                state.stamp_ms = max(state.stamp_ms, event.at_ms)
-            case SnapshotTaken():
-                pass
-            case _:
-                raise AssertionError(f"{type(event).__name__} is no event of a packet stream")
+    def appliers(self) -> Mapping[type[Event], Callable[..., None]]:
+        """Return what takes each event type into the state."""
+        return {
+            GrabbedMany: self._apply_grabs,
+            Opened: self._apply_opened,
+            Expired: self._apply_expired,
+            OpeningReturned: self._apply_returned,
+            Passivated: self._apply_passivated,
+            PhraseMissed: self._apply_missed,
+        }
+
+    def _apply_returned(self, event: OpeningReturned) -> None:
+        funding = event.funding
+        self._receive(event.source, funding)
+        self._holders.payouts.add(funding.tenant, funding.packet_id)
+        back = back_to_sender("returned", event.number, funding, funding.total_fen, funding.at_ms)
+        self._sent[event.to_wallet].add(back)
+
+    def _apply_missed(self, event: PhraseMissed) -> None:
+        self._tries.miss(self._state.packets[event.packet_id], event.users, event.at_ms)
 
     def _apply_grabs(self, event: GrabbedMany) -> None:
         packet = self._state.packets[event.packet_id]
@@ -332,7 +331,6 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         for to_wallet, run in event.runs().items():
             self._sent[to_wallet].add(run)
         self._holders.payouts.add(packet.tenant, event.packet_id, len(event.users))
-        self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
         if len(packet.rank_of) == packet.count:
             assert packet.remaining_fen == 0, "the last share empties the escrow"
             self._end(packet, "drained", event.seed)
@@ -355,7 +353,6 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             assert packet.crowd is not None, "a burst is for a crowd"
             packet.crowd.rolled_out_fen = event.rolled_fen
             self._state.packets[event.rolled_into].roll_in(event.rolled_fen)
-        self._state.stamp_ms = max(self._state.stamp_ms, event.at_ms)
         if event.number:
             packet.refunded_fen = event.amount_fen
             packet.unsettled += 1
@@ -366,11 +363,10 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         if packet.is_quiet:
             self._quiet.append(event.packet_id)
 
-    def _apply_settled(self, event: Settled) -> None:
+    def _settled(self, moved: list[PayoutRun]) -> None:
         packets = self._state.packets
-        settled = self._state.book.settle(event.destination, event.number)
-        self._holders.settled(settled)
-        for run in settled:
+        self._holders.settled(moved)
+        for run in moved:
             if run.kind == "returned":
                 continue  # the second funding of a packet is no part of it
             packet = packets[run.packet_id]
@@ -384,6 +380,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
             packet = state.packets.pop(packet_id)
             assert packet.is_quiet, "only what can never change leaves memory"
             passed.add(packet)
+            state.departed.add(packet_id)
         while self._quiet and self._quiet[0] not in state.packets:
             self._quiet.popleft()
         if self._timer.entries > 2 * len(state.packets) + _TIMER_SLACK:
@@ -395,8 +392,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         packet.seed = seed
         packet.shares = b""
         packet.missed = None
-        if self._state.levers:
-            self._state.levers.pop(packet_lever(packet.terms.packet_id), None)
+        if self._state.switches:
+            self._state.switches.pop(packet_switch(packet.terms.packet_id), None)
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""

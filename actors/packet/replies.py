@@ -47,9 +47,8 @@ class PacketEnd(msgspec.Struct, frozen=True, array_like=True, tag="packet_end"):
 
 
 class OpenNow(msgspec.Struct, frozen=True, array_like=True, tag="open_now"):
-    """The packet is open (or was: `state` tells), with this funding."""
+    """The packet is open (or was: `state` tells)."""
 
-    funding: PacketFunded
     state: PacketState
 
 

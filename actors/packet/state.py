@@ -11,7 +11,8 @@ from typing import Literal
 
 import msgspec
 
-from actors.kernel.switches import Lever
+from actors.kernel.records import Departed
+from actors.kernel.switches import Switch
 from actors.ledger.book import Book
 from actors.packet.fairness import chain_start_of, linked
 from actors.packet.replies import PacketState, Won
@@ -230,8 +231,10 @@ class State(msgspec.Struct):
     stamp_ms: int = 0
     version: int = 0
     passed: Passed = msgspec.field(default_factory=Passed)
-    levers: dict[str, Lever] = {}
-    """The levers that are on: `grabs`, and those of open packets."""
+    departed: Departed = msgspec.field(default_factory=Departed)
+    """The ids of those packets."""
+    switches: dict[str, Switch] = {}
+    """The switches that are on: `grabs`, and those of open packets."""
 
 
 def decode_state(state: bytes) -> State:

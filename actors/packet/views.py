@@ -7,12 +7,9 @@ from itertools import islice
 import msgspec
 
 from actors.kernel.names import user_hash
-from actors.ledger.book import Book
-from actors.ledger.transfer import Outgoing, Receive
 from actors.packet.commands import View
 from actors.packet.replies import GrabLine, Luckiest, PacketView
 from actors.packet.state import GRAB, HEAD_BYTES, Packet, State
-from actors.transfers.payout import PayoutRun
 
 
 def view_of(packet: Packet, asked: View) -> PacketView:
@@ -63,22 +60,6 @@ def totals_of(state: State) -> dict[str, int]:
         "paid_fen": passed.paid_fen + sum(p.grabbed_fen for p in packets),
         "refunded_fen": passed.refunded_fen + sum(p.refunded_fen for p in packets),
     }
-
-
-def payouts_of(stream: str, book: Book[PayoutRun], transfers_max: int) -> list[Outgoing]:
-    """Return the next payouts for every wallet stream, about so many transfers each: a run is never divided."""
-    batches = []
-    for destination, sent in book.sent.items():
-        if not sent.unsettled:
-            continue
-        runs: list[PayoutRun] = []
-        last = sent.settled_number
-        while last < sent.last_number and last - sent.settled_number < transfers_max:
-            runs.append(run := sent.unsettled[last + 1])
-            last += run.transfers
-        receive = Receive(stream, sent.settled_number, sent.settled_fen, [], runs)
-        batches.append(Outgoing(stream, destination, receive))
-    return batches
 
 
 def records_of(quiet: Iterable[str], packets: Mapping[str, Packet], before_ms: int) -> dict[str, bytes]:

@@ -1,26 +1,10 @@
 """Kind of wallet streams: everything that the platform must know of them."""
 
 from actors.kernel.kind import Kind
-from actors.ledger.holds import HOLD_COMMANDS, HOLD_EVENTS, HoldTold, hold_postings
+from actors.ledger.holds import HOLD_EVENTS, HoldTold, hold_postings
 from actors.transfers.funding import PacketFunded
-from actors.wallet import postings
-from actors.wallet.commands import (
-    AcceptLishi,
-    AskLishi,
-    Commit,
-    CountLishi,
-    CreditSandbox,
-    DeclineLishi,
-    FindFunding,
-    KeepPhoto,
-    ListLishi,
-    ReadLishi,
-    ReadNotes,
-    ReadStatement,
-    ReadWallet,
-    Send,
-    WriteNote,
-)
+from actors.transfers.payout import PayoutRun
+from actors.wallet import handlers, postings
 from actors.wallet.events import (
     Committed,
     LishiAsked,
@@ -31,7 +15,6 @@ from actors.wallet.events import (
     RunsReceived,
     SandboxCredited,
 )
-from actors.wallet.host import WalletShard
 from actors.wallet.machine import WalletMachine, WalletRules
 from actors.wallet.replies import AskCounted, Funded, LishiList, LishiTold, NoteList, NoteTold, Statement, WalletView
 
@@ -39,25 +22,10 @@ WALLET = Kind(
     name="wallet",
     rules=WalletRules,
     machine=WalletMachine,
-    host=WalletShard,
-    commands=(
-        Send,
-        Commit,
-        CreditSandbox,
-        ReadWallet,
-        ReadStatement,
-        FindFunding,
-        *HOLD_COMMANDS,
-        AskLishi,
-        ReadLishi,
-        ListLishi,
-        AcceptLishi,
-        DeclineLishi,
-        CountLishi,
-        KeepPhoto,
-        WriteNote,
-        ReadNotes,
-    ),
+    handlers=handlers.HANDLERS,
+    accepts=(PayoutRun,),
+    receive=handlers.receive,
+    count=handlers.count,
     replies=(Funded, Committed, HoldTold, WalletView, Statement, LishiTold, LishiList, AskCounted, NoteTold, NoteList),
     events=(
         PacketFunded,

@@ -10,30 +10,28 @@ Laws:
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from struct import Struct
-from typing import Any
 
 import msgspec
 
 from actors.kernel.machine import BookMachine
-from actors.kernel.messages import Refused, SnapshotTaken
+from actors.kernel.messages import Refused
+from actors.kernel.ports import Event
 from actors.kernel.rules import Rules, Services
-from actors.kernel.switches import SENDS, Lever, LeverSet
+from actors.kernel.switches import Switch
 from actors.ledger.book import Book
 from actors.ledger.holds import (
+    HOLD_EVENTS,
     Held,
     Hold,
     HoldBook,
     HoldEvent,
-    HoldExpired,
     HoldPosted,
     HoldRules,
     Holds,
     HoldTold,
-    HoldVoided,
 )
-from actors.ledger.transfer import Outgoing, Receive, Settled
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import whole_id
@@ -57,7 +55,8 @@ from actors.wallet.notes import NoteBook, NoteRules
 from actors.wallet.postings import BANK, CHANGE, FAUCET, HELD, STATEMENT, STATEMENT_WORDS, cause_of
 from actors.wallet.quotas import Fresh, Holders, WalletFair
 from actors.wallet.replies import Funded, Statement, StatementLine, WalletView
-from actors.wallet.sends import Place, SendRules, Terms, fundings, is_same, is_timely
+from actors.wallet.sends import Place, SendRules, Terms, TermsMaker, fundings, is_same, is_timely
+from actors.wallet.switches import SENDS
 
 _LINE = Struct("<QBqQ32s")
 """One statement line: stamp (ms), kind, signed amount (fen), available balance after it (fen), reference."""
@@ -115,8 +114,8 @@ class State(msgspec.Struct):
     book: Book[PacketFunded] = msgspec.field(default_factory=Book)
     stamp_ms: int = 0
     version: int = 0
-    levers: dict[str, Lever] = {}
-    """The levers that are on: `sends`."""
+    switches: dict[str, Switch] = {}
+    """The switches that are on: `sends`."""
     named: dict[str, list[str]] = {}
     """packet id that a key stands for -> what was funded by it, where that is another packet, or several."""
     commitments: dict[str, Committed] = {}
@@ -132,8 +131,9 @@ class WalletMachine(BookMachine[State, PacketFunded]):
     """The accounts of one stream."""
 
     def __init__(self, stream: str, rules: WalletRules, services: Services) -> None:
-        super().__init__(stream, State())
+        super().__init__(stream, State(), rules.settle_batch_max)
         self._rules = rules
+        self.maker = TermsMaker(rules.sends, services)
         lishi = msgspec.structs.replace(rules.lishi, wallet_streams=services.streams("wallet"))
         self.lishi_rules = lishi
         self._commitments = Commitments(self._state.commitments, rules.commitments)
@@ -153,7 +153,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         paid = [state.fundings[packet_id] for packet_id in names if packet_id in state.fundings]
         if paid:
             return Funded(self.stream, paid[0], True, paid[1:]) if is_same(send, paid, terms) else KEY_REUSED
-        if SENDS in state.levers:
+        if SENDS in state.switches:
             return PAUSED
         if not is_timely(send, terms, now_ms):
             return BAD_TIMES
@@ -207,21 +207,6 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         account = self._account(hold.tenant, hold.user)
         return self.holds.decide_hold(hold, 0 if account is None else account.available_fen, now_ms)
 
-    def decide_payouts(self, receive: Receive, now_ms: int) -> RunsReceived | Refused | None:
-        """Take the next payouts of a packet stream; None if all of them are here already."""
-        received = self._state.book.watermark(receive.source)
-        if receive.before_number == received.number:
-            assert receive.before_fen == received.total_fen, f"{receive.source} and {self.stream} disagree"
-        fresh = [run for run in receive.runs if run.number > received.number]
-        if not fresh:
-            return None
-        following = received.number + 1
-        for run in fresh:
-            if run.number != following:
-                return Refused(Refusal.OUT_OF_ORDER)
-            following += run.transfers
-        return RunsReceived(receive.source, fresh, now_ms)
-
     def decide_photo(self, keep: KeepPhoto, now_ms: int) -> PhotoKept | Refused | None:
         """Count what a photo takes; None: as much of it is counted already."""
         return self._holders.decide_photo(keep, self._state.photos.get(keep.photo_id), now_ms)
@@ -258,26 +243,9 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             )
         return Statement(lines, start if start > oldest and lines else None, min(end, oldest))
 
-    def outgoing(self, now_ms: int) -> list[Outgoing]:
-        """Return the next fundings for every packet stream that their gateways have had time to deliver.
-
-        A destination with younger ones only gets an empty delivery: it answers with its watermark.
-        """
-        batches = []
-        for destination, sent in self._state.book.sent.items():
-            if not sent.unsettled:
-                continue
-            first = sent.settled_number + 1
-            last = min(sent.last_number, sent.settled_number + self._rules.settle_batch_max)
-            fundings = []
-            for number in range(first, last + 1):
-                funding = sent.unsettled[number]
-                if now_ms - funding.at_ms < self._rules.relay_after_ms:
-                    break
-                fundings.append(funding)
-            receive = Receive(self.stream, sent.settled_number, sent.settled_fen, fundings, [])
-            batches.append(Outgoing(self.stream, destination, receive))
-        return batches
+    def _may_leave(self, moved: PacketFunded, now_ms: int) -> bool:
+        """Leave the gateways time to deliver a funding themselves."""
+        return now_ms - moved.at_ms >= self._rules.relay_after_ms
 
     def _own_balances(self) -> dict[str, int]:
         state = self._state
@@ -288,6 +256,16 @@ class WalletMachine(BookMachine[State, PacketFunded]):
             BANK.name: state.bank_fen,
             FAUCET.name: state.faucet_fen,
         }
+
+    @property
+    def rules(self) -> WalletRules:
+        """The bounds of this stream."""
+        return self._rules
+
+    @property
+    def book(self) -> Book[PacketFunded]:
+        """Both ends of this stream's transfers."""
+        return self._state.book
 
     @property
     def lishi(self) -> LishiBook:
@@ -309,44 +287,55 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         """Accounts in memory."""
         return self._state.accounts_count
 
+    def due(self, now_ms: int, limit: int) -> Iterator[Event]:
+        """Give back what is held by holds whose time is over."""
+        yield from self.holds.due(now_ms, limit)
+
     # Apply: writes only.
 
-    def apply(self, event: Any) -> None:
-        """Take an event into the state. Live and replay go through here."""
-        state = self._state
-        state.version += 1
-        match event:
-            case RunsReceived():
-                self._apply_runs(event)
-            case PacketFunded():
-                self._apply_funded(event)
-            case Committed():
-                self._commitments.add(event)
-            case SandboxCredited():
-                state.faucet_fen -= event.amount_fen
-                account = self._open_account(event.tenant, event.user)
-                self._change(account, event.amount_fen, event.at_ms, _CODE["sandbox_credited"], b"")
-            case Held() | HoldPosted() | HoldVoided() | HoldExpired():
-                self._apply_hold(event)
-            case Settled():
-                self._holders.settled(state.book.settle(event.destination, event.number))
-            case LeverSet():
-                self._apply_lever(event)
-            case LishiAsked() | LishiClosed():
-                state.lishi.apply(event, self.lishi_rules)
-            case LishiCounted():
-                state.asks.apply(event, self._rules.asks)
-            case Noted():
-                state.notes.apply(event, self._rules.notes)
-            case PhotoKept():
-                self._holders.photo(event, state.photos.get(event.photo_id))
-                state.photos[event.photo_id] = event
-            case SnapshotTaken():
-                pass
-            case _:
-                raise AssertionError(f"{type(event).__name__} is no event of a wallet stream")
-        self._holders.take(event, state)
-        state.stamp_ms = max(state.stamp_ms, getattr(event, "at_ms", 0))
+    def appliers(self) -> Mapping[type[Event], Callable[..., None]]:
+        """Return what takes each event type into the state."""
+        return {
+            RunsReceived: self._apply_runs,
+            PacketFunded: self._apply_funded,
+            Committed: self._apply_committed,
+            SandboxCredited: self._apply_credited,
+            **dict.fromkeys(HOLD_EVENTS, self._apply_hold),
+            LishiAsked: self._apply_lishi,
+            LishiClosed: self._apply_lishi,
+            LishiCounted: self._apply_counted,
+            Noted: self._apply_noted,
+            PhotoKept: self._apply_photo,
+        }
+
+    def apply(self, event: Event) -> None:
+        """Take an event into the state, and count what it has added to a table."""
+        super().apply(event)
+        self._holders.take(event, self._state)
+
+    def _settled(self, moved: list[PacketFunded]) -> None:
+        self._holders.settled(moved)
+
+    def _apply_committed(self, event: Committed) -> None:
+        self._commitments.add(event)
+
+    def _apply_credited(self, event: SandboxCredited) -> None:
+        self._state.faucet_fen -= event.amount_fen
+        account = self._open_account(event.tenant, event.user)
+        self._change(account, event.amount_fen, event.at_ms, _CODE["sandbox_credited"], b"")
+
+    def _apply_lishi(self, event: LishiAsked | LishiClosed) -> None:
+        self._state.lishi.apply(event, self.lishi_rules)
+
+    def _apply_counted(self, event: LishiCounted) -> None:
+        self._state.asks.apply(event, self._rules.asks)
+
+    def _apply_noted(self, event: Noted) -> None:
+        self._state.notes.apply(event, self._rules.notes)
+
+    def _apply_photo(self, event: PhotoKept) -> None:
+        self._holders.photo(event, self._state.photos.get(event.photo_id))
+        self._state.photos[event.photo_id] = event
 
     def _apply_hold(self, event: HoldEvent) -> None:
         self.holds.apply(event)
@@ -357,7 +346,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         if isinstance(event, HoldPosted):
             self._state.bank_fen += event.amount_fen
             return
-        code = _CODE[str(event.__struct_config__.tag)]
+        code = _CODE[str(type(event).__struct_config__.tag)]
         self._change(account, -amount_fen, event.at_ms, code, _reference(event.hold_id))
 
     def _apply_funded(self, event: PacketFunded) -> None:

@@ -9,11 +9,32 @@ from typing import NamedTuple
 
 import msgspec
 
+from actors.kernel.names import User
+from actors.kernel.rules import Services
 from actors.ledger.money import part_of
-from actors.transfers.funding import PacketFunded, Special
-from actors.transfers.ids import whole_id
-from actors.wallet.commands import Send
+from actors.transfers.funding import ALGORITHM_OF_KIND, ALGORITHMS, PacketFunded, Special
+from actors.transfers.ids import (
+    COMMITMENT,
+    PACKET,
+    PHOTO_PAYMENT,
+    RAIN,
+    Layout,
+    burst_id,
+    crowd_id_of,
+    lane_id,
+    lishi_id_of,
+    lishi_packet_id_of,
+    packet_id_of,
+    packet_stream,
+    parse_packet_id,
+    wallet_index_of,
+    whole_id,
+)
+from actors.transfers.phrase import kept
+from actors.transfers.seeds import SeedCommitments
+from actors.wallet.commands import AskLishi, Commit, Send
 from actors.wallet.events import Committed
+from actors.wallet.replies import Lishi
 
 
 class Place(NamedTuple):
@@ -161,3 +182,88 @@ def is_same(send: Send, paid: Sequence[PacketFunded], terms: Terms) -> bool:
     named += ["share_fen_min", "share_fen_max"] if send.share_fen_max else []
     pairs = list(zip(paid, wanted, strict=True))
     return all(getattr(one, name) == getattr(now, name) for name in named for one, now in pairs)
+
+
+class TermsMaker:
+    """Derives what a send gets from the platform's keys: the same (tenant, sender, key) always is the same packet."""
+
+    def __init__(self, rules: SendRules, services: Services) -> None:
+        self._rules = rules
+        self._keys = services.keys
+        self._first_key = services.first_key
+        self._fairness = SeedCommitments(services.keys)
+        self.layout = Layout.of(services.layout)
+
+    def terms(self, send: Send, packet_id: str = "") -> Terms:
+        """Return the terms of a send. `packet_id`: empty: it follows from the send's key."""
+        rules, layout, key = self._rules, self.layout, self._first_key
+        lo, hi = send.share_fen_min or rules.share_fen_min, send.share_fen_max or rules.share_fen_max
+        domain = RAIN if send.bursts else PACKET
+        if send.kind == "photo":  # its price was settled when the photo was made, whatever the limits are now
+            lo, hi, domain = send.total_fen, send.total_fen, PHOTO_PAYMENT
+        who = User(send.tenant, send.user)
+        by_key = packet_id or packet_id_of(key, *who, send.key, layout.packet, layout.wallet, domain)
+        algorithm = send.algorithm or ALGORITHM_OF_KIND[send.kind]
+        assert algorithm in ALGORITHMS, "nobody pays for a packet that cannot be divided"
+        first_id = send.commitment_id or self._crowd_id(who, send.key, domain, send.star_count, len(send.bursts))
+        key_id, places = self._places(first_id or by_key, len(send.bursts), algorithm)
+        return Terms(
+            places=places,
+            named_by_key=by_key,
+            share_fen_min=lo,
+            share_fen_max=hi,
+            lifetime_ms=rules.packet_lifetime_ms,
+            opens_ms_max=rules.opens_ms_max,
+            algorithm=algorithm,
+            key_id=key_id,
+        )
+
+    def committed_to(self, commit: Commit) -> tuple[str, str, list[Place]]:
+        """Return the packet id that a commitment is for, the id of its key, and the places."""
+        layout = self.layout
+        who = User(commit.tenant, commit.user)
+        packet_id = self._crowd_id(who, commit.token, COMMITMENT, commit.star_count, commit.bursts)
+        packet_id = packet_id or packet_id_of(
+            self._first_key, *who, commit.token, layout.packet, layout.wallet, COMMITMENT
+        )
+        return packet_id, *self._places(packet_id, commit.bursts, commit.algorithm)
+
+    def lishi_id(self, ask: AskLishi) -> str:
+        """Derive the id of a lishi."""
+        wallet_index = wallet_index_of(ask.tenant, ask.asked, self.layout.wallet)
+        return lishi_id_of(self._first_key, ask.tenant, ask.user, ask.key, wallet_index)
+
+    def lishi_packet_id(self, lishi: Lishi) -> str:
+        """Derive the packet id of a lishi's acceptance."""
+        streams = self.layout.packet, self.layout.wallet
+        return lishi_packet_id_of(self._first_key, lishi.tenant, lishi.asked, lishi.lishi_id, *streams)
+
+    def kept_phrase(self, send: Send, terms: Terms) -> Send:
+        """Return the send with its phrase bound to the packet, if it has one."""
+        if send.special is None or not send.special.phrase:
+            return send
+        phrase = kept(self._first_key, terms.places[0].packet_id, send.special.phrase)
+        return msgspec.structs.replace(send, special=msgspec.structs.replace(send.special, phrase=phrase))
+
+    def _crowd_id(self, who: User, key: str, domain: bytes, star_count: int, bursts: int) -> str:
+        """Derive the packet id of a user's key that stands for a crowd's packet: in lanes, or bursts. Empty: none."""
+        rules, layout = self._rules, self.layout
+        if not bursts and star_count < rules.crowd_count_min:
+            return ""
+        lanes = 1 if bursts else min(-(-star_count // rules.lane_count_max), layout.lanes_max)
+        return crowd_id_of(self._first_key, who, f"{domain.decode()} {key}", layout, lanes)
+
+    def _places(self, packet_id: str, bursts: int, algorithm: str) -> tuple[str, list[Place]]:
+        """Return a packet's lanes, or a rain's bursts, committed to under the current key, and that key's id."""
+        place = parse_packet_id(packet_id)
+        assert place is not None, "our own ids can be parsed, and others have been"
+        if place.lanes > 1:
+            named = [(lane_id(packet_id, lane), place.packet_index + lane) for lane in range(place.lanes)]
+        else:
+            key = self._first_key
+            named = [(burst_id(key, packet_id, burst), place.packet_index) for burst in range(max(bursts, 1))]
+        places, key_id = [], self._keys.current
+        for name, packet_index in named:
+            key_id, commitment = self._fairness.commit(algorithm, name)
+            places.append(Place(name, packet_stream(packet_index), commitment))
+        return key_id, places

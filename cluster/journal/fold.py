@@ -1,7 +1,7 @@
 """Snapshots: folded from the journal, never taken from live memory, which runs ahead of it."""
 
+from actors.kernel.machine import Machine
 from actors.kernel.ports import KeyRing
-from actors.kernel.shell import Machine
 from actors.kinds import empty_machine
 from cluster.config import Settings
 from cluster.journal.codec import Codec

@@ -7,7 +7,7 @@ Amounts in fen, stamps in Unix ms, versions count events from 1.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from actors.kernel.kind import Kind
+from actors.kernel.kind import Kind, tag_of
 from actors.kernel.ports import Event
 from actors.ledger.accounts import AccountKind
 from actors.ledger.posting import stamp_of
@@ -41,7 +41,7 @@ def lines_of(kind: Kind, events: Sequence[Event], first_version: int) -> list[Li
 
 def _lines(kind: Kind, chart: dict[str, AccountKind], event: Event, version: int) -> list[Line]:
     lines = []
-    at_ms, tag = stamp_of(event), event.__struct_config__.tag
+    at_ms, tag = stamp_of(event), tag_of(type(event))
     for (name, *owner), amount_fen, reference, number, cause in kind.postings_of(event):
         account = chart.get(name)
         if account is None:

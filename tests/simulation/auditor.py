@@ -10,11 +10,12 @@ from typing import Any
 
 from actors.kernel.messages import Refused, SnapshotTaken
 from actors.kernel.ports import Position
-from actors.kernel.switches import GRABS, SENDS, LeverSet, packet_lever, packet_of
+from actors.kernel.switches import SwitchSet
 from actors.ledger.holds import Held, HoldExpired, HoldPosted, HoldVoided
 from actors.ledger.transfer import Settled
 from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.packet.replies import PacketView, Won
+from actors.packet.switches import GRABS, packet_of, packet_switch
 from actors.transfers.funding import PacketFunded
 from actors.wallet.commands import AcceptLishi, Send
 from actors.wallet.events import (
@@ -28,6 +29,7 @@ from actors.wallet.events import (
     SandboxCredited,
 )
 from actors.wallet.replies import Funded, Statement, WalletView
+from actors.wallet.switches import SENDS
 from cluster.config import Settings
 from cluster.journal.codec import Chain
 from tests.simulation.favours import Favours, Moments
@@ -225,8 +227,8 @@ class Auditor:
                     assert packet_id not in self.passivated, "a packet leaves memory once"
                     self.passivated.add(packet_id)
                     self._passivated.append(packet_id)
-            case LeverSet():
-                life = self.packets.get(packet_of(event.lever) or "")
+            case SwitchSet():
+                life = self.packets.get(packet_of(event.switch) or "")
                 self.pauses.take(stream, event, life and (life.state, life.funding.packet_stream), self.seq)
             case SnapshotTaken() | PhotoKept():
                 pass
@@ -428,7 +430,7 @@ class Auditor:
         stamp_ms = since.stamps.get(stream, 0)
         match code:
             case "paused":
-                levers = GRABS, packet_lever(life.packet_id)
+                levers = GRABS, packet_switch(life.packet_id)
                 return any(self.pauses.was_on(stream, lever, since.seq) for lever in levers)
             case "seed_unknown":
                 return self.lost_keys.ever
@@ -459,7 +461,7 @@ class Auditor:
             for life in lives:
                 assert life is not None, "a packet that never opened cannot be paused"
                 ended = len(lives) > 1 and life.state != "open"  # such a lane is passed over
-                one = packet_lever(life.packet_id)
+                one = packet_switch(life.packet_id)
                 assert ended or so(life.funding.packet_stream, one, since.seq), f"{one} was told to be set"
         elif answer == "done":
             kind = "wallet-" if lever == SENDS else "packet-"

@@ -18,11 +18,12 @@ from ray.exceptions import RayError
 
 from actors.kernel.messages import Refused
 from actors.kernel.names import User
-from actors.kernel.switches import GRABS, SENDS, packet_of
 from actors.packet.replies import Won
+from actors.packet.switches import GRABS, packet_of
 from actors.transfers.ids import packet_id_of
 from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from actors.wallet.replies import Funded, Statement, WalletView
+from actors.wallet.switches import SENDS
 from cluster.gateway.packet.grab_bodies import Asked
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service

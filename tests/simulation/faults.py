@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from random import Random
 from typing import Any
 
-from actors.kernel.switches import GRABS, SENDS, packet_lever
+from actors.packet.switches import GRABS, packet_switch
+from actors.wallet.switches import SENDS
 from tests.simulation.clients import Clients
 from tests.simulation.loop import Process
 from tests.simulation.world import World
@@ -268,7 +269,7 @@ class Faults:
 
     async def lever(self, random: Random) -> None:
         """The operator pauses something, and lets it go on after a while, at once, or never."""
-        lever = random.choice((SENDS, GRABS, packet_lever(self.clients.newest_packet())))
+        lever = random.choice((SENDS, GRABS, packet_switch(self.clients.newest_packet())))
         await self.clients.set_lever(lever, random, paused=True)
         await asyncio.sleep(random.random() * random.choice((0.0, 1.0, 4.0)))
         if random.random() < 0.8:

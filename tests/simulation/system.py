@@ -40,7 +40,7 @@ class StepClock:
 class LocalDirectory:
     """The directory's contract over hosts in this process; messages are encoded as between processes."""
 
-    def __init__(self, settings: Settings, members: dict[str, Host[Any]]) -> None:
+    def __init__(self, settings: Settings, members: dict[str, Host]) -> None:
         self._settings = settings
         self._members = members
 
@@ -80,7 +80,7 @@ class System:
         self.clock = StepClock()
         self.keys = KEYS
         """Those of the hosts that are made from now on."""
-        self.members: dict[str, Host[Any]] = {}
+        self.members: dict[str, Host] = {}
         self.directory: Any = LocalDirectory(settings, self.members)
         self.service = Service(settings, self.directory)
 
@@ -97,13 +97,13 @@ class System:
             system.replace(host)
         return system
 
-    def make_host(self, name: str, streams: list[str]) -> Host[Any]:
+    def make_host(self, name: str, streams: list[str]) -> Host:
         """Make a host as `cluster.runtime.shards.ShardActor` does."""
         kind, services = kind_of(streams[0]), services_of(self.settings, self.keys)
         rules = rules_of(self.settings)[kind.name]
         return build_host(name, kind, streams, self.journals, self.clock, services, rules)
 
-    def replace(self, name: str) -> Host[Any]:
+    def replace(self, name: str) -> Host:
         """Put a fresh host in the place of the one of that name (which lives on as a zombie) and return the old one."""
         old = self.members.get(name)
         self.members[name] = self.make_host(name, hosts(self.settings)[name])

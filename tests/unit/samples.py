@@ -5,7 +5,9 @@ from typing import Any
 import msgspec
 
 from actors.kernel.rules import Services
+from actors.kinds import kind_of
 from actors.ledger.holds import HoldRules
+from actors.ledger.transfer import Outgoing
 from actors.packet.events import Opened
 from actors.packet.host import one_by_one
 from actors.packet.machine import PacketMachine
@@ -116,6 +118,11 @@ def packets(*fundings: PacketFunded, wallet_streams: int = 1, **rules: int) -> P
         assert isinstance(opened, Opened)
         machine.apply(opened)
     return machine
+
+
+def contents(batch: Outgoing) -> list[Any]:
+    """Return what a delivery brings, as the kind at its destination decodes it."""
+    return [kind_of(batch.destination).content(transfer) for transfer in batch.receive.transfers]
 
 
 def grab(machine: PacketMachine, user: str, packet_id: str = "p1", now_ms: int = NOW_MS, tenant: str = TENANT) -> Any:

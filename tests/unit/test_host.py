@@ -8,7 +8,7 @@ import pytest
 
 from actors.kernel.errors import FencedOut, JournalUnavailable
 from actors.kernel.messages import Done, Refused
-from actors.ledger.transfer import Acknowledge, Receive, Watermark
+from actors.ledger.transfer import Acknowledge, Receive, Watermark, transfer_of
 from actors.packet.commands import Grab, GrabMany, Open, View
 from actors.packet.host import one_by_one
 from actors.packet.replies import OpenNow, PacketView, Won
@@ -301,7 +301,7 @@ async def test_an_opening_that_comes_after_its_own_expiry_opens_and_refunds() ->
     funded = await bench.fund()
     bench.system.clock.ms = funded.funding.expires_at_ms
     [reply] = await bench.packets.serve(funded.funding.packet_stream, [Open(funded.source, funded.funding)])
-    assert reply == OpenNow(funded.funding, "expired")
+    assert reply == OpenNow("expired")
     await bench.system.settle()
     assert await bench.wallet("alice", ReadWallet(TENANT, "alice")) == WalletView(10_000, 0)
 
@@ -356,7 +356,7 @@ async def test_a_delivery_repeated_or_late_is_answered_with_the_watermark() -> N
     bench = await Bench.start()
     funded = await bench.fund()
     stream = funded.funding.packet_stream
-    receive = Receive(funded.source, 0, 0, [funded.funding], [])
+    receive = Receive(funded.source, 0, 0, [transfer_of(funded.funding)])
     for _ in range(2):
         assert await bench.packets.serve(stream, [receive]) == [Watermark(1, 100)]
     for _ in range(2):

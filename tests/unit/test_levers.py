@@ -2,20 +2,21 @@
 
 from typing import Any
 
-import msgspec
 import pytest
 
 from actors.kernel.messages import Done, Refused
-from actors.kernel.switches import GRABS, SENDS, Lever, Levers, LeverSet, ReadLevers, SetLever, packet_lever
+from actors.kernel.switches import ReadSwitches, SetSwitch, Switch, Switches, SwitchSet
 from actors.ledger.transfer import Settled
 from actors.packet.events import Opened
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import Won
+from actors.packet.switches import GRABS, packet_switch
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import packet_stream, wallet_stream
 from actors.wallet.machine import WalletMachine
 from actors.wallet.replies import Funded, WalletView
+from actors.wallet.switches import SENDS
 from cluster.gateway.operator.switches import LeverFlow, PausedLever
 from cluster.gateway.problems import Problem
 from tests.simulation.loop import simulated
@@ -36,15 +37,15 @@ from tests.unit.samples import (
     wallets,
 )
 
-P1 = packet_lever("p1")
+P1 = packet_switch("p1")
 END_MS = NOW_MS + DAY_MS
 LATER_MS = NOW_MS + 1
 
 
 def pull(machine: Any, lever: str, paused: bool = True, by: str = "chen", now_ms: int = LATER_MS) -> Any:
     """Decide a lever and apply what follows from it; return the decision."""
-    decided = machine.decide_lever(lever, paused, by, now_ms)
-    if isinstance(decided, LeverSet):
+    decided = machine.decide_switch(lever, paused, by, now_ms)
+    if isinstance(decided, SwitchSet):
         machine.apply(decided)
     return decided
 
@@ -60,7 +61,7 @@ def code(answer: Any) -> str:
 def test_while_grabs_are_paused_nobody_takes_a_fresh_share_and_a_winner_still_hears_his(lever: str) -> None:
     machine = packets(funding())
     first = grab(machine, "u0")
-    assert pull(machine, lever) == LeverSet(lever, True, LATER_MS, "chen")
+    assert pull(machine, lever) == SwitchSet(lever, True, LATER_MS, "chen")
     assert code(grab(machine, "u1", now_ms=LATER_MS)) == "paused"
     assert grab(machine, "u0", now_ms=LATER_MS) == Won(1, first.amount_fen, NOW_MS, True)
     pull(machine, lever, paused=False)
@@ -105,7 +106,7 @@ def test_a_pause_does_not_prolong_a_packets_life_and_its_lever_ends_with_it() ->
     assert expired is not None
     assert expired.amount_fen == 1_000
     machine.apply(expired)
-    assert machine.levers == {}
+    assert machine.switches == {}
     assert sum(machine.balances().values()) == 0
     assert pull(machine, P1, paused=False, now_ms=END_MS) is None, "what has ended is not paused"
     assert code(pull(machine, P1, now_ms=END_MS)) == "expired"
@@ -115,8 +116,8 @@ def test_a_drained_packet_and_an_unknown_one_cannot_be_paused() -> None:
     machine = packets(funding(count=1))
     grab(machine, "u0")
     assert code(pull(machine, P1)) == "drained"
-    assert code(pull(machine, packet_lever("p9"))) == "packet_not_found"
-    assert code(pull(machine, packet_lever("p9"), paused=False)) == "packet_not_found"
+    assert code(pull(machine, packet_switch("p9"))) == "packet_not_found"
+    assert code(pull(machine, packet_switch("p9"), paused=False)) == "packet_not_found"
 
 
 def test_a_funding_in_transit_opens_while_grabs_are_paused() -> None:
@@ -128,7 +129,7 @@ def test_a_funding_in_transit_opens_while_grabs_are_paused() -> None:
 def test_while_sends_are_paused_nobody_funds_a_packet_and_a_repeat_is_still_answered() -> None:
     machine = wallets(10_000)
     funded = send(machine)
-    assert pull(machine, SENDS) == LeverSet(SENDS, True, LATER_MS, "chen")
+    assert pull(machine, SENDS) == SwitchSet(SENDS, True, LATER_MS, "chen")
     assert code(send(machine, "p2", now_ms=LATER_MS)) == "paused"
     assert send(machine, now_ms=LATER_MS) == Funded(WALLET, funded, replayed=True)
     assert code(send(machine, count=4, now_ms=LATER_MS)) == "idempotency_key_reused"
@@ -157,15 +158,15 @@ def test_setting_what_is_set_stages_nothing_and_the_first_pause_stays(lever: str
     assert pull(machine, lever, paused=False) is None
     pull(machine, lever)
     assert pull(machine, lever, by="li", now_ms=LATER_MS + 1) is None
-    assert machine.levers == {lever: Lever(LATER_MS, "chen")}
+    assert machine.switches == {lever: Switch(LATER_MS, "chen")}
     assert machine.stamp_ms == LATER_MS
 
 
 def test_the_levers_of_a_stream_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("actors.kernel.machine.LEVERS_MAX", 1)
+    monkeypatch.setattr("actors.kernel.machine.SWITCHES_MAX", 1)
     machine = packets(funding(), funding("p2", 2))
     pull(machine, P1)
-    assert code(pull(machine, packet_lever("p2"))) == "overloaded"
+    assert code(pull(machine, packet_switch("p2"))) == "overloaded"
     assert pull(machine, P1, paused=False) is not None
 
 
@@ -176,7 +177,7 @@ def test_a_stream_restored_from_its_snapshot_is_as_paused_as_before() -> None:
     restored = PacketMachine(PACKET, PACKET_RULES, SERVICES)
     restored.restore(machine.snapshot())
     assert code(grab(restored, "u", now_ms=LATER_MS)) == "paused"
-    assert restored.levers == machine.levers
+    assert restored.switches == machine.switches
     assert restored.snapshot() == machine.snapshot()
     purse = wallets()
     pull(purse, SENDS)
@@ -185,19 +186,10 @@ def test_a_stream_restored_from_its_snapshot_is_as_paused_as_before() -> None:
     assert code(send(again, now_ms=LATER_MS)) == "paused"
 
 
-def test_a_snapshot_from_before_there_were_levers_pauses_nothing() -> None:
-    machines: list[Any] = [packets(funding()), wallets()]
-    for machine in machines:
-        old = msgspec.msgpack.decode(machine.snapshot())
-        del old["levers"]
-        machine.restore(msgspec.msgpack.encode(old))
-        assert machine.levers == {}
-
-
 def test_deciding_a_lever_changes_nothing() -> None:
     machine = packets(funding())
     before = machine.snapshot()
-    machine.decide_lever(P1, True, "chen", NOW_MS)
+    machine.decide_switch(P1, True, "chen", NOW_MS)
     assert machine.snapshot() == before
 
 
@@ -222,13 +214,13 @@ class Bench:
         [replies] = await self.system.directory.ask([(self.stream, list(commands))])
         return list(replies)
 
-    async def order(self) -> Levers:
-        [reply] = await self.ask(ReadLevers())
-        assert isinstance(reply, Levers)
+    async def order(self) -> Switches:
+        [reply] = await self.ask(ReadSwitches())
+        assert isinstance(reply, Switches)
         return reply
 
-    def set(self, paused: bool, order: Levers, lever: str = GRABS) -> SetLever:
-        return SetLever(lever, paused, "chen", order.epoch, order.asked)
+    def set(self, paused: bool, order: Switches, lever: str = GRABS) -> SetSwitch:
+        return SetSwitch(lever, paused, "chen", order.epoch, order.asked)
 
 
 @simulated
@@ -237,7 +229,7 @@ async def test_a_pause_that_was_on_its_way_for_long_does_not_undo_a_later_resume
     late = bench.set(True, await bench.order())
     assert await bench.ask(bench.set(False, await bench.order())) == [Done()], "it was so already, nothing is staged"
     assert await bench.ask(late) == [Refused(Refusal.OUT_OF_ORDER)]
-    assert (await bench.order()).levers == {}
+    assert (await bench.order()).switches == {}
 
 
 @simulated
@@ -255,20 +247,20 @@ async def test_a_pause_is_told_only_once_it_is_durable_and_outlives_its_host() -
     order = await bench.order()
     bench.system.journals.fail("append", Fault.LOST_BEFORE, stream=bench.stream)
     assert await bench.ask(bench.set(True, order)) == [Refused(Refusal.JOURNAL_UNAVAILABLE)]
-    assert (await bench.order()).levers == {}
+    assert (await bench.order()).switches == {}
     assert await bench.ask(bench.set(True, await bench.order())) == [Done()]
     bench.system.replace("packet-shard-0")
-    assert list((await bench.order()).levers) == [GRABS]
+    assert list((await bench.order()).switches) == [GRABS]
 
 
 @simulated
 async def test_a_lever_is_pulled_also_while_a_stream_refuses_everything_else() -> None:
     bench = await Bench.start(bounds={"commit_events_max": 1})
     order = await bench.order()
-    first, second = await bench.ask(bench.set(True, order), bench.set(False, Levers(order.epoch, 1, {})))
+    first, second = await bench.ask(bench.set(True, order), bench.set(False, Switches(order.epoch, 1, {})))
     assert (first, second) == (Done(), Done())
     shell = await bench.system.members["packet-shard-0"].shell(bench.stream)
-    assert shell.machine.levers == {}
+    assert shell.machine.switches == {}
 
 
 @simulated

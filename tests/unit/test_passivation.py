@@ -7,7 +7,7 @@ import pytest
 
 from actors.kernel.errors import JournalCorrupt
 from actors.kernel.messages import Refused
-from actors.ledger.transfer import Acknowledge, Receive, Settled
+from actors.ledger.transfer import Acknowledge, Receive, Settled, transfer_of
 from actors.packet.commands import Grab, Open, View
 from actors.packet.events import Passivated
 from actors.packet.replies import OpenNow
@@ -46,6 +46,15 @@ async def passivated(state: str = "drained") -> tuple[System, PacketFunded]:
     await system.tick()
     assert await live(system) == 0
     return system, packet
+
+
+async def drained(system: System, key: str) -> PacketFunded:
+    """Send another packet of two shares, and let it end and be settled."""
+    funded = await system.service.send(Send(TENANT, "alice", key, "lucky", 100, 2, ""))
+    for user in ("u1", "u2"):
+        await system.service.grabs([(funded.funding.packet_id, user)], TENANT)
+    await system.settle()
+    return funded.funding
 
 
 async def live(system: System) -> int:
@@ -113,7 +122,7 @@ async def test_a_second_funding_of_a_passivated_packet_goes_home_instead_of_open
 @simulated
 async def test_settlement_delivering_late_what_was_opened_long_ago_opens_nothing() -> None:
     system, packet = await passivated()
-    await ask(system, Receive(PURSE, 0, 0, [packet]))
+    await ask(system, Receive(PURSE, 0, 0, [transfer_of(packet)]))
     assert await live(system) == 0
 
 
@@ -151,22 +160,33 @@ async def test_two_ticks_at_once_let_a_packet_go_once() -> None:
 
 @simulated
 async def test_a_lookup_that_a_passivation_overtook_is_made_again() -> None:
-    system, packet = await ended()
-    other = await system.service.send(Send(TENANT, "alice", "k2", "lucky", 100, 2, ""))
+    system, gone = await passivated()
+    packet = await drained(system, "k2")
+    other = await system.service.send(Send(TENANT, "alice", "k3", "lucky", 100, 2, ""))
     gate = system.journals.hold("shelf", stream=f"records:{STREAM}", applied=True)
     asking = asyncio.ensure_future(
         system.members["packet-shard-0"].serve(
-            STREAM, [Grab("z" * 32, TENANT, "u1"), Grab(packet.packet_id, TENANT, "u1")]
+            STREAM, [Grab(gone.packet_id, TENANT, "u3"), Grab(packet.packet_id, TENANT, "u1")]
         )
     )
-    await gate.reached()  # the stranger was looked up, the packet was still in memory
+    await gate.reached()  # the packet that is gone was looked up, the other was still in memory
     await system.tick()
     assert await live(system) == 1, "only the open one"
     gate.release()
-    stranger, winner = await asking
-    assert stranger == Refused(Refusal.PACKET_NOT_FOUND)
+    loser, winner = await asking
+    assert loser == Refused(Refusal.DRAINED)
     assert winner.replayed
     assert isinstance(await ask(system, Open(PURSE, other.funding)), OpenNow)
+
+
+@simulated
+async def test_an_id_that_never_left_memory_is_not_looked_up() -> None:
+    system, gone = await passivated()
+    system.journals.fail("shelf", Fault.LOST_BEFORE, stream=f"records:{STREAM}")
+    assert await ask(system, Grab("z" * 32, TENANT, "u1")) == Refused(Refusal.PACKET_NOT_FOUND)
+    funded = await system.service.send(Send(TENANT, "alice", "k2", "lucky", 100, 2, ""))
+    assert (await ask(system, Grab(funded.funding.packet_id, TENANT, "u1"))).amount_fen
+    assert await ask(system, Grab(gone.packet_id, TENANT, "u1")) == Refused(Refusal.JOURNAL_UNAVAILABLE)
 
 
 @simulated
@@ -225,7 +245,7 @@ def test_the_timer_does_not_keep_what_has_left() -> None:
         grab(machine, "u1", f"p{n}")
     machine.apply(Settled(WALLET, count))
     machine.apply(Passivated(list(machine.passivable(NOW_MS))))
-    assert machine.due(END_MS, count) == []
+    assert list(machine.due(END_MS, count)) == []
     assert machine.totals()["paid_fen"] == count * 1_000
     assert machine.members == 0
 

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from actors.kernel.kind import EVENTS, DuplicateKind, IncompleteKind, Kind, registry
-from actors.kernel.switches import LeverSet
+from actors.kernel.switches import SwitchSet
 from actors.kinds import KINDS
 from actors.ledger.accounts import RECEIVED, SENT, TRANSIT, AccountKind, Side
 from actors.ledger.posting import Leg, Postings, move, sent
@@ -41,6 +41,7 @@ TOY = msgspec.structs.replace(
     KINDS["wallet"],
     name="toy",
     commands=(),
+    handlers={},
     replies=(),
     events=(Paid,),
     postings={Paid: paid},
@@ -116,7 +117,7 @@ def test_a_posting_to_an_account_that_no_chart_has_is_refused() -> None:
 
 
 def test_a_new_kind_has_rows_without_a_change_elsewhere() -> None:
-    lines = lines_of(TOY, [LeverSet("grabs", True, 1, "operator"), Paid(5), Paid(0)], 3)
+    lines = lines_of(TOY, [SwitchSet("grabs", True, 1, "operator"), Paid(5), Paid(0)], 3)
     assert [tuple(line) for line in lines[:2]] == [
         (4, 7, "ticket_sold", "toy_till", None, None, -5, "ticket", None),
         (4, 7, "ticket_sold", "sent", None, "wallet-000", 5, "ticket", 1),

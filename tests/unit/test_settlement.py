@@ -7,7 +7,7 @@ from actors.settlement.plan import acknowledgements, deliveries
 
 
 def outgoing(source: str, destination: str, before: int = 0) -> Outgoing:
-    return Outgoing(source, destination, Receive(source, before, 0, [], []))
+    return Outgoing(source, destination, Receive(source, before, 0))
 
 
 def test_each_destination_is_called_once_with_everything_for_it() -> None:

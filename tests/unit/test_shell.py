@@ -46,7 +46,7 @@ class Bench:
         self.journals = MemoryJournals(Codec(Counted))
         self.clock_ms = 0
 
-    async def shell(self, host: str = "host", events_max: int = 100) -> Shell[Counter]:
+    async def shell(self, host: str = "host", events_max: int = 100) -> Shell:
         await self.journals.create_system({"packet": {"": 1}})
         shell = Shell(STREAM, Counter(), self.journals.open(STREAM), lambda: self.clock_ms, events_max)
         await shell.activate(host)
@@ -62,7 +62,7 @@ class Bench:
         return [operation.outcome for operation in self.journals.history if operation.name == name]
 
 
-def waiter(shell: Shell[Counter], *numbers: int) -> "asyncio.Task[None]":
+def waiter(shell: Shell, *numbers: int) -> "asyncio.Task[None]":
     """Stage numbers in one step and return who waits for them."""
     for number in numbers:
         shell.stage(Counted(number))

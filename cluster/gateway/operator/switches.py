@@ -11,12 +11,14 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from actors.kernel.messages import Done, Refused
-from actors.kernel.switches import GRABS, SENDS, Lever, Levers, ReadLevers, SetLever, packet_lever, packet_of
+from actors.kernel.switches import ReadSwitches, SetSwitch, Switch, Switches
 from actors.packet.commands import Open
+from actors.packet.switches import GRABS, packet_of, packet_switch
 from actors.refusals import Refusal
 from actors.transfers.ids import lanes_of, packet_stream, wallet_stream, whole_id
 from actors.wallet.commands import FindFunding
 from actors.wallet.replies import Funded
+from actors.wallet.switches import SENDS
 from cluster.config import Settings
 from cluster.gateway.problems import Problem, refused
 from cluster.runtime.directory import Directory
@@ -76,46 +78,46 @@ class LeverFlow:
     async def _set_one(self, packet_id: str, packet_index: int, wallet_index: int, paused: bool, by: str) -> None:
         stream = self._packet_streams[packet_index]
         try:
-            await self._set([stream], packet_lever(packet_id), paused, by)
+            await self._set([stream], packet_switch(packet_id), paused, by)
         except Problem as problem:
             if problem.code != Refusal.PACKET_NOT_FOUND:
                 raise
             # Before anybody hears 404, the book that the id names is asked whether it paid.
             if not await self._opened(packet_id, stream, self._wallet_streams[wallet_index]):
                 raise
-            await self._set([stream], packet_lever(packet_id), paused, by)
+            await self._set([stream], packet_switch(packet_id), paused, by)
 
     async def read(self) -> list[PausedLever]:
         """Return what is paused, as it durably is in every stream. Raises Problem."""
-        told: dict[str, Levers] = {}
+        told: dict[str, Switches] = {}
 
         async def step(left: list[str]) -> list[str]:
             told.update(await self._orders(left))
             return [stream for stream in left if stream not in told]
 
         await self._repeat(step, self._wallet_streams + self._packet_streams, "No answer yet from {}; ask again.")
-        held: dict[str, list[Lever]] = {}
+        held: dict[str, list[Switch]] = {}
         for levers in told.values():
-            for name, lever in levers.levers.items():
+            for name, lever in levers.switches.items():
                 held.setdefault(whole_id(name), []).append(lever)  # of all lanes of a packet one
         return [
             self._paused(name, min(levers, key=lambda lever: lever.at_ms), told)
             for name, levers in sorted(held.items())
         ]
 
-    def _paused(self, name: str, first: Lever, told: dict[str, Levers]) -> PausedLever:
+    def _paused(self, name: str, first: Switch, told: dict[str, Switches]) -> PausedLever:
         packet_id = packet_of(name)
         if packet_id is not None:
             return PausedLever("packet", packet_id, first.at_ms, first.by, [])
         concerned = self._wallet_streams if name == SENDS else self._packet_streams
-        missing = [stream for stream in concerned if name not in told[stream].levers]
+        missing = [stream for stream in concerned if name not in told[stream].switches]
         return PausedLever(name, None, first.at_ms, first.by, missing)
 
     async def _set(self, streams: list[str], lever: str, paused: bool, by: str) -> None:
         async def step(left: list[str]) -> list[str]:
             orders = await self._orders(left)
             commands = [
-                (stream, [SetLever(lever, paused, by, order.epoch, order.asked)]) for stream, order in orders.items()
+                (stream, [SetSwitch(lever, paused, by, order.epoch, order.asked)]) for stream, order in orders.items()
             ]
             replies = dict(zip(orders, await self._directory.ask(commands), strict=True))
             for [reply] in replies.values():
@@ -125,10 +127,10 @@ class LeverFlow:
 
         await self._repeat(step, streams, "Not durable yet in {}; repeat the request, what is set is not set twice.")
 
-    async def _orders(self, streams: list[str]) -> dict[str, Levers]:
+    async def _orders(self, streams: list[str]) -> dict[str, Switches]:
         """Return what those streams that answer have on, and in which order they take the next lever."""
-        answers = await self._directory.ask([(stream, [ReadLevers()]) for stream in streams])
-        return {stream: reply for stream, [reply] in zip(streams, answers, strict=True) if isinstance(reply, Levers)}
+        answers = await self._directory.ask([(stream, [ReadSwitches()]) for stream in streams])
+        return {stream: reply for stream, [reply] in zip(streams, answers, strict=True) if isinstance(reply, Switches)}
 
     async def _repeat(self, step: Callable[[list[str]], Awaitable[list[str]]], streams: list[str], words: str) -> None:
         """Take a step with the streams that it leaves until it leaves none. Raises Problem at the deadline."""

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 
 from actors.kernel.messages import SnapshotTaken
-from actors.kernel.switches import LeverSet, packet_lever
+from actors.kernel.switches import SwitchSet
 from actors.ledger.holds import Held, HoldExpired, HoldPosted, HoldVoided
 from actors.ledger.transfer import Settled
 from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
+from actors.packet.switches import packet_switch
 from actors.transfers.funding import PacketFunded
 from actors.transfers.payout import PayoutRun
 from actors.wallet.events import (
@@ -96,7 +97,7 @@ SAMPLES: tuple[msgspec.Struct, ...] = (
     HoldExpired(hold_id="photo-3", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 60_000),
     HoldPosted(hold_id="photo-1", tenant="wechat", user="李雷", amount_fen=500, at_ms=_AT_MS + 1),
     HoldVoided(hold_id="photo-2", tenant="wechat", user="李雷", amount_fen=300, at_ms=_AT_MS + 2),
-    LeverSet(lever=packet_lever(_PACKET), paused=True, at_ms=_AT_MS + 3, by="operator"),
+    SwitchSet(switch=packet_switch(_PACKET), paused=True, at_ms=_AT_MS + 3, by="operator"),
     PhraseMissed(packet_id=_PACKET, users=["韩梅梅", "tom", "tom"], at_ms=_AT_MS + 4),
     Committed(
         packet_id=_PACKET,
