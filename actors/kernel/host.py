@@ -222,7 +222,7 @@ class Host:
         return await self._look_up(shell, ids) if ids else NOTHING
 
     async def _look_up(self, shell: Shell, ids: Sequence[str]) -> Records:
-        """Look up what may have left memory: whoever asks about it is answered from its record."""
+        """Look up what may have left memory: a command about it is answered from its record."""
         machine = shell.machine
         for _ in range(LOOKUPS_MAX):
             names = sorted(machine.strangers(ids))

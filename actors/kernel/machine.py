@@ -323,4 +323,4 @@ class BookMachine(PlainMachine[S], Generic[S, E]):
 
 
 def _ignore(event: SnapshotTaken) -> None:
-    """Apply nothing: where activations start from is no part of a state."""
+    """Apply nothing: where activations start from is not part of a state."""

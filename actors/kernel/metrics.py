@@ -1,7 +1,7 @@
-"""Tally: what one process has done since it began, as plain counters and histograms. Pure: no clock, no I/O.
+"""Metrics: what one process has done since it began, as plain counters and histograms. Pure: no clock, no I/O.
 
-Whoever counts does so once for a group or a commit, never for an item that it would not have touched anyway; whoever
-reports reads the whole at once. A tally only grows and dies with its process: `born_ms` tells two lives apart.
+Counting happens once per group or commit, never for an item that would not be touched anyway; a report reads the whole
+at once. A tally only grows and dies with its process: `born_ms` tells two lives apart.
 """
 
 from bisect import bisect_left

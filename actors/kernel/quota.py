@@ -1,10 +1,10 @@
-"""Fair: the one rule of every bound that people share. Pure: no clock, no randomness, no I/O.
+"""Quota: the one rule of every bound that people share. Pure: no clock, no randomness, no I/O.
 
 A shared bound is a table, queue or number of places that many users of many tenants fill. One user may hold a part of
 it and all users of one tenant a larger part, both well below the whole, so that nobody alone takes what others need.
 What is full answers: the whole, the user's part, the tenant's.
 
-Counts are derived: whoever keeps the table rebuilds them from it, and they are no part of a snapshot. A decision and a
+Counts are derived: the owner of the table rebuilds them from it, and they are not in a snapshot. A decision and a
 count cost a few dict operations, whatever is held.
 """
 

@@ -1,13 +1,13 @@
 """Shell: one stream's machine joined to its journal, for one epoch. Durable first, then the answer.
 
 Laws:
-- no `await` between decide, apply and stage: whoever calls `serve` decides a whole group in one step;
+- no `await` between decide, apply and stage: the caller of `serve` decides a whole group in one step;
 - everything staged while one append is under way leaves as ONE entry in the next: group commit, no timer;
 - every answer waits for a store round trip that began after it was decided: the append of its commit, or, with nothing
   staged, one confirmation of the epoch for the whole group;
 - an append that is not acknowledged has an unknown outcome: every waiter fails, nothing more is appended, the shell is
   dead and its owner activates anew. Only `JournalFull` (definitely refused) holds the same entry and tries again; who
-  waits is told at once that the outcome is not known yet, and whoever repeats later meets what he did.
+  waits is told at once that the outcome is not known yet, and a later repeat meets what was done.
 """
 
 import asyncio

@@ -12,9 +12,9 @@ class Grab(msgspec.Struct, frozen=True, array_like=True, tag="grab", gc=False):
     tenant: str
     user: str
     phrase: bytes = b""
-    """What he said, see `actors.transfers.phrase`; empty: nothing."""
+    """The user's phrase, see `actors.transfers.phrase`; empty: nothing."""
     group: str = ""
-    """Whose member his chat gateway says he is; empty: of none."""
+    """The group whose member the user is, by their chat gateway; empty: of none."""
 
 
 class GrabMany(msgspec.Struct, frozen=True, array_like=True, tag="grab_many"):
@@ -43,11 +43,11 @@ class View(msgspec.Struct, frozen=True, array_like=True, tag="view"):
     after_rank: int = 0
     lines_max: int = 100
     proof: bool = False
-    """Whether he wants to prove it: lines and links only once it has ended, and links only from the first rank on."""
+    """Whether it is for a proof: lines and links only once it has ended, and links only from the first rank on."""
 
 
 class ReadEnd(msgspec.Struct, frozen=True, array_like=True, tag="read_end"):
-    """A gateway learnt that a packet has ended, and asks who had won: whoever had not need not be carried here."""
+    """A gateway learnt that a packet has ended, and asks who had won: the others are answered there."""
 
     packet_id: str
     tenant: str

@@ -1,4 +1,4 @@
-"""Dealing: the shares of packets, made from their seeds block by block. Touches no packet: any thread may deal.
+"""Dealer: the shares of packets, made from their seeds block by block. Touches no packet: any thread may deal.
 
 A seed is used only if it is the one that the packet's sender was told the commitment of. Where the keys at hand give
 another, or lack the packet's, it is withheld: no share leaves, nothing is published, it does not end; its money waits

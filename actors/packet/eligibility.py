@@ -1,15 +1,15 @@
-"""Entry: who may take a packet that is not for everybody. Pure.
+"""Eligibility: who may take a packet that is not for everybody. Pure.
 
 | kind | who may | who may not hears |
 |---|---|---|
 | direct | the addressee | `not_addressee` |
-| group | whom his chat gateway calls a member of the group | `not_member` |
+| group | users whom their chat gateway calls members of the group | `not_member` |
 | password | who says the phrase | `wrong_passphrase` |
 | star, rain | anybody but the sender | `own_packet` |
 
 Wrong phrases are counted by user in the journal, so that no restart gives anybody more tries: `phrase_tries_max` of
-them, and he hears `rate_limited`, whatever he says, until `phrase_tries_ms` after the first. A packet counts at most
-`phrase_missers_max` users; when it cannot count somebody's wrong phrase, he hears `rate_limited` instead.
+them, and the user hears `rate_limited` for every phrase until `phrase_tries_ms` after the first. A packet counts at
+most `phrase_missers_max` users; a user whose wrong phrase it cannot count hears `rate_limited` instead.
 """
 
 from collections import Counter
@@ -50,7 +50,7 @@ def outsiders(
     """Return who of the users may not take the packet and why, and whose wrong phrases are to be counted.
 
     Who is named several times says the same each time, so that the first answer is that of all.
-    `said`: `actors.transfers.phrase.kept` of what they all say. Who has won before may be among them; he is not asked.
+    `said`: `actors.transfers.phrase.kept` of what they all say. Earlier winners may be among them; they are not asked.
     """
     if special.addressee:
         return {user: NOT_ADDRESSEE for user in users if user != special.addressee}, []

@@ -1,4 +1,4 @@
-"""Counting: how the grabs of one call were answered. Read from the answers; a group that is all alike counts as one."""
+"""Grab metrics: how the grabs of one call were answered. Read from the answers; a uniform group counts as one."""
 
 from collections import Counter
 from typing import Any

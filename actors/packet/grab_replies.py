@@ -1,4 +1,4 @@
-"""Replies: what the users of one group of grabs are told, each in his place. Pure."""
+"""Grab replies: what the users of one group of grabs are told, each in their place. Pure."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -27,7 +27,7 @@ NOBODY: Mapping[str, Refused] = MappingProxyType({})
 
 
 def refusal_of(packet: Packet, now_ms: int, barred: Refused | None) -> Refused | None:
-    """Return why a user who has not won yet gets no share whatever is left; None if he may get one."""
+    """Return why a user who has not won yet gets no share whatever is left; None if they may get one."""
     if packet.ended == "drained":
         return DRAINED
     if packet.ended == "expired" or now_ms >= packet.expires_at_ms:
@@ -45,7 +45,7 @@ def replies_of(
     now_ms: int,
     outside: Mapping[str, Refused] = NOBODY,
 ) -> Takings:
-    """Answer each user: who won before, who wins now (and again, if he is named twice), who does not.
+    """Answer each user: who won before, who wins now (and again, if named twice), who does not.
 
     `outside`: who may not take this packet, and why.
     """

@@ -33,7 +33,7 @@ def one_by_one(reply: Any, count: int) -> list[Won | Refused]:
         return [reply] * count
     if isinstance(reply, Takings):
         return reply.replies
-    assert isinstance(reply, Shares), f"{type(reply).__name__} is no reply to grabs"
+    assert isinstance(reply, Shares), f"{type(reply).__name__} is not a reply to grabs"
     return [
         Won(rank, amount_fen, reply.at_ms, False) for rank, amount_fen in enumerate(reply.amounts_fen, reply.first_rank)
     ]
@@ -98,7 +98,7 @@ class PacketShard(Host):
         machine = _machine(shell)
         shares = await asyncio.to_thread(machine.dealer.deal, terms, total_fen, block)
         if not shares:
-            return  # it is withheld, and whoever waits for this hears so
+            return  # it is withheld, and waiters hear so
         machine.keep_shares(terms.packet_id, total_fen, block, shares)
         self._deal_ahead(shell, [terms.packet_id])
 

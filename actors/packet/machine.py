@@ -3,10 +3,10 @@
 `decide_*` only reads, `apply` only writes, and `apply` cannot fail: the journal replays through it.
 Laws:
 - paid + remaining + refunded = funded, for every packet; shares leave in order, each once; one share a user;
-- whoever has won stays the winner: a repeat is answered with the same share, also after the end;
+- a winner stays a winner: a repeat is answered with the same share, also after the end;
 - an end (`drained`, `expired`) follows from a journaled event, never from the clock alone;
 - a funding in transit is never refused: it opens, opens and refunds, or goes back in the same entry;
-- a packet leaves memory only ended, settled and with its record kept; whoever asks about it then is answered from that;
+- a packet leaves memory only ended, settled and with its record kept; later requests are answered from that;
 - while it is paused nobody takes a fresh share; that prolongs no life, and its switch ends with the packet;
 - no share leaves and no seed is published but of the seed that was committed to: until then a packet is withheld.
 Amounts are integer fen (1 CNY = 100 fen); instants are Unix milliseconds stamped by the shell.
@@ -97,8 +97,8 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         """Answer the grabs of one packet, one after another; return what happens by it, and the replies.
 
         `barred`: why no fresh share may be taken now; `phrase`, `group`: see `Grab`. The first rule that matches a user
-        wins, so their order is the contract: who has won hears it again, also after the end (a client may learn late
-        that it had won); the end; the bar; whether the packet is for him (`actors.packet.eligibility`); the next share.
+        wins, so their order is the contract: a winner hears it again, also after the end (a client may learn late that
+        it had won); the end; the bar; whether the packet is for them (`actors.packet.eligibility`); the next share.
         `Expired` happens when the first grab past the end meets it, and refuses that grab.
         """
         packet = self._find(packet_id)
@@ -368,7 +368,7 @@ class PacketMachine(BookMachine[State, PayoutRun]):
         self._holders.settled(moved)
         for run in moved:
             if run.kind == "returned":
-                continue  # the second funding of a packet is no part of it
+                continue  # the second funding of a packet is not part of it
             packet = packets[run.packet_id]
             packet.unsettled -= run.transfers
             if packet.is_quiet:

@@ -1,4 +1,4 @@
-"""Parts: who holds how much of what the packets of one stream share, and whether more of it is for them. Pure.
+"""Quotas: who holds how much of what the packets of one stream share, and whether more of it is for them. Pure.
 
 Payouts that no wallet has acknowledged are counted by tenant and packet: a packet's takers are many people, and what
 they take is its sender's doing. Fundings that opened before their predecessors are counted by their senders, for each

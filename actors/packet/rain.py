@@ -1,4 +1,4 @@
-"""Bursts: how the packets of a rain follow one another. Pure; reads only.
+"""Rain: how the packets of a rain follow one another. Pure; reads only.
 
 A burst is a packet that opens and ends at set times. What it leaves rolls into the next, if the rain says so: as much
 as the shares of that one can hold, before anybody has taken one of them; the rest goes back to the sender.

@@ -1,4 +1,4 @@
-"""Recalling: packets that are not in memory any more, as those who ask about them need them. Pure; never journaled.
+"""Recall: packets that are not in memory any more, as those who ask about them need them. Pure; never journaled.
 
 Whatever left memory has ended and never changes, so what is kept here is only saved work. A few big packets stay known,
 because reading one takes long, and so do the hashes of the winners of a few.

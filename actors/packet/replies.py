@@ -11,7 +11,7 @@ PacketState = Literal["open", "drained", "expired"]
 
 
 class Won(msgspec.Struct, frozen=True, array_like=True, tag="won", gc=False):
-    """The share a user has; `replayed` when he had it before."""
+    """The share a user has; `replayed` when they had it before."""
 
     rank: int
     amount_fen: int
@@ -84,7 +84,7 @@ class PacketView(msgspec.Struct, frozen=True, array_like=True, tag="packet_view"
     """Of the first line in `grabs`."""
     grabbed_count: int = 0
     reader_rank: int = 0
-    """The reader's own rank; 0: he has no share."""
+    """The reader's own rank; 0: they have no share."""
     luckiest: Luckiest | None = None
     """Once all shares are taken."""
     last_grab_ms: int = 0

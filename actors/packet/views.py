@@ -1,4 +1,4 @@
-"""Reading: what people, wallets and auditors get to see of packets. Pure; changes nothing."""
+"""Views: what people, wallets and auditors get to see of packets. Pure; changes nothing."""
 
 from array import array
 from collections.abc import Iterable, Mapping

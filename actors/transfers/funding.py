@@ -50,7 +50,7 @@ class Special(msgspec.Struct, frozen=True, array_like=True, gc=False):
     reference: str = ""
     """What it pays for: a photo's id, or that of the lishi that was asked."""
     excluded: str = ""
-    """He may not take it: the sender, where a packet is for the public."""
+    """This user may not take it: the sender, where a packet is for the public."""
     banded: bool = False
     """Whether the sender chose the band of its shares, and not the platform."""
 
@@ -80,7 +80,7 @@ class PacketFunded(msgspec.Struct, frozen=True, array_like=True, tag="packet_fun
     commitment: bytes
     special: Special | None = None
     sender_nonce: str = ""
-    """What the sender added once he knew the commitment; empty: nothing."""
+    """What the sender added once they knew the commitment; empty: nothing."""
     named_by_key: str = ""
     """The packet id that `key` stands for, where this packet has another (of its commitment, or of its crowd)."""
 

@@ -9,7 +9,7 @@ class PayoutRun(msgspec.Struct, frozen=True, array_like=True, tag="payout_run"):
     """Transfers of one packet from its book to one wallet stream, numbered one after another from `number` on.
 
     `share`: takers' shares; `refund`: what is left goes back to the sender; `returned`: so does a second funding, which
-    is no part of the packet. Row i is transfer `number + i`, of `amounts_fen[i]` to `users[i]`.
+    is not part of the packet. Row i is transfer `number + i`, of `amounts_fen[i]` to `users[i]`.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Asks: how many people somebody asks for a lishi (要利是), counted in his own stream before anybody is asked. Pure.
+"""Asks: how many users somebody asks for a lishi (要利是), counted in their own stream before anybody is asked. Pure.
 
 Within `period_ms` one asker asks at most `asks_max` times; a repeat under the same key counts once, an attempt that the
 other's stream refuses counts too. A key belongs to the person who was asked first with it.
@@ -36,7 +36,7 @@ class AskBook(msgspec.Struct):
     all: dict[tuple[str, str, str], Ask] = {}
     """(tenant, asker, key) -> ask, in order."""
     of_asker: dict[tuple[str, str], list[str]] = {}
-    """(tenant, asker) -> his keys, in order."""
+    """(tenant, asker) -> their keys, in order."""
 
     def decide(self, count: CountLishi, rules: AskRules, now_ms: int) -> LishiCounted | Ask | Refused:
         """Count an ask, find it counted, or refuse. Reads only."""

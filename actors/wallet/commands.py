@@ -15,7 +15,7 @@ class Burst(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
-    """A user sends a packet from his change. `key` is his idempotency key.
+    """A user sends a packet from their change. `key` is their idempotency key.
 
     `algorithm`: how it is split, where its kind does not say that (empty: it does). `special.phrase` is what
     `actors.transfers.phrase.spoken` returned; the packet keeps it bound to its id. `commitment_id`: what `Commit` gave,
@@ -45,7 +45,7 @@ class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
 
 
 class Commit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
-    """A user wants to know the commitment of his next packet. `token`: drawn by the gateway, the same in a retry.
+    """A user wants to know the commitment of their next packet. `token`: drawn by the gateway, the same in a retry.
 
     `star_count`: it is a star packet of so many shares; `bursts`: it is a rain of so many; 0: it is neither.
     """
@@ -59,7 +59,7 @@ class Commit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
 
 
 class CreditSandbox(msgspec.Struct, frozen=True, array_like=True, tag="credit_sandbox"):
-    """Sandbox only: make a user with a balance out of the faucet; an existing user keeps his."""
+    """Sandbox only: make a user with a balance out of the faucet; an existing user keeps their balance."""
 
     tenant: str
     user: str
@@ -74,7 +74,7 @@ class ReadWallet(msgspec.Struct, frozen=True, array_like=True, tag="read_wallet"
 
 
 class ReadStatement(msgspec.Struct, frozen=True, array_like=True, tag="read_statement"):
-    """Somebody looks at his lines, newest first; `below` is the line number to continue under (None: the newest)."""
+    """A user reads their lines, newest first; `below` is the line number to continue under (None: the newest)."""
 
     tenant: str
     user: str
@@ -120,14 +120,14 @@ class ReadLishi(msgspec.Struct, frozen=True, array_like=True, tag="read_lishi"):
 
 
 class ListLishi(msgspec.Struct, frozen=True, array_like=True, tag="list_lishi"):
-    """Somebody looks at what waits for his answer."""
+    """A user reads the requests that wait for their answer."""
 
     tenant: str
     user: str
 
 
 class AcceptLishi(msgspec.Struct, frozen=True, array_like=True, tag="accept_lishi"):
-    """Who was asked gives so much. `key` is his idempotency key."""
+    """The asked user gives so much. `key` is their idempotency key."""
 
     lishi_id: str
     tenant: str
@@ -146,7 +146,7 @@ class DeclineLishi(msgspec.Struct, frozen=True, array_like=True, tag="decline_li
 
 
 class WriteNote(msgspec.Struct, frozen=True, array_like=True, tag="write_note"):
-    """Somebody who has a share of a packet thanks its sender; whether he has one is asked before."""
+    """A taker of a packet thanks its sender; that they are a taker was checked before."""
 
     packet_id: str
     user: str

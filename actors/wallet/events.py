@@ -43,7 +43,7 @@ class Committed(msgspec.Struct, frozen=True, array_like=True, tag="committed"):
 
 
 class LishiCounted(msgspec.Struct, frozen=True, array_like=True, tag="lishi_counted"):
-    """In the asker's stream: he is about to ask that person. No money moves."""
+    """In the asker's stream: they are about to ask that user. No money moves."""
 
     tenant: str
     asker: str
@@ -76,7 +76,7 @@ class LishiClosed(msgspec.Struct, frozen=True, array_like=True, tag="lishi_close
 
 
 class Noted(msgspec.Struct, frozen=True, array_like=True, tag="noted"):
-    """A taker of a packet wrote to its sender, instead of what he wrote before. No money moves."""
+    """A taker of a packet wrote to its sender; this replaces their note before. No money moves."""
 
     packet_id: str
     user: str

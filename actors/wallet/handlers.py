@@ -77,7 +77,7 @@ def read_notes(step: WalletStep, command: ReadNotes) -> Reply:
 
 
 def _take(step: WalletStep, event: Fresh) -> Refused | None:
-    """Stage what takes a place in a table, unless it has none for whoever wants it."""
+    """Stage what takes a place in a table, unless there is none for its owner."""
     full = step.machine.refusal(event, step.now_ms)
     if full is None:
         step.stage(event)

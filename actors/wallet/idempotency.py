@@ -1,4 +1,4 @@
-"""Keys: what a wallet stream remembers of sends, and how long. Pure: a part of what its machine applies.
+"""Idempotency: what a wallet stream remembers of sends, and how long. Pure: a part of what its machine applies.
 
 A packet id stands for (tenant, sender, key). Here it is remembered for its time, and at least until all that was paid
 for under the key has arrived; in its packet's stream it is remembered for ever. So, whatever the clocks say, a key that

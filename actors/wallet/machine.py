@@ -178,7 +178,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         return wanted
 
     def decide_commit(self, commit: Commit, places: Sequence[Place], key_id: str, now_ms: int) -> Committed | Refused:
-        """Commit to a packet that is not sent yet (or to several); what is no news was there before.
+        """Commit to a packet that is not sent yet (or to several); what is not new was there before.
 
         A request that comes late, when its commitment is used, must not make it usable again.
         """
@@ -195,7 +195,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         return packet_id in self._state.commitments
 
     def decide_credit(self, credit: CreditSandbox, now_ms: int) -> SandboxCredited | WalletView | Refused:
-        """Make a sandbox user; an existing one keeps his balance."""
+        """Make a sandbox user; an existing one keeps their balance."""
         account = self._account(credit.tenant, credit.user)
         if account is not None:
             return WalletView(account.available_fen, account.held_fen)
@@ -212,7 +212,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         return self._holders.decide_photo(keep, self._state.photos.get(keep.photo_id), now_ms)
 
     def refusal(self, event: Fresh, now_ms: int) -> Refused | None:
-        """Say no to what was decided, but has no room in the part of whoever wants it; None: it fits."""
+        """Say no to what was decided, but has no room in its owner's part; None: it fits."""
         replaces = isinstance(event, Noted) and (event.packet_id, event.user) in self._state.notes.all
         return None if replaces else self._holders.refusal(event, now_ms)
 

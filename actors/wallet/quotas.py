@@ -1,4 +1,4 @@
-"""Parts: who holds how much of what the people of one wallet stream share, and whether more of it is for them. Pure.
+"""Quotas: who holds how much of what the people of one wallet stream share, and whether more of it is for them. Pure.
 
 Every table of the stream is counted by its owners (`actors.kernel.quota`): sends remembered under their keys, fundings
 that are not settled, accounts, commitments, lishi and asks by who asks, notes by who wrote them, photos by who

@@ -1,4 +1,4 @@
-"""Sending: what a send pays for. Pure: one packet, or for a crowd several that are one gift: lanes, or a rain's bursts.
+"""Sends: what a send pays for. Pure: one packet, or for a crowd several that are one gift: lanes, or a rain's bursts.
 
 Lanes share the money by their ranks, rounded so that the parts sum to the total and every one can be divided within the
 same limits. Each has its own id, seed, commitment and end; all are funded in one journal entry. Amounts in fen.
