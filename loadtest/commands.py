@@ -35,7 +35,7 @@ def demo(
     """Replay the minute 00:05 of 2016-01-01 and account for every fen; exit code 0 only if all of it is clean."""
     import msgspec
 
-    from loadtest.demo import DemoFailed, Options, replay
+    from loadtest.demo import Options, replay
     from loadtest.display import show
     from loadtest.target import own_target, running_target
 
@@ -50,8 +50,6 @@ def demo(
                 target = running_target(url, operator_token, gateway_token, data)
             outcome = replay(target, options, err)
             show(outcome, err if as_json else out)
-    except DemoFailed as failure:
-        raise Failure(str(failure)) from failure
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
     if as_json:

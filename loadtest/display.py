@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,7 +12,8 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from actors.ledger.money import yuan
-from loadtest.result import Outcome
+from loadtest.oracle import Violation
+from loadtest.result import SENTENCES_MAX, Outcome
 
 PLAIN_LINE_S = 5.0
 REFRESH_S = 0.25
@@ -109,10 +110,22 @@ def show(outcome: Outcome, console: Console) -> None:
     console.print(money)
     for check in outcome.checks:
         console.print(judged(check.holds, check.sentence))
-    for sentence in outcome.record.sentences:
-        console.print(f"  {sentence}", style="red", highlight=False)
+    show_violations(outcome.violations, console)
     verdict = "Clean: every fen is accounted for." if outcome.clean else "NOT CLEAN"
     console.print(verdict, style="green" if outcome.clean else "red")
+
+
+def show_violations(violations: Sequence[Violation], console: Console) -> None:
+    """Print the first broken promises, each with its sentence."""
+    for violation in violations[:SENTENCES_MAX]:
+        console.print(f"  {violation.kind}: {violation.sentence}", style="red", highlight=False, soft_wrap=True)
+    if len(violations) > SENTENCES_MAX:
+        console.print(f"  and {len(violations) - SENTENCES_MAX} more", style="red")
+
+
+def counts(numbers: Mapping[str, int]) -> str:
+    """Write numbers by name in one line."""
+    return ", ".join(f"{name} {number:,}" for name, number in sorted(numbers.items())) or "none"
 
 
 def judged(holds: bool, sentence: str) -> Text:

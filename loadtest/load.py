@@ -42,13 +42,14 @@ from cluster.commands.terminal import Failure
 from cluster.local.processes import end_with_parent
 from cluster.screen import Screen
 from loadtest.display import Line, Rates
-from loadtest.gather import gather
-from loadtest.scenarios.finale import AT_ONCE, BALANCE_FEN, AuditSilent, Finale, Verdict
+from loadtest.finale import AT_ONCE
+from loadtest.recorder import create_users
 from loadtest.scenarios.load_profile import Profile, ProfileUnusable, load_profile, names
-from loadtest.scenarios.orders import TENANT, Orders, answers_path, read_answers, user_name, write_orders
+from loadtest.scenarios.orders import Orders, answers_path, read_answers, user_name, write_orders
 from loadtest.scenarios.schedule import arrivals
 from loadtest.scenarios.summary import as_json, show
 from loadtest.scenarios.tally import Tally
+from loadtest.scenarios.verdict import BALANCE_FEN, Verdict, judge
 from loadtest.target import Target, own_target, running_target
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,10 +60,6 @@ TAIL_S = 2.0
 STOP_S = 15.0
 LATE_END_S = 60.0
 UNUSABLE, INTERRUPTED = 2, 130
-
-
-class LoadFailed(Exception):
-    """The run could not be carried out; the sentence says what to look at."""
 
 
 class Options(NamedTuple):
@@ -84,9 +81,9 @@ class Result(NamedTuple):
 
 
 async def load(target: Target, profile: Profile, options: Options, console: Console) -> Result:
-    """Load the target with a scenario and judge it. Raises LoadFailed, AuditSilent."""
+    """Load the target with a scenario and judge it. Raises Failure, TimeoutError."""
     if importlib.util.find_spec("locust") is None:
-        raise LoadFailed("locust is not installed: pip install 'hongbao[load]', or `make load`")
+        raise Failure("locust is not installed: pip install 'hongbao[load]', or `make load`")
     options.folder.mkdir(parents=True, exist_ok=True)
     run = secrets.token_hex(4)
     parts = max(options.workers, 1)
@@ -94,10 +91,11 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
     async with Client(target.url, target.operator_token, connections_max=AT_ONCE) as operator:
         with Line(console, progress.words) as line, tempfile.TemporaryDirectory(prefix="hongbao-load-") as secret:
             if isinstance(found := await operator.ready(), ApiProblem):
-                raise LoadFailed(f"{target.url} is not ready: it {found.told}")
+                raise Failure(f"{target.url} is not ready: it {found.told}")
             if profile.clients.door == "stream":
                 await _check_stream(target)
-            tokens = await line.during("users", None, _create_users(operator, run, profile.users))
+            balances = {user_name(run, person): BALANCE_FEN for person in range(profile.users)}
+            tokens = await line.during("users", None, create_users(operator, balances, AT_ONCE))
             orders = Orders(
                 profile=profile,
                 url=target.url,
@@ -105,7 +103,7 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
                 parts=parts,
                 folder=str(options.folder),
                 gateway_token=target.gateway_token,
-                user_tokens=tokens,
+                user_tokens=list(tokens.values()),
             )
             path = Path(secret) / "orders.json"
             write_orders(path, orders)
@@ -114,32 +112,20 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
             tally = Tally(run)
             for told in read_answers(options.folder, parts):
                 tally.told(told)
-            finale = Finale(operator, orders, tally, fresh=target.fresh)
-            verdict = await line.during("checks", None, finale.run(allow_behind=options.allow_behind))
+            judging = judge(target, orders, tally, progress.say, allow_behind=options.allow_behind)
+            verdict = await line.during("checks", None, judging)
     return Result(profile, tally, verdict)
 
 
-async def _create_users(operator: Client, run: str, users: int) -> list[str]:
-    """Create the population; return everybody's token."""
-
-    async def create(person: int) -> str:
-        created = await operator.create_user(user_name(run, person), TENANT, BALANCE_FEN)
-        if isinstance(created, ApiProblem):
-            raise LoadFailed(f"users could not be created: the platform {created.told}; is it a sandbox?")
-        return created.token
-
-    return await gather(create, range(users), AT_ONCE)
-
-
 async def _check_stream(target: Target) -> None:
-    """Make sure that the system has the fast door. Raises LoadFailed."""
+    """Make sure that the system has the fast door. Raises Failure."""
     headers = {"Authorization": f"Bearer {target.gateway_token}", "Content-Type": "application/x-ndjson"}
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{target.url}/v1/grabs/stream", data=b"", headers=headers) as response,
     ):
         if response.status != 200:
-            raise LoadFailed(f"{target.url} has no POST /v1/grabs/stream: it answers {response.status}")
+            raise Failure(f"{target.url} has no POST /v1/grabs/stream: it answers {response.status}")
 
 
 def run_seconds(profile: Profile) -> int:
@@ -151,7 +137,7 @@ def run_seconds(profile: Profile) -> int:
 
 
 async def _locust(orders: Path, target: Target, profile: Profile, options: Options, run_s: int) -> None:
-    """Run the locust processes to their end. Raises LoadFailed."""
+    """Run the locust processes to their end. Raises Failure."""
     folder = options.folder
     clients = profile.clients
     visitors = profile.connections + clients.slow_connections + (clients.streams if clients.door == "stream" else 0)
@@ -181,10 +167,10 @@ async def _locust(orders: Path, target: Target, profile: Profile, options: Optio
             async with asyncio.timeout(bound_s):
                 codes = dict(zip(running, await asyncio.gather(*(one.wait() for one in running.values())), strict=True))
         except TimeoutError:
-            raise LoadFailed(f"locust did not end within {bound_s:.0f} s; see {folder}") from None
+            raise Failure(f"locust did not end within {bound_s:.0f} s; see {folder}") from None
     for name, code in codes.items():
         if code:
-            raise LoadFailed(f"locust ended with code {code}; see {folder / name}.log")
+            raise Failure(f"locust ended with code {code}; see {folder / name}.log")
 
 
 @contextlib.asynccontextmanager
@@ -221,7 +207,12 @@ class _Progress:
         self._paths = [answers_path(folder, part) for part in range(parts)]
         self._read = [0] * parts
         self._answers = 0
+        self._phase = ""
         self._rates = Rates()
+
+    def say(self, phase: str) -> None:
+        """Note what is being done."""
+        self._phase = f", {phase}"
 
     def words(self) -> str:
         """Say how far the run is."""
@@ -232,7 +223,7 @@ class _Progress:
                 self._read[part] += len(fresh)
                 self._answers += fresh.count(b"\n")
         rate, _ = self._rates.of(self._answers, 0)
-        return f"{self._answers:,} answers, {rate:,.0f}/s" if self._answers else ""
+        return f"{self._answers:,} answers, {rate:,.0f}/s{self._phase}" if self._answers else ""
 
 
 # The command
@@ -298,7 +289,7 @@ def main() -> int:
         options = Options(arguments.scenario, arguments.workers, folder, arguments.allow_behind)
         with _target_of(arguments, console) as target:
             result = asyncio.run(load(target, profile, options, console))
-    except (Failure, LoadFailed, ProfileUnusable, AuditSilent) as failure:
+    except (Failure, ProfileUnusable, TimeoutError) as failure:
         console.print(f"load: {failure}", style="red", highlight=False)
         return UNUSABLE
     except KeyboardInterrupt:

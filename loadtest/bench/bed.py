@@ -6,15 +6,18 @@ its total to the fen, every rank once, a user's repeated grab answered as the fi
 
 import asyncio
 import itertools
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from actors.kernel.names import User
+from cluster.client import BatchAnswer, ItemAnswer, PacketAnswer, TakenShare
 from loadtest.bench.wire import drive_http, http_request
+from loadtest.oracle import check_payout
+from loadtest.target import TENANT
 
-TENANT = "wechat"
 SENDERS = 200
 BALANCE_FEN = 10**11
 SHARE_FEN = 100
@@ -32,29 +35,8 @@ REPEATED_STATUSES = frozenset({429, 503})
 _ENCODE = msgspec.json.encode
 
 
-class Win(msgspec.Struct):
-    """A result of a batch."""
-
-    amount_fen: int = 0
-    rank: int = 0
-    replayed: bool = False
-    code: str = ""
-
-
-class Wins(msgspec.Struct):
-    """The answer to a batch."""
-
-    results: list[Win]
-
-
-class Sent(msgspec.Struct):
-    """What is needed of the answer to a send."""
-
-    packet_id: str
-
-
-_WINS = msgspec.json.Decoder(Wins)
-_SENT = msgspec.json.Decoder(Sent)
+_ITEMS = msgspec.json.Decoder(BatchAnswer)
+_SENT = msgspec.json.Decoder(PacketAnswer)
 
 
 class Bed:
@@ -89,6 +71,13 @@ class Bed:
             )
             for number in range(count)
         ]
+
+    async def send(self, kind: str, shares: int, sender: str, key: str) -> PacketAnswer:
+        """Send one packet."""
+        body = _ENCODE({"kind": kind, "total_fen": shares * SHARE_FEN, "count": shares})
+        headers = {"X_Acting_User": sender, "Idempotency_Key": key}
+        [answer] = await self.carry([http_request("POST", "/v1/packets", self.gateway_token, body, **headers)], 201)
+        return _SENT.decode(answer)
 
     async def open(self, sends: list[bytes]) -> list[str]:
         """Send packets and return their ids."""
@@ -127,20 +116,34 @@ class Bed:
         Raises AssertionError unless each packet has paid its total, in shares of as many ranks, to as many users.
         """
         grabs = every_grab(packet_ids, shares)
-        wins = [Win()] * len(grabs)
+        wins = [ItemAnswer()] * len(grabs)
         left = list(range(len(grabs)))
         while left:
             bodies = await self.carry(self._batches([grabs[at] for at in left], DRAIN_SIZE), 200, CONNECTIONS_DRAIN)
-            results = [win for body in bodies for win in _WINS.decode(body).results]
+            results = [win for body in bodies for win in _ITEMS.decode(body).results]
             for at, win in zip(left, results, strict=True):
                 wins[at] = win
             left = [at for at in left if wins[at].code in REPEATED]
-        for at in range(0, len(wins), shares):
-            packet = wins[at : at + shares]
-            assert sorted(win.rank for win in packet) == list(range(1, shares + 1)), "every rank is taken once"
-            paid_fen = sum(win.amount_fen for win in packet)
-            assert paid_fen == shares * SHARE_FEN, f"a packet pays exactly its total, not {paid_fen}"
+        for place, packet_id in enumerate(packet_ids):
+            at = place * shares
+            users = [grab["user"] for grab in grabs[at : at + shares]]
+            assert_paid_out(packet_id, shares, dict(zip(users, wins[at : at + shares], strict=True)))
         return sum(win.replayed for win in wins)
+
+    async def take(
+        self, packet_id: str, users: Iterable[str], *, size: int, connections: int, first_alone: bool = False
+    ) -> tuple[float, dict[str, ItemAnswer]]:
+        """Grab for everybody in batches; return the seconds and what each was answered.
+
+        `first_alone`: nothing else is under way beside the first batch, which makes the split of the whole packet.
+        """
+        names = list(users)
+        requests = self._batches([{"packet_id": packet_id, "user": user} for user in names], size)
+        began_s = time.perf_counter()
+        bodies = await self.carry(requests[:1], 200, 1) if first_alone else []
+        bodies += await self.carry(requests[len(bodies) :], 200, connections)
+        seconds = time.perf_counter() - began_s
+        return seconds, dict(zip(names, (item for body in bodies for item in _ITEMS.decode(body).results), strict=True))
 
     async def check(self) -> dict[str, Any]:
         """Wait for settlement and return the audit. Raises AssertionError if a fen is missing."""
@@ -171,6 +174,14 @@ class Bed:
             if left:
                 await asyncio.sleep(POLL_S)
         return bodies
+
+
+def assert_paid_out(packet_id: str, count: int, items: Mapping[str, ItemAnswer]) -> None:
+    """Raise AssertionError unless a packet's takers were told exactly its shares; who was refused has none."""
+    won = [(user, item) for user, item in items.items() if item.rank]
+    shares = [TakenShare(item.rank, user, item.amount_fen, 0) for user, item in won]
+    violations = check_payout(packet_id, count * SHARE_FEN, count, shares)
+    assert not violations, violations[:3]
 
 
 def every_grab(packet_ids: Sequence[str], shares: int) -> list[dict[str, str]]:

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import deque
 
-from loadtest.chaos.clients import Clients, Order
+from loadtest.recorder import PlannedSend, Recorder
 
 CHATS = 14
 SENDERS = 24
@@ -17,7 +17,6 @@ POOR = 6
 TAKERS = 160
 RICH_FEN = 1_000_000_000
 POOR_FEN = 3_000
-PATIENCE_S = 12.0
 TAPS_SPREAD_S = 1.2
 PAUSE_S = (0.1, 0.4)
 LIVE_KEPT = 64
@@ -29,9 +28,9 @@ MEAN_SHARES_FEN = (1, 10, 66, 88, 188, 520)
 class Crowd:
     """The clients' load. `live` holds the newest packets, for whoever wants to ask about them elsewhere."""
 
-    def __init__(self, clients: Clients, seed: int) -> None:
+    def __init__(self, recorder: Recorder, seed: int) -> None:
         """Prepare the people; nothing is asked yet."""
-        self._clients = clients
+        self._recorder = recorder
         self._seed = seed
         self.credited_fen = {f"rich-{i:02d}": RICH_FEN for i in range(SENDERS)}
         self.credited_fen |= {f"poor-{i:02d}": POOR_FEN for i in range(POOR)}
@@ -47,7 +46,7 @@ class Crowd:
             for chat in range(CHATS):
                 chats.create_task(self._chat(random.Random(f"{self._seed}-{chat}"), stop))
 
-    def order(self, rng: random.Random, user: str) -> Order:
+    def order(self, rng: random.Random, user: str) -> PlannedSend:
         """Draw the next packet of a user."""
         self._number += 1
         count = rng.choice(SHARES)
@@ -55,11 +54,11 @@ class Crowd:
         kind = "equal" if rng.random() < 0.25 else "lucky"
         if kind == "lucky":
             total_fen += rng.randrange(count)
-        return Order(user, f"chaos-{self._number}", kind, total_fen, count)
+        return PlannedSend(user, f"chaos-{self._number}", kind, total_fen, count)
 
     async def _chat(self, rng: random.Random, stop: asyncio.Event) -> None:
         senders = sorted(self.credited_fen)
-        while not stop.is_set() and not self._clients.history.full:
+        while not stop.is_set() and not self._recorder.history.full:
             sender = rng.choice(senders)
             if rng.random() < 0.15:
                 await asyncio.gather(*(self._send(self.order(rng, sender), rng) for _ in range(3)))
@@ -69,10 +68,10 @@ class Crowd:
                 await self._taps(packet_id, sender, order.shares, rng)
             await asyncio.sleep(rng.uniform(*PAUSE_S))
 
-    async def _send(self, order: Order, rng: random.Random) -> str:
+    async def _send(self, order: PlannedSend, rng: random.Random) -> str:
         """Send, now and then twice at once; return the packet's id, empty if there is none (yet)."""
         times = 2 if rng.random() < 0.1 else 1
-        sent, *_ = await asyncio.gather(*(self._clients.send(order, PATIENCE_S) for _ in range(times)))
+        sent, *_ = await asyncio.gather(*(self._recorder.send(order) for _ in range(times)))
         if sent.outcome != "ok":
             return ""
         self.sender_of[sent.packet_id] = order.user
@@ -82,18 +81,18 @@ class Crowd:
     async def _taps(self, packet_id: str, sender: str, shares: int, rng: random.Random) -> None:
         people = rng.sample(self.takers, rng.randint(1, min(PEOPLE_MAX, 2 * shares)))
         if rng.random() < 0.2:
-            self._clients.note(await self._clients.try_batch([(packet_id, user) for user in people]))
+            self._recorder.note(await self._recorder.try_batch([(packet_id, user) for user in people]))
             people = people[:5]  # who is impatient taps himself as well
         await asyncio.gather(*(self._tap(packet_id, user, rng) for user in people))
         if rng.random() < 0.5:
-            await self._clients.try_view(packet_id, sender)
+            await self._recorder.try_view(packet_id, sender)
         if rng.random() < 0.3:
-            await self._clients.try_balance(rng.choice([sender, *people]))
+            await self._recorder.try_balance(rng.choice([sender, *people]))
 
     async def _tap(self, packet_id: str, user: str, rng: random.Random) -> None:
         times = rng.choices((1, 2), (9, 1))[0]
         again = rng.random() < 0.1
         await asyncio.sleep(rng.uniform(0, TAPS_SPREAD_S))
-        await asyncio.gather(*(self._clients.grab(packet_id, user, PATIENCE_S) for _ in range(times)))
+        await asyncio.gather(*(self._recorder.grab(packet_id, user) for _ in range(times)))
         if again:
-            await self._clients.grab(packet_id, user, PATIENCE_S)
+            await self._recorder.grab(packet_id, user)

@@ -36,7 +36,8 @@ from cluster.local.record import read_record
 from cluster.runtime.directory import REPLIES
 from cluster.runtime.placement import NAMESPACE
 from cluster.runtime.shards import REPORTS, create_shard
-from loadtest.chaos.clients import GREETING, TENANT
+from loadtest.recorder import GREETING
+from loadtest.target import TENANT
 
 CALL_S = 10.0
 ACTIVATION_S = 20.0

@@ -27,12 +27,12 @@ import psutil
 from redis.asyncio import Redis
 
 from cluster.local.processes import runs
-from loadtest.chaos.clients import Clients
 from loadtest.chaos.crowd import Crowd
-from loadtest.chaos.history import FaultLine
 from loadtest.chaos.probes import NotServed, Prober, until
 from loadtest.chaos.rival import Driver, DriverFailed, Rival
 from loadtest.chaos.site import CONTROLLER, GATEWAY, GCS, HAPROXY, SETTLEMENT, SUPERVISOR, Site, kill
+from loadtest.history import FaultLine
+from loadtest.recorder import Recorder
 
 DECK = {
     "packet_shard": 10,
@@ -89,10 +89,10 @@ def deal(seed: int, count: int, only: Collection[str] = ()) -> list[str]:
 class Faults:
     """Does faults to a site. One at a time."""
 
-    def __init__(self, site: Site, clients: Clients, crowd: Crowd, prober: Prober, seed: int) -> None:
+    def __init__(self, site: Site, recorder: Recorder, crowd: Crowd, prober: Prober, seed: int) -> None:
         """Break nothing yet."""
         self._site = site
-        self._clients = clients
+        self._recorder = recorder
         self._crowd = crowd
         self._prober = prober
         self._rng = random.Random(seed)
@@ -124,7 +124,7 @@ class Faults:
     async def inject(self, kind: str) -> FaultLine:
         """Do one fault and wait until clients are served again. Raises NotServed, DriverFailed: it was not done."""
         await self._prober.prepare()
-        at_us = self._clients.history.now_us()
+        at_us = self._recorder.history.now_us()
         broken = await self._kinds[kind]()
         note = broken.note
         try:
@@ -132,7 +132,7 @@ class Faults:
         except NotServed as failure:
             recovery_ms, note = None, f"{note} {failure}".strip()
         line = FaultLine(kind=kind, at_us=at_us, recovery_ms=recovery_ms, note=note)
-        self._clients.history.mark(line)
+        self._recorder.history.mark(line)
         return line
 
     async def close(self) -> None:
@@ -143,7 +143,7 @@ class Faults:
 
     async def _shard(self, kind: str) -> Broken:
         process = await self._shard_process(kind)
-        since_us = self._clients.history.now_us()
+        since_us = self._recorder.history.now_us()
         await asyncio.to_thread(kill, process)
         return Broken(since_us, self._probe_of(kind))
 
@@ -217,7 +217,7 @@ class Faults:
         store = self._site.part("store")
         written = (self._site.folder / "store" / "appendonlydir").glob("*.aof")
         limit = max(path.stat().st_size for path in written) + TORN_BYTES
-        since_us = self._clients.history.now_us()
+        since_us = self._recorder.history.now_us()
         store.rlimit(resource.RLIMIT_FSIZE, (limit, limit))
         await until(_gone(store), RECOVERY_S)
         return Broken(since_us, lambda: self._prober.grab(RECOVERY_S))
@@ -230,7 +230,7 @@ class Faults:
             await asyncio.sleep(seconds)
         finally:
             store.send_signal(signal.SIGCONT)
-        return Broken(self._clients.history.now_us(), lambda: self._prober.grab(RECOVERY_S), f"{seconds:.1f} s")
+        return Broken(self._recorder.history.now_us(), lambda: self._prober.grab(RECOVERY_S), f"{seconds:.1f} s")
 
     async def _store_and_shards(self) -> Broken:
         """Let both shards die while what they sent to the store is neither refused nor answered."""
@@ -243,7 +243,7 @@ class Faults:
             await asyncio.sleep(1.0)
         finally:
             store.send_signal(signal.SIGCONT)
-        return Broken(self._clients.history.now_us(), self._probe_of("wallet"))
+        return Broken(self._recorder.history.now_us(), self._probe_of("wallet"))
 
     async def _store_full(self) -> Broken:
         """Take the store's room away; meanwhile new money must be refused, and said to be worth a repeat."""
@@ -252,9 +252,9 @@ class Faults:
             before = (await store.config_get("maxmemory"))["maxmemory"]
             await store.config_set("maxmemory", 1)
             try:
-                end_us = self._clients.history.now_us() + int(FULL_S * 1e6)
-                while self._clients.history.now_us() < end_us:
-                    sent = await self._clients.send(self._prober.order(), 0.0)
+                end_us = self._recorder.history.now_us() + int(FULL_S * 1e6)
+                while self._recorder.history.now_us() < end_us:
+                    sent = await self._recorder.send(self._prober.order(), 0.0)
                     clear = sent.status in (429, 503) and not sent.code.startswith("http_")
                     told["accepted" if sent.outcome == "ok" else "refused" if clear else "unclear"] += 1
                     await asyncio.sleep(0.1)
@@ -263,7 +263,7 @@ class Faults:
         note = ", ".join(f"{times} sends {what}" for what, times in sorted(told.items()))
         if told["accepted"] or not told["refused"]:
             self.unclear.append(f"a full store: {note}")
-        return Broken(self._clients.history.now_us(), lambda: self._prober.grab(RECOVERY_S), note)
+        return Broken(self._recorder.history.now_us(), lambda: self._prober.grab(RECOVERY_S), note)
 
     # The zombie.
 
@@ -272,9 +272,9 @@ class Faults:
         zombie = await self._shard_process(kind)
         streams = [stream for stream in self._site.settings().layout.streams() if stream.startswith(kind)]
         self._rivals += 1
-        rival = Rival(self._driver, self._clients, f"{kind}-rival-{self._rivals}", streams)
+        rival = Rival(self._driver, self._recorder, f"{kind}-rival-{self._rivals}", streams)
         ask = self._packet_round if kind == "packet" else self._wallet_round
-        asked = len(self._clients.history.attempts)
+        asked = len(self._recorder.history.attempts)
         try:
             zombie.send_signal(signal.SIGSTOP)
             try:
@@ -284,7 +284,7 @@ class Faults:
             finally:
                 if zombie.is_running():
                     zombie.send_signal(signal.SIGCONT)
-            since_us = self._clients.history.now_us()
+            since_us = self._recorder.history.now_us()
             served_us = await self._probe_of(kind)()
             await waiting
             for _ in range(2):  # by turns: each fences the other out whenever it is asked
@@ -293,7 +293,7 @@ class Faults:
             await self._remove(rival)
         late = sum(
             attempt.via == "http" and attempt.asked_us < since_us < attempt.answered_us and bool(attempt.status)
-            for attempt in self._clients.history.attempts[asked:]
+            for attempt in self._recorder.history.attempts[asked:]
         )
         awake = "" if zombie.is_running() else "; it was replaced before it woke"
 
@@ -309,7 +309,7 @@ class Faults:
         """Ask for lists that the rival has changed meanwhile: the zombie answers them first when it wakes."""
         newest = [*list(self._crowd.live)[-RIVAL_GRABS:], self._prober.packet_id]
         senders = self._crowd.sender_of | self._prober.sender_of
-        views = [self._clients.try_view(packet_id, senders[packet_id]) for packet_id in newest]
+        views = [self._recorder.try_view(packet_id, senders[packet_id]) for packet_id in newest]
         waiting = asyncio.gather(*views, return_exceptions=True)
         await asyncio.sleep(ON_THE_WAY_S)
         return waiting
@@ -326,12 +326,12 @@ class Faults:
         packets = list(self._crowd.live)[-RIVAL_GRABS:] + [self._prober.packet_id] * 2
         wanted = [(packet_id, self._rng.choice(self._crowd.takers)) for packet_id in packets]
         # Whoever has an answer still outstanding at the zombie asks the rival too.
-        wanted += self._rng.sample(sorted(self._clients.unknown_grabs), min(4, len(self._clients.unknown_grabs)))
+        wanted += self._rng.sample(sorted(self._recorder.unknown_grabs), min(4, len(self._recorder.unknown_grabs)))
         grabs: list[Any] = await rival.grab(wanted)
         if over_http:
-            await asyncio.gather(*(self._clients.grab(packet_id, user, RECOVERY_S) for packet_id, user in wanted))
+            await asyncio.gather(*(self._recorder.grab(packet_id, user, RECOVERY_S) for packet_id, user in wanted))
             sender = self._prober.sender_of[self._prober.packet_id]
-            await self._clients.try_view(self._prober.packet_id, sender)
+            await self._recorder.try_view(self._prober.packet_id, sender)
         return sum(grab.outcome in ("ok", "refused") for grab in grabs)
 
     async def _wallet_round(self, rival: Rival, *, over_http: bool) -> int:
@@ -339,7 +339,7 @@ class Faults:
         orders += [self._prober.order() for _ in range(4)]
         sends: list[Any] = await rival.send(orders)
         if over_http:
-            await asyncio.gather(*(self._clients.send(order, RECOVERY_S) for order in orders))
+            await asyncio.gather(*(self._recorder.send(order, RECOVERY_S) for order in orders))
         return sum(send.outcome in ("ok", "refused") for send in sends)
 
     # What all share.
@@ -375,7 +375,7 @@ class Faults:
 
     async def _kill(self, processes: list[psutil.Process]) -> int:
         """Kill them; return when (µs)."""
-        since_us = self._clients.history.now_us()
+        since_us = self._recorder.history.now_us()
         for process in processes:
             await asyncio.to_thread(kill, process)
         return since_us

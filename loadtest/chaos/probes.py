@@ -9,9 +9,9 @@ history.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from loadtest.chaos.clients import Clients, Order
-from loadtest.chaos.history import Attempt
 from loadtest.chaos.site import Site
+from loadtest.history import Attempt
+from loadtest.recorder import PlannedSend, Recorder
 
 EVERY_S = 0.1
 AT_ONCE_MAX = 12
@@ -28,9 +28,9 @@ class NotServed(Exception):
 class Prober:
     """One more client, with a packet of its own for every fault."""
 
-    def __init__(self, clients: Clients, site: Site) -> None:
+    def __init__(self, recorder: Recorder, site: Site) -> None:
         """Ask nothing yet."""
-        self._clients = clients
+        self._recorder = recorder
         self._site = site
         self._number = 0
         self.packet_id = ""
@@ -41,14 +41,14 @@ class Prober:
         self._number += 1
         return f"probe-{self._number}"
 
-    def order(self, count: int = 1) -> Order:
+    def order(self, count: int = 1) -> PlannedSend:
         """Make a send that was never asked for."""
         self._number += 1
-        return Order(PROBER, f"probe-{self._number}", "equal", 10 * count, count)
+        return PlannedSend(PROBER, f"probe-{self._number}", "equal", 10 * count, count)
 
     async def prepare(self) -> None:
         """Send the next packet to probe: then the system serves money. Raises NotServed."""
-        sent = await self._clients.send(self.order(50), READY_S)
+        sent = await self._recorder.send(self.order(50), READY_S)
         if sent.outcome != "ok":
             raise NotServed("no packet can be sent before the fault")
         self.packet_id = sent.packet_id
@@ -57,30 +57,30 @@ class Prober:
     async def grab(self, seconds: float) -> int:
         """Return when (µs) a grab was first answered. Raises NotServed."""
         user, packet_id = self.fresh_user(), self.packet_id
-        return await self._first(lambda: self._clients.try_grab(packet_id, user), seconds)
+        return await self._first(lambda: self._recorder.try_grab(packet_id, user), seconds)
 
     async def send(self, seconds: float) -> int:
         """Return when (µs) a send was first answered. Raises NotServed."""
         order = self.order()
-        self._clients.unknown_sends[order.user, order.key] = order
-        return await self._first(lambda: self._clients.try_send(order), seconds)
+        self._recorder.unknown_sends[order.user, order.key] = order
+        return await self._first(lambda: self._recorder.try_send(order), seconds)
 
     async def arrival(self, seconds: float) -> int:
         """Return when (µs) the money of a grab was first seen in its taker's wallet. Raises NotServed."""
         user = self.fresh_user()
-        grabbed = await self._clients.grab(self.packet_id, user, seconds)
+        grabbed = await self._recorder.grab(self.packet_id, user, seconds)
         if grabbed.code == "expired":
             await self.prepare()
-            grabbed = await self._clients.grab(self.packet_id, user, seconds)
+            grabbed = await self._recorder.grab(self.packet_id, user, seconds)
         if grabbed.outcome != "ok":
             raise NotServed(f"no grab is answered: {grabbed.code}")
 
         async def is_there() -> bool:
-            balance = await self._clients.try_balance(user)
+            balance = await self._recorder.try_balance(user)
             return balance.outcome == "ok" and balance.available_fen >= grabbed.amount_fen
 
         await until(is_there, seconds)
-        return self._clients.history.now_us()
+        return self._recorder.history.now_us()
 
     async def born(self, title: str, before: set[int], count: int, seconds: float) -> int:
         """Return when (µs) that many processes of a title run, at least one of them new. Raises NotServed."""
@@ -90,7 +90,7 @@ class Prober:
             return len(pids) >= count and bool(pids - before)
 
         await until(is_back, seconds)
-        return self._clients.history.now_us()
+        return self._recorder.history.now_us()
 
     async def _first(self, attempt_once: Callable[[], Awaitable[Attempt]], seconds: float) -> int:
         loop = asyncio.get_running_loop()

@@ -14,9 +14,9 @@ import msgspec
 
 from cluster.local.processes import end_with_parent
 from cluster.local.record import system_environment
-from loadtest.chaos.clients import Clients, Order
-from loadtest.chaos.history import Grab, Outcome, Send
 from loadtest.chaos.site import Site
+from loadtest.history import GrabAttempt, Outcome, SendAttempt
+from loadtest.recorder import PlannedSend, Recorder
 
 ANSWER_S = 30.0
 LATER = frozenset({"overloaded"})
@@ -89,10 +89,10 @@ async def _exchange(process: asyncio.subprocess.Process, question: object) -> An
 class Rival:
     """One second owner."""
 
-    def __init__(self, driver: Driver, clients: Clients, name: str, streams: list[str]) -> None:
+    def __init__(self, driver: Driver, recorder: Recorder, name: str, streams: list[str]) -> None:
         """`name` begins with the kind of its streams, e.g. "packet-rival-1"."""
         self._driver = driver
-        self._clients = clients
+        self._recorder = recorder
         self._name = name
         self._streams = streams
 
@@ -100,11 +100,13 @@ class Rival:
         """Own the streams from now on. Raises DriverFailed."""
         await self._driver.ask("activate", name=self._name, streams=self._streams)
 
-    async def grab(self, wanted: list[tuple[str, str]]) -> list[Grab]:
+    async def grab(self, wanted: list[tuple[str, str]]) -> list[GrabAttempt]:
         """Let it answer grabs, (packet id, user) each; a call that fails leaves them unknown."""
-        history = self._clients.history
+        history = self._recorder.history
         asked_us = history.now_us()
-        attempts = [Grab(user=user, packet_id=packet_id, asked_us=asked_us, via="rival") for packet_id, user in wanted]
+        attempts = [
+            GrabAttempt(user=user, packet_id=packet_id, asked_us=asked_us, via="rival") for packet_id, user in wanted
+        ]
         try:
             answers = await self._driver.ask("grab", name=self._name, grabs=wanted)
             for attempt, (code, rank, amount_fen) in zip(attempts, answers, strict=True):
@@ -116,15 +118,15 @@ class Rival:
         finally:
             for attempt in attempts:
                 history.add(attempt)
-            self._clients.note(attempts)
+            self._recorder.note(attempts)
         return attempts
 
-    async def send(self, orders: list[Order]) -> list[Send]:
+    async def send(self, orders: list[PlannedSend]) -> list[SendAttempt]:
         """Let it debit sends; their packets open when the same send is repeated, or by settlement."""
-        history = self._clients.history
+        history = self._recorder.history
         asked_us = history.now_us()
         attempts = [
-            Send(
+            SendAttempt(
                 user=order.user,
                 key=order.key,
                 kind=order.kind,
@@ -145,7 +147,7 @@ class Rival:
         finally:
             for attempt, order in zip(attempts, orders, strict=True):
                 history.add(attempt)
-                self._clients.unknown_sends[order.user, order.key] = order
+                self._recorder.unknown_sends[order.user, order.key] = order
         return attempts
 
     async def remove(self) -> None:

@@ -1,4 +1,4 @@
-"""Chaos: breaks a running system again and again under its clients, then proves that no answer was taken back.
+"""Chaos: breaks a running system again and again under its recorder, then proves that no answer was taken back.
 
 `make chaos`, or `python -m loadtest.chaos.run`. A system of its own in a temporary folder, clients outside, one fault
 after another in an order that the seed names; then every packet, wallet, statement and book is held against everything
@@ -31,16 +31,17 @@ from rich.table import Table
 from cluster.local.bootstrap import system_environment
 from cluster.screen import Screen
 from cluster.tokens import mint
-from loadtest.chaos.checker import Final, Violation, check
-from loadtest.chaos.clients import TENANT, Clients
 from loadtest.chaos.crowd import Crowd
 from loadtest.chaos.faults import DECK, Faults, deal
-from loadtest.chaos.finale import Finale, Replayed, begin, replay_journals
-from loadtest.chaos.history import FaultLine, Grab, History, Send
-from loadtest.chaos.probes import NotServed, Prober
+from loadtest.chaos.probes import PROBER, PROBER_FEN, NotServed, Prober
+from loadtest.chaos.replay import Replayed, replay_journals
 from loadtest.chaos.rival import DriverFailed
 from loadtest.chaos.site import LIFETIME_MS, Site
-from loadtest.target import unmoved
+from loadtest.finale import AT_ONCE, Ending, Finale
+from loadtest.history import FaultLine, GrabAttempt, History, SendAttempt
+from loadtest.oracle import FinalState, Violation, check
+from loadtest.recorder import Recorder, create_users
+from loadtest.target import TENANT, unmoved
 
 FAULTS = 68
 SECONDS = 600
@@ -96,7 +97,7 @@ class Chaos:
         self.unclear: list[str] = []
         self.replayed = Replayed()
 
-    async def run(self, kinds: list[str], end_s: float) -> tuple[Final, list[Violation]]:
+    async def run(self, kinds: list[str], end_s: float) -> tuple[FinalState, list[Violation]]:
         """Break, end, read and check. Raises TimeoutError at `end_s` (of `time.monotonic`)."""
         keys, now_s = self._site.keys, int(time.time())
 
@@ -107,21 +108,25 @@ class Chaos:
         try:
             async with (
                 asyncio.timeout(end_s - time.monotonic()),
-                Clients(self._site.record.url, self._history, token_of, self._seed) as clients,
+                Recorder(self._site.record.url, self._history, token_of, self._seed) as recorder,
             ):
-                crowd = Crowd(clients, self._seed)
-                credited_fen = await begin(clients, crowd.credited_fen)
-                await self._break(clients, crowd, kinds, end_s - END_S)
-                finale = Finale(clients, credited_fen, lambda: replay_journals(self._site.folder), self._say)
-                final = await finale.run(LIFETIME_MS)
-                self.replayed = finale.replayed
+                crowd = Crowd(recorder, self._seed)
+                credited_fen = crowd.credited_fen | {PROBER: PROBER_FEN}
+                await create_users(recorder.operator, credited_fen, AT_ONCE)
+                await self._break(recorder, crowd, kinds, end_s - END_S)
+                ending = Ending(passes_ms=LIFETIME_MS + 1_000, asks_all_again=True, replay=self._replay)
+                final = await Finale(recorder, credited_fen, ending, self._say).run()
         finally:
             self._history.close()
         return final, await asyncio.to_thread(check, self._history.attempts, final)
 
-    async def _break(self, clients: Clients, crowd: Crowd, kinds: list[str], end_s: float) -> None:
+    async def _replay(self) -> dict[str, int]:
+        self.replayed = await replay_journals(self._site.folder)
+        return self.replayed.fen
+
+    async def _break(self, recorder: Recorder, crowd: Crowd, kinds: list[str], end_s: float) -> None:
         """Do fault after fault while the crowd asks on, none of them after `end_s`."""
-        faults = Faults(self._site, clients, crowd, Prober(clients, self._site), self._seed)
+        faults = Faults(self._site, recorder, crowd, Prober(recorder, self._site), self._seed)
         stop = asyncio.Event()
         load = asyncio.create_task(crowd.run(stop))
         try:
@@ -149,7 +154,7 @@ class Chaos:
         after = "not recovered" if line.recovery_ms is None else f"served again after {line.recovery_ms / 1_000:.1f} s"
         self._say(f"{number:3} {kind}: {after}{f' ({line.note})' if line.note else ''}")
 
-    def figures(self, final: Final, violations: list[Violation], seconds: float) -> Figures:
+    def figures(self, final: FinalState, violations: list[Violation], seconds: float) -> Figures:
         """Count."""
         attempts = self._history.attempts
         kinds = Counter(violation.kind for violation in violations)
@@ -157,8 +162,8 @@ class Chaos:
         for line in self.lines:
             if line.recovery_ms is not None:
                 recovered[line.kind].append(line.recovery_ms)
-        told = {(a.packet_id, a.user) for a in attempts if isinstance(a, Grab) and a.outcome == "ok"}
-        sent = {(a.user, a.key) for a in attempts if isinstance(a, Send) and a.outcome == "ok"}
+        told = {(a.packet_id, a.user) for a in attempts if isinstance(a, GrabAttempt) and a.outcome == "ok"}
+        sent = {(a.user, a.key) for a in attempts if isinstance(a, SendAttempt) and a.outcome == "ok"}
         return Figures(
             faults=len(self.lines),
             by_kind=dict(sorted(Counter(line.kind for line in self.lines).items())),
@@ -175,7 +180,7 @@ class Chaos:
                 for kind, found in sorted(recovered.items())
             },
             negative_balances=kinds["negative"],
-            wrong_totals=kinds["wrong_total"],
+            wrong_totals=kinds["wrong_total"] + kinds["wallet"],
             unanswered=kinds["unanswered"],
             not_recovered=sum(line.recovery_ms is None for line in self.lines),
             unclear=len(self.unclear),

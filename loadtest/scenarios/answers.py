@@ -79,7 +79,8 @@ def failed(arrival: Arrival, code: str, *, unknown: bool, again: bool) -> Answer
 def _success(arrival: Arrival, user: str, status: int, content: bytes) -> Answer:
     if arrival.route in (SEND, VIEW):
         packet = _PACKET.decode(content)
-        if status != (201 if arrival.route == SEND else 200):
+        terms = packet.kind, packet.total_fen, packet.count
+        if status != (201 if arrival.route == SEND else 200) or arrival.parcel not in (None, terms):
             return failed(arrival, BROKEN_CONTRACT, unknown=True, again=False)
         return Answer(seen=msgspec.structs.replace(packet, grabs=None))
     if arrival.route == BATCH:

@@ -16,8 +16,6 @@ import msgspec
 from cluster.client import PacketAnswer
 from loadtest.scenarios.load_profile import Profile
 
-TENANT = "wechat"
-
 
 class Orders(msgspec.Struct, frozen=True):
     """Everything a locust process needs."""
@@ -34,7 +32,7 @@ class Orders(msgspec.Struct, frozen=True):
 
     def key_of(self, packet: int) -> str:
         """Return the idempotency key of a packet, by its plan number."""
-        return f"load-{self.run}-{packet}"
+        return key_of(self.run, packet)
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
@@ -70,6 +68,11 @@ class Told(msgspec.Struct, frozen=True, array_like=True):
     seen: PacketAnswer | None = None
     """The packet as sent or viewed, without its list."""
     packet_id: str = ""
+
+
+def key_of(run: str, packet: int) -> str:
+    """Name the send of a packet, by its plan number."""
+    return f"load-{run}-{packet}"
 
 
 def user_name(run: str, person: int) -> str:

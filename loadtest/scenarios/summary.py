@@ -7,12 +7,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loadtest.display import judged
+from loadtest.display import counts, judged, show_violations
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND
-from loadtest.record import REFUSALS
-from loadtest.scenarios.finale import Verdict
+from loadtest.result import SENTENCES_MAX
 from loadtest.scenarios.load_profile import Profile
 from loadtest.scenarios.tally import Tally
+from loadtest.scenarios.verdict import Verdict
 
 
 def as_json(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Path) -> dict[str, Any]:
@@ -35,14 +35,14 @@ def as_json(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder:
         "late_ms_p99": round(pace.late_ms_p99, 1),
         "requests": tally.requests,
         "repeats": tally.repeats,
-        "sent": len(tally.record.packets),
-        "opened": tally.wins,
-        "attempts": tally.attempts,
+        "sent": len(tally.opened),
+        "opened": verdict.wins,
+        "attempts": tally.taps,
         "refusals": dict(sorted(tally.codes.items())),
         "failures": dict(sorted(tally.failures.items())),
         "routes": [row._asdict() for row in tally.rows()],
-        "settled_s": round(verdict.settled_s, 2),
-        "contradictions": tally.record.sentences,
+        "ended_s": round(verdict.ended_s, 2),
+        "violations": [violation._asdict() for violation in verdict.violations[:SENTENCES_MAX]],
         "checks": [check._asdict() for check in verdict.checks],
         "folder": str(folder),
     }
@@ -54,8 +54,7 @@ def show(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Pa
     console.print(_latencies(tally))
     for check in verdict.checks:
         console.print(judged(check.holds, check.sentence))
-    for sentence in tally.record.sentences:
-        console.print(f"  {sentence}", style="red", highlight=False)
+    show_violations(verdict.violations, console)
     if verdict.pace.on_time_share < profile.on_time_share_min:
         console.print(_behind(verdict), style="yellow", highlight=False)
     console.print(f"report: {folder / 'report.html'}", highlight=False, soft_wrap=True)
@@ -69,7 +68,7 @@ def show(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Pa
 
 
 def _facts(profile: Profile, tally: Tally, verdict: Verdict) -> Table:
-    pace, sent, wins = verdict.pace, len(tally.record.packets), tally.wins
+    pace, sent, wins = verdict.pace, len(tally.opened), verdict.wins
     table = Table(title=profile.title, show_header=False)
     rows = [
         ("asked, open loop", f"{pace.scheduled:,} requests in {pace.lasted_s:.0f} s: {pace.asked_per_second:,.0f}/s"),
@@ -82,12 +81,11 @@ def _facts(profile: Profile, tally: Tally, verdict: Verdict) -> Table:
         ("shares opened", f"{wins:,}  ({wins / max(sent, 1):.2f} a packet; that minute: {OPENS_PER_SEND})"),
         (
             "grabs tried",
-            f"{tally.attempts:,}  ({tally.attempts / max(wins, 1):.2f} a share; then: {ATTEMPTS_PER_OPEN})",
+            f"{tally.taps:,}  ({tally.taps / max(wins, 1):.2f} a share; then: {ATTEMPTS_PER_OPEN})",
         ),
-        ("refused", _counts({code: tally.codes[code] for code in tally.codes if code in REFUSALS})),
-        ("shed and other codes", _counts({code: tally.codes[code] for code in tally.codes if code not in REFUSALS})),
-        ("failures", _counts(dict(tally.failures))),
-        ("settled after", f"{verdict.settled_s:.2f} s"),
+        ("refused", counts(tally.codes)),
+        ("failures", counts(tally.failures)),
+        ("settled and read after", f"{verdict.ended_s:.2f} s"),
         ("seed, people, connections", f"{profile.seed}, {profile.users:,}, {profile.connections:,}"),
     ]
     for name, value in rows:
@@ -115,7 +113,3 @@ def _behind(verdict: Verdict) -> str:
         f"{pace.without_packet:,} had no packet to open, {pace.never:,} were never asked. "
         "The latencies are those of less load than asked for; try --workers 2, more --connections, or a smaller --rate."
     )
-
-
-def _counts(counts: dict[str, int]) -> str:
-    return ", ".join(f"{name} {number:,}" for name, number in sorted(counts.items())) or "none"

@@ -3,17 +3,18 @@
 - The pacing check holds the schedule against what was asked: the asked rate was achieved if `on_time_share_min` of all
   arrivals were asked within `late_ms_max` of their instant. Repeats are load, but no arrivals.
 - Latencies count from an arrival's instant, so that a late start cannot hide a slow system.
-- What was told goes into `loadtest.record`, which knows when two answers cannot both be true.
+- What users were told becomes attempts, which `loadtest.oracle` judges.
 """
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cluster.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, PacketAnswer
-from loadtest.record import Record
+from loadtest.fairness.statistic import percentile
+from loadtest.history import Attempt, GrabAttempt, Outcome, SendAttempt, ViewAttempt, wins_of
 from loadtest.scenarios.answers import GAVE_UP, GRABS, HALF_SENT, LEFT, SHED
-from loadtest.scenarios.orders import Told, user_name
+from loadtest.scenarios.orders import Told, key_of, user_name
 from loadtest.scenarios.schedule import SEND, VIEW, Arrival
 
 ANSWERED, REFUSED_429, FAILED = "answered", "429", "failed"
@@ -57,7 +58,7 @@ class Pace(NamedTuple):
         return self.on_time / max(self.scheduled, 1)
 
 
-class Row(NamedTuple):
+class LatencyRow(NamedTuple):
     """The latencies of one route, in milliseconds."""
 
     route: str
@@ -75,13 +76,14 @@ class Tally:
     def __init__(self, run: str) -> None:
         """Start with nothing told."""
         self._run = run
-        self.record = Record()
+        self.attempts: list[Attempt] = []
+        """Of users: one per item of a batch."""
         self.requests = 0
         self.repeats = 0
         self.codes: Counter[str] = Counter()
         """Refusals by code, a batch's items each."""
         self.failures: Counter[str] = Counter()
-        self.attempts = 0
+        self.taps = 0
         """Grabs asked for by people: a repeat of the same is none, nor is half a request."""
         self.gave_up = 0
         """Requests whose client did not wait longer."""
@@ -116,60 +118,84 @@ class Tally:
             self._viewed(told, told.seen)
 
     def _sent(self, told: Told) -> None:
-        if told.seen is None:
+        packet = told.seen
+        if packet is None:
             if told.unknown:
                 self.unsure_sends[told.packet] = told
             return
         self.opened.add(told.packet)
         self.unsure_sends.pop(told.packet, None)
-        self.record.told_packet(told.seen)
+        self.attempts.append(
+            SendAttempt(
+                user=packet.sender,
+                key=key_of(self._run, told.packet),
+                kind=packet.kind,
+                total_fen=packet.total_fen,
+                count=packet.count,
+                packet_id=packet.packet_id,
+                open=True,
+                outcome="ok",
+                **_times(told),
+            )
+        )
 
     def _grabbed(self, told: Told) -> None:
-        """Enter what everybody was told; whoever may ask again has not been told anything yet."""
-        record = self.record
-        packet = record.packets.get(told.packet_id)
-        if packet is None:
-            record.contradict(f"packet {told.packet_id} was grabbed and never told to its sender")
-            return
+        """Enter what everybody was told."""
         if not told.attempt:
-            self.attempts += len(told.items)
+            self.taps += len(told.items)
         for item in told.items:
-            user = user_name(self._run, item.person)
-            if item.unknown:
-                record.told_nothing(packet, user)
-            elif not item.code:
-                record.told_win(packet, user, item.rank, item.amount_fen)
-            else:
+            later = item.code in RETRYABLE_ITEM_CODES
+            outcome: Outcome = "unknown" if item.unknown else "later" if later else "refused" if item.code else "ok"
+            if outcome in ("later", "refused"):
                 self.codes[item.code] += 1
-                if item.code not in RETRYABLE_ITEM_CODES:
-                    record.told_refusal(packet, user, item.code)
+            self.attempts.append(
+                GrabAttempt(
+                    user=user_name(self._run, item.person),
+                    packet_id=told.packet_id,
+                    outcome=outcome,
+                    code=item.code,
+                    rank=item.rank,
+                    amount_fen=item.amount_fen,
+                    **_times(told),
+                )
+            )
 
     def _viewed(self, told: Told, seen: PacketAnswer) -> None:
-        known = self.record.packets.get(told.packet_id)
-        if known is None or (seen.total_fen, seen.count) != (known.total_fen, known.count):
-            self.record.contradict(f"packet {told.packet_id} was shown with another size: {seen}")
-        elif seen.grabbed_count > seen.count or seen.grabbed_fen + seen.refunded_fen > seen.total_fen:
-            self.record.contradict(f"packet {told.packet_id} was shown with more taken than it has: {seen}")
+        self.attempts.append(
+            ViewAttempt(
+                user=seen.sender,
+                packet_id=told.packet_id,
+                outcome="ok",
+                state=seen.state,
+                total_fen=seen.total_fen,
+                count=seen.count,
+                grabbed_count=seen.grabbed_count,
+                grabbed_fen=seen.grabbed_fen,
+                refunded_fen=seen.refunded_fen,
+                shares=None,
+                **_times(told),
+            )
+        )
 
     # The results
 
     @property
     def wins(self) -> int:
         """Shares that people were told of."""
-        return self.record.wins
+        return len(wins_of(self.attempts))
 
     @property
     def shed(self) -> int:
         """Requests and items that were answered 429."""
         return sum(self.codes[code] for code in SHED)
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[LatencyRow]:
         """Return latencies by route and outcome."""
         rows = []
         for (route, outcome), took in sorted(self._took.items()):
             took.sort()
-            shares = [_at(took, share) for share in (0.5, 0.95, 0.99, 1.0)]
-            rows.append(Row(route, outcome, len(took), *shares))
+            shares = [percentile(took, share) for share in (0.5, 0.95, 0.99, 1.0)]
+            rows.append(LatencyRow(route, outcome, len(took), *shares))
         return rows
 
     def pace(self, scheduled: Iterable[Arrival], late_ms_max: int) -> Pace:
@@ -189,7 +215,7 @@ class Tally:
                 without_packet += 1
             else:
                 never += 1
-        late_ms_p99 = _at(sorted(self._started.values()), 0.99) / 1_000
+        late_ms_p99 = percentile(sorted(self._started.values()), 0.99) / 1_000
         peaks = (max(due.values(), default=0), max(self._begun.values(), default=0))
         return Pace(total, on_time, late, without_packet, never, waiting, late_ms_p99, last_ms / 1_000, *peaks)
 
@@ -203,6 +229,6 @@ def _outcome(told: Told) -> str:
     return FAILED if told.code and (told.status == 0 or told.status >= 500 or told.status < 300) else ANSWERED
 
 
-def _at(values: list[float] | list[int], share: float) -> float:
-    """Return the value below which that share of the sorted values lies."""
-    return float(values[min(int(share * len(values)), len(values) - 1)]) if values else 0.0
+def _times(told: Told) -> dict[str, Any]:
+    asked_us = 1_000 * told.due_ms + told.late_us
+    return {"asked_us": asked_us, "answered_us": asked_us + told.took_us, "status": told.status}

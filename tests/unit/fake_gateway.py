@@ -113,6 +113,7 @@ class FakeGateway:
         app.router.add_get("/v1/packets/{id}", self._read)
         app.router.add_get("/v1/packets/{id}/proof", self._prove)
         app.router.add_get("/v1/wallet", self._wallet)
+        app.router.add_get("/v1/wallet/statement", self._statement)
         app.router.add_get("/v1/audit", self._audit)
         app.router.add_get("/v1/levers", self._levers)
         app.router.add_put("/v1/levers/{lever}", self._set_lever)
@@ -266,6 +267,9 @@ class FakeGateway:
 
     async def _wallet(self, request: web.Request) -> web.Response:
         return web.json_response({"available_fen": self.wallets[self._caller(request)], "held_fen": 0})
+
+    async def _statement(self, request: web.Request) -> web.Response:
+        return web.json_response({"entries": [], "next_cursor": None})
 
     async def _audit(self, request: web.Request) -> web.Response:
         if self._caller(request) != OPERATOR_TOKEN:

@@ -6,19 +6,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from actors.kernel.errors import JournalCorrupt
+from loadtest import finale as finales
+from loadtest import history as histories
 from loadtest.chaos import crowd as crowds
-from loadtest.chaos import finale as finales
-from loadtest.chaos import history as histories
-from loadtest.chaos.checker import Violation, check
-from loadtest.chaos.clients import Clients, Order
 from loadtest.chaos.crowd import Crowd
 from loadtest.chaos.faults import DECK, deal
-from loadtest.chaos.finale import Finale, Replayed, begin
-from loadtest.chaos.history import Attempt, FaultLine, History
 from loadtest.chaos.run import FAULTS, Figures, is_clean
+from loadtest.finale import AT_ONCE, Ending, Finale
+from loadtest.history import Attempt, FaultLine, History
+from loadtest.oracle import Violation, check
+from loadtest.recorder import PlannedSend, Recorder, create_users
 from tests.unit.fake_gateway import FAULTS as LIES
 from tests.unit.fake_gateway import GATEWAY_TOKEN, LIFETIME_MS, OPERATOR_TOKEN, FakeGateway, serving
 
@@ -27,30 +26,22 @@ FOUND_AS = {
     "grants_twice": "double_grab",
     "gives_beyond": "over_issued",
     "same_rank": "over_issued",
-    "refund_lost": "wrong_total",
-    "credit_lost": "wrong_total",
+    "refund_lost": "wallet",
+    "credit_lost": "wallet",
     "win_forgotten": "lost",
     "drained_early": "contradicted",
-    "late_win": "wrong_total",
+    "late_win": "contradicted",
     "never_settles": "unanswered",
     "books_differ": "wrong_total",
 }
 
 
 class Platform(FakeGateway):
-    """The fake, with accounts for whoever takes a share, and empty statements."""
+    """The fake, with accounts for everybody who takes a share."""
 
     def __init__(self, *faults: str) -> None:
         super().__init__(*faults)
         self.wallets = defaultdict(int)
-
-    def app(self) -> web.Application:
-        app = super().app()
-        app.router.add_get("/v1/wallet/statement", self._statement)
-        return app
-
-    async def _statement(self, request: web.Request) -> web.Response:
-        return web.json_response({"entries": [], "next_cursor": None})
 
 
 def token_of(user: str, scope: str) -> str:
@@ -69,19 +60,20 @@ def _in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
 async def run_against(platform: Platform, folder: Path, attempts: int = 300) -> tuple[list[Attempt], list[Violation]]:
     history = History(folder / "history.ndjson")
 
-    async def journals() -> Replayed:
-        return Replayed(fen={user: fen for user, fen in platform.wallets.items() if fen})
+    async def journals() -> dict[str, int]:
+        return {user: fen for user, fen in platform.wallets.items() if fen}
 
-    async with serving(platform) as url, Clients(url, history, token_of, seed=1) as clients:
-        crowd = Crowd(clients, seed=1)
-        credited_fen = await begin(clients, crowd.credited_fen)
+    async with serving(platform) as url, Recorder(url, history, token_of, seed=1) as recorder:
+        crowd = Crowd(recorder, seed=1)
+        await create_users(recorder.operator, crowd.credited_fen, AT_ONCE)
         stop = asyncio.Event()
         load = asyncio.create_task(crowd.run(stop))
         while len(history.attempts) < attempts and not load.done():  # noqa: ASYNC110 - the product has no event for it
             await asyncio.sleep(0.01)
         stop.set()
         await load
-        final = await Finale(clients, credited_fen, journals, lambda words: None).run(LIFETIME_MS)
+        ending = Ending(LIFETIME_MS + 1_000, asks_all_again=True, replay=journals)
+        final = await Finale(recorder, crowd.credited_fen, ending, lambda words: None).run()
     history.close()
     return history.attempts, check(history.attempts, final)
 
@@ -112,8 +104,8 @@ async def test_the_file_tells_what_the_memory_holds(tmp_path: Path) -> None:
 
 async def test_an_attempt_that_is_broken_off_is_unknown(tmp_path: Path) -> None:
     history = History(tmp_path / "history.ndjson")
-    async with serving(Platform()) as url, Clients(url, history, token_of, seed=1) as clients:
-        asking = asyncio.create_task(clients.try_send(Order("li", "key", "equal", 10, 1)))
+    async with serving(Platform()) as url, Recorder(url, history, token_of, seed=1) as recorder:
+        asking = asyncio.create_task(recorder.try_send(PlannedSend("li", "key", "equal", 10, 1)))
         await asyncio.sleep(0)
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
@@ -180,10 +172,10 @@ def test_a_fault_stands_between_the_attempts_of_the_file(tmp_path: Path) -> None
 
 
 async def test_journals_that_cannot_be_replayed_are_a_violation(tmp_path: Path) -> None:
-    async def corrupt() -> Replayed:
+    async def corrupt() -> dict[str, int]:
         raise JournalCorrupt("journal packet-000: 1-2 does not chain")
 
     history = History(tmp_path / "history.ndjson")
-    async with serving(Platform()) as url, Clients(url, history, token_of, seed=1) as clients:
-        final = await Finale(clients, {}, corrupt, lambda words: None).run(1)
+    async with serving(Platform()) as url, Recorder(url, history, token_of, seed=1) as recorder:
+        final = await Finale(recorder, {}, Ending(1_001, replay=corrupt), lambda words: None).run()
     assert [violation.kind for violation in check(history.attempts, final)] == ["unanswered"]

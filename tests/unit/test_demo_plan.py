@@ -7,8 +7,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from loadtest import demo
-from loadtest.demo import Options, Replay
+from loadtest import finale
+from loadtest.demo import MinuteReplay, Options
 from loadtest.display import show
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND, SEED, SHARE_FEN_MAX, plans
 from loadtest.result import Outcome
@@ -66,7 +66,7 @@ async def run_against(
     options = Options(seconds=seconds, users=60, seed=11, connections_max=16, deadline_s=5.0, advance_clock=advance)
     async with serving(gateway) as url:
         target = Target(url, OPERATOR_TOKEN, GATEWAY_TOKEN, fresh=fresh)
-        return await Replay(target, options, Console(file=io.StringIO())).run()
+        return await MinuteReplay(target, options, Console(file=io.StringIO())).run()
 
 
 def broken(outcome: Outcome) -> str:
@@ -77,7 +77,7 @@ def broken(outcome: Outcome) -> str:
 async def test_an_honest_platform_is_found_clean_even_when_answers_are_lost(faults: tuple[str, ...]) -> None:
     gateway = FakeGateway(*faults)
     outcome = await run_against(gateway)
-    assert not broken(outcome), outcome.record.sentences
+    assert not broken(outcome), outcome.violations
     assert outcome.clean
     figures = outcome.figures
     assert figures.packets == len(gateway.packets) > 24
@@ -92,7 +92,7 @@ async def test_a_running_systems_clock_stands_and_what_is_left_stays_open_and_is
     gateway = FakeGateway()
     outcome = await run_against(gateway, fresh=False)
     assert gateway.now_ms == START_MS
-    assert not broken(outcome), outcome.record.sentences
+    assert not broken(outcome), outcome.violations
     left = sum(packet.view()["state"] == "open" for packet in gateway.packets.values())
     assert left > 0
     assert dict(outcome.facts)["packets left open, for a day at most"] == str(left)
@@ -103,7 +103,7 @@ async def test_a_running_systems_clock_moves_if_that_is_asked_for_by_name() -> N
     gateway = FakeGateway()
     outcome = await run_against(gateway, fresh=False, advance=True)
     assert gateway.now_ms > START_MS + 24 * 3_600_000
-    assert not broken(outcome), outcome.record.sentences
+    assert not broken(outcome), outcome.violations
     assert outcome.figures.refunded_fen > 0
 
 
@@ -129,7 +129,7 @@ async def test_a_lie_is_found_also_where_no_day_passes(fault: str, sentence: str
     ],
 )
 async def test_every_lie_of_a_platform_is_found(fault: str, figure: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "DRAIN_S", 0.3)
+    monkeypatch.setattr(finale, "PATIENCE_S", 0.3)
     for seconds in (0.3, 3.0, 12.0):  # a busy machine asks less in a second; a lie is found once somebody meets it
         outcome = await run_against(FakeGateway(fault), seconds=seconds)
         found = getattr(outcome.figures, figure) > 0 if figure in FIGURES else figure in broken(outcome)

@@ -4,13 +4,14 @@ import msgspec
 import pytest
 
 from cluster.client import BROKEN_CONTRACT, NO_ANSWER, GrabAnswer, ItemAnswer, PacketAnswer
+from loadtest.history import GrabAttempt, SendAttempt, ViewAttempt
 from loadtest.load import is_loopback
 from loadtest.scenarios.answers import Answer, of_results, read_answer, repeat_after_ms
-from loadtest.scenarios.finale import paced
 from loadtest.scenarios.load_profile import Clients, Profile
 from loadtest.scenarios.orders import Item, Told, user_name
 from loadtest.scenarios.schedule import BATCH, GRAB, SEND, VIEW, Arrival, Parcel
 from loadtest.scenarios.tally import Tally
+from loadtest.scenarios.verdict import paced
 
 PACKET = PacketAnswer("p", "lucky", "open", 100, 2, user_name("r", 0), 0, 1, "c")
 PARCEL = Parcel("lucky", 100, 2)
@@ -64,6 +65,7 @@ def test_a_success_a_refusal_and_silence_are_three_things() -> None:
         (tap(1, 5), 200, b"{}"),
         (tap(1, 5), 200, msgspec.json.encode(GrabAnswer("p", "somebody else", 2, 40, 9, False))),
         (SENDING, 200, msgspec.json.encode(PACKET)),
+        (SENDING, 201, msgspec.json.encode(msgspec.structs.replace(PACKET, total_fen=101))),
         (Arrival(0, 1, BATCH, 0, (5, 6)), 200, b'{"results": [{"code": "drained"}]}'),
     ],
 )
@@ -92,32 +94,20 @@ def test_only_those_of_a_batch_who_were_refused_for_now_ask_again() -> None:
 
 def test_the_same_share_told_again_is_no_second_one() -> None:
     found = tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 5), won(5, 1, 60)))
-    assert (found.wins, found.record.replays, found.record.contradictions) == (1, 1, 0)
+    assert (found.wins, [attempt.outcome for attempt in found.attempts]) == (1, ["ok"] * 3)
 
 
-def test_two_different_shares_of_a_packet_for_one_user_are_found() -> None:
-    assert tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 5), won(5, 2, 40))).record.double_grabs == 1
-
-
-def test_more_than_the_packet_has_is_found() -> None:
-    assert tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 6), won(6, 2, 41))).record.over_issued == 1
-
-
-def test_drained_told_while_a_share_is_left_is_found() -> None:
-    drained = Answer("drained", items=(Item(6, code="drained"),))
-    found = tally(told(tap(1, 5), won(5, 1, 60)), told(tap(2, 6), drained, 409))
-    listed = msgspec.convert([{"rank": 1, "user": user_name("r", 5), "amount_fen": 60, "at_ms": 0}], list)
-    view = {**msgspec.to_builtins(PACKET), "grabs": listed, "grabbed_count": 1, "grabbed_fen": 60}
-    ended = msgspec.convert({**view, "state": "expired", "refunded_fen": 40}, PacketAnswer)
-    found.record.compare(found.record.packets["p"], ended)
-    assert any("with shares left" in sentence for sentence in found.record.sentences)
-
-
-def test_a_view_that_shows_more_than_the_packet_has_is_found() -> None:
+def test_what_users_were_told_becomes_attempts_with_times_and_identities() -> None:
     view = Arrival(400, 3, VIEW, 0, (5,))
-    assert not tally(told(view, Answer(seen=PACKET))).record.contradictions
-    bad = msgspec.structs.replace(PACKET, grabbed_count=3)
-    assert tally(told(view, Answer(seen=bad))).record.contradictions
+    found = tally(told(tap(1, 5), won(5, 1, 60), late_ms=2, took_ms=7), told(view, Answer(seen=PACKET)))
+    sent, grabbed, seen = found.attempts
+    assert isinstance(sent, SendAttempt)
+    assert (sent.user, sent.key, sent.packet_id, sent.open) == (user_name("r", 0), "load-r-0", "p", True)
+    assert isinstance(grabbed, GrabAttempt)
+    assert (grabbed.user, grabbed.packet_id, grabbed.rank) == (user_name("r", 5), "p", 1)
+    assert (grabbed.asked_us, grabbed.answered_us) == (302_000, 309_000)
+    assert isinstance(seen, ViewAttempt)
+    assert (seen.total_fen, seen.count, seen.shares) == (100, 2, None)
 
 
 def test_a_429_is_counted_apart_from_answers_and_from_failures() -> None:
@@ -131,7 +121,7 @@ def test_a_429_is_counted_apart_from_answers_and_from_failures() -> None:
     }
     assert found.shed == 1
     assert list(found.failures) == ["grab: no_answer"]
-    assert found.record.packets["p"].unsure == {user_name("r", 6)}
+    assert [attempt.outcome for attempt in found.attempts] == ["ok", "later", "unknown"]
 
 
 def test_a_send_refused_after_silence_stays_unknown_until_it_is_told() -> None:

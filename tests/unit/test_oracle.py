@@ -1,4 +1,4 @@
-"""The checker of chaos runs, held to histories made by hand: the honest one passes, and every lie in it is found.
+"""The oracle, held to histories made by hand: the honest one passes, and every lie in it is found.
 
 The honest story: li is given 1,000 fen and sends 100 in 3 shares. mei takes 30 (rank 1), an takes 20 (rank 2), bo comes
 after the end and hears "expired"; 50 fen go back. Each test changes one thing that somebody was told or that is there.
@@ -11,33 +11,34 @@ import msgspec
 import pytest
 
 from cluster.client import AuditAnswer, PacketAnswer, StatementRow, TakenShare, WalletAnswer
-from loadtest.chaos.checker import Final, check
-from loadtest.chaos.history import Attempt, Balance, Grab, Send, View
+from loadtest.history import Attempt, BalanceAttempt, GrabAttempt, SendAttempt, ViewAttempt, wins_of
+from loadtest.oracle import FinalState, check
 
-Story = tuple[list[Attempt], Final]
+Story = tuple[list[Attempt], FinalState]
 
 KEY = "new-year"
 P = "packet"
 
 
-def send(asked: int, **change: Any) -> Send:
+def send(asked: int, **change: Any) -> SendAttempt:
     told: dict[str, Any] = {"outcome": "ok", "status": 200, "answered_us": asked + 5, "packet_id": P, "open": True}
     told |= {"key": KEY, "kind": "lucky", "total_fen": 100, "count": 3}
-    return Send(user="li", asked_us=asked, **(told | change))
+    return SendAttempt(user="li", asked_us=asked, **(told | change))
 
 
-def grab(asked: int, user: str, rank: int = 0, amount_fen: int = 0, **change: Any) -> Grab:
+def grab(asked: int, user: str, rank: int = 0, amount_fen: int = 0, **change: Any) -> GrabAttempt:
     told: dict[str, Any] = {"outcome": "ok", "status": 200, "answered_us": asked + 5, "packet_id": P}
-    return Grab(user=user, rank=rank, amount_fen=amount_fen, asked_us=asked, **(told | change))
+    return GrabAttempt(user=user, rank=rank, amount_fen=amount_fen, asked_us=asked, **(told | change))
 
 
-def refusal(asked: int, user: str, code: str) -> Grab:
+def refusal(asked: int, user: str, code: str) -> GrabAttempt:
     return grab(asked, user, outcome="refused", status=409, code=code)
 
 
-def view(asked: int, *shares: tuple[str, int, int], **change: Any) -> View:
-    told = {"outcome": "ok", "status": 200, "answered_us": asked + 5, "grabbed_fen": sum(s[2] for s in shares)}
-    return View(user="li", packet_id=P, state="open", shares=list(shares), asked_us=asked, **(told | change))
+def view(asked: int, *shares: tuple[str, int, int], **change: Any) -> ViewAttempt:
+    told: dict[str, Any] = {"outcome": "ok", "status": 200, "answered_us": asked + 5, "shares": list(shares)}
+    told["grabbed_fen"] = sum(share[2] for share in shares)
+    return ViewAttempt(user="li", packet_id=P, state="open", asked_us=asked, **(told | change))
 
 
 def line(kind: str, amount_fen: int, balance_fen: int, reference: str = P) -> StatementRow:
@@ -65,12 +66,12 @@ def story() -> Story:
         view(40, MEI),
         grab(50, "an", 2, 20),
         view(60, MEI, AN),
-        Balance(user="li", asked_us=70, answered_us=75, outcome="ok", status=200, available_fen=900),
+        BalanceAttempt(user="li", asked_us=70, answered_us=75, outcome="ok", status=200, available_fen=900),
         refusal(80, "bo", "expired"),
         grab(90, "mei", 1, 30),
         send(95),
     ]
-    final = Final(
+    final = FinalState(
         packets={P: packet(MEI, AN)},
         wallets={
             "li": WalletAnswer(950, 0),
@@ -101,7 +102,7 @@ def story() -> Story:
     return attempts, final
 
 
-def kinds_of(attempts: list[Attempt], final: Final) -> set[str]:
+def kinds_of(attempts: list[Attempt], final: FinalState) -> set[str]:
     return {violation.kind for violation in check(attempts, final)}
 
 
@@ -125,7 +126,7 @@ TOLD: list[tuple[str, str, Attempt]] = [
     ("a packet sent on other terms than it has", "contradicted", send(1, total_fen=200)),
     ("a send refused after it was acknowledged", "lost", send(100, outcome="refused", code="insufficient_funds")),
     (
-        "a rich sender told that he is short",
+        "a rich sender told that they are short",
         "contradicted",
         send(100, key="second", outcome="refused", code="insufficient_funds"),
     ),
@@ -134,15 +135,21 @@ TOLD: list[tuple[str, str, Attempt]] = [
         "contradicted",
         send(5, outcome="refused", code="idempotency_key_reused"),
     ),
-    ("a list that misses whoever was told before", "contradicted", view(100, MEI)),
+    ("a list that misses a user who was told before", "contradicted", view(100, MEI)),
     ("a list with another share than was told", "contradicted", view(100, MEI, ("an", 2, 21))),
     ("a list that does not add up", "wrong_total", view(100, MEI, AN, grabbed_fen=51)),
     ("a list that names a user twice", "double_grab", view(100, MEI, AN, ("mei", 3, 1))),
+    (
+        "a list with more than the packet has",
+        "over_issued",
+        view(100, shares=None, total_fen=100, count=3, grabbed_count=4),
+    ),
+    ("a packet shown with another size", "contradicted", view(100, shares=None, total_fen=100, count=4)),
     ("an open packet that its sender does not find", "lost", view(100, outcome="refused", code="packet_not_found")),
     (
         "a balance below zero",
         "negative",
-        Balance(user="li", asked_us=100, answered_us=105, outcome="ok", available_fen=-1),
+        BalanceAttempt(user="li", asked_us=100, answered_us=105, outcome="ok", available_fen=-1),
     ),
 ]
 
@@ -155,7 +162,7 @@ def test_a_lie_that_somebody_is_told_is_found(kind: str, lie: Attempt) -> None:
 
 def test_a_share_that_was_told_earlier_has_the_smaller_rank() -> None:
     attempts, final = story()
-    attempts = [attempt for attempt in attempts if not isinstance(attempt, Grab | View)]
+    attempts = [attempt for attempt in attempts if not isinstance(attempt, GrabAttempt | ViewAttempt)]
     attempts += [grab(20, "an", 2, 20), grab(50, "mei", 1, 30)]
     assert kinds_of(attempts, final) == {"contradicted"}
     attempts += [grab(5, "mei", outcome="unknown")]  # she had asked before already, so hers may have come first
@@ -168,38 +175,41 @@ def test_what_was_asked_before_an_answer_may_not_know_of_it_yet() -> None:
     assert kinds_of([*attempts, *overlapping], final) == set()
 
 
-def _there(change: Callable[[Final], None]) -> Final:
+def _there(change: Callable[[FinalState], None]) -> FinalState:
     _, final = story()
     change(final)
     return final
 
 
-def _put(**change: Any) -> Callable[[Final], None]:
+def _put(**change: Any) -> Callable[[FinalState], None]:
     return lambda final: final.packets.update({P: msgspec.structs.replace(packet(MEI, AN), **change)})
 
 
-def _list(*shares: tuple[str, int, int], **change: Any) -> Callable[[Final], None]:
+def _list(*shares: tuple[str, int, int], **change: Any) -> Callable[[FinalState], None]:
     return lambda final: final.packets.update({P: packet(*shares, **change)})
 
 
-def _wallet(user: str, available_fen: int) -> Callable[[Final], None]:
+def _wallet(user: str, available_fen: int) -> Callable[[FinalState], None]:
     return lambda final: final.wallets.update({user: WalletAnswer(available_fen, 0)})
 
 
-def _audit(**change: int) -> Callable[[Final], None]:
+def _audit(**change: Any) -> Callable[[FinalState], None]:
     return lambda final: setattr(final, "audit", msgspec.structs.replace(final.audit, **change))
 
 
-def _statement(*lines: StatementRow) -> Callable[[Final], None]:
+def _statement(*lines: StatementRow) -> Callable[[FinalState], None]:
     return lambda final: final.statements.update({"mei": list(lines)})
 
 
-THERE: list[tuple[str, str, Callable[[Final], None]]] = [
+THERE: list[tuple[str, str, Callable[[FinalState], None]]] = [
     ("the packet is gone", "lost", lambda final: final.packets.update({P: None})),
     ("its list is gone", "lost", _put(grabs=None)),
     ("a share is gone", "lost", _list(MEI)),
     ("a share is another", "contradicted", _list(MEI, ("an", 2, 21))),
     ("somebody is listed who never asked", "contradicted", _list(MEI, AN, ("eve", 3, 1))),
+    ("somebody is listed who was refused", "contradicted", _list(MEI, AN, ("bo", 3, 1))),
+    ("a share is given after the expiry", "contradicted", _put(expires_at_ms=1)),
+    ("it counts other grabs than it lists", "wrong_total", _put(grabbed_count=1)),
     ("somebody is listed twice", "double_grab", _list(MEI, AN, ("mei", 3, 1))),
     ("more shares than the packet has", "over_issued", _list(MEI, AN, ("x", 3, 1), ("y", 4, 1))),
     ("more money than the packet has", "over_issued", _list(MEI, AN, ("x", 3, 51))),
@@ -210,16 +220,17 @@ THERE: list[tuple[str, str, Callable[[Final], None]]] = [
     ("the refund is too small", "wrong_total", _put(refunded_fen=49)),
     ("the sum is not that of its list", "wrong_total", _put(grabbed_fen=51)),
     ("it is equal and its shares are not", "wrong_total", _put(kind="equal")),
-    ("a wallet is short", "wrong_total", _wallet("mei", 29)),
-    ("a wallet has too much", "wrong_total", _wallet("bo", 1)),
+    ("a wallet is short", "wallet", _wallet("mei", 29)),
+    ("a wallet has too much", "wallet", _wallet("bo", 1)),
     ("a wallet is below zero", "negative", _wallet("bo", -1)),
     ("a wallet cannot be read", "lost", lambda final: final.wallets.pop("mei") and None),
-    ("the journals say another balance", "wrong_total", lambda final: final.replayed_fen.update({"an": 21})),  # type: ignore[union-attr]
-    ("a statement ends elsewhere", "wrong_total", _statement(line("packet_share", 31, 31))),
-    ("a share is credited twice", "wrong_total", _statement(line("packet_share", 30, 30), line("packet_share", 0, 0))),
-    ("a line is missing", "wrong_total", _statement(line("packet_share", 30, 30), line("sandbox", 1, 1))),
+    ("the journals say another balance", "wallet", lambda final: final.replayed_fen.update({"an": 21})),  # type: ignore[union-attr]
+    ("a statement ends elsewhere", "wallet", _statement(line("packet_share", 31, 31))),
+    ("a share is credited twice", "wallet", _statement(line("packet_share", 30, 30), line("packet_share", 0, 0))),
+    ("a line is missing", "wallet", _statement(line("packet_share", 30, 30), line("sandbox", 1, 1))),
     ("a line is below zero", "negative", _statement(line("packet_share", 30, 30), line("packet_sent", -1, -1))),
     ("the books differ", "wrong_total", _audit(difference_fen=1)),
+    ("the audit is not clean", "wrong_total", _audit(clean=False)),
     ("money hangs between two books", "wrong_total", _audit(in_flight_fen=1)),
     ("money is left in a packet", "wrong_total", _audit(remaining_fen=1)),
     ("more was funded than anybody knows of", "wrong_total", _audit(funded_fen=200)),
@@ -230,12 +241,58 @@ THERE: list[tuple[str, str, Callable[[Final], None]]] = [
 
 
 @pytest.mark.parametrize(("kind", "change"), [(k, c) for _, k, c in THERE], ids=[name for name, _, _ in THERE])
-def test_what_is_wrong_at_the_end_is_found(kind: str, change: Callable[[Final], None]) -> None:
+def test_what_is_wrong_at_the_end_is_found(kind: str, change: Callable[[FinalState], None]) -> None:
     attempts, _ = story()
     assert kind in kinds_of(attempts, _there(change))
 
 
-def test_a_poor_sender_may_be_told_that_he_is_short() -> None:
+def test_a_poor_sender_may_be_told_that_they_are_short() -> None:
     attempts, final = story()
     refused = send(100, key="second", total_fen=5_000, outcome="refused", code="insufficient_funds", packet_id="")
     assert kinds_of([*attempts, refused], final) == set()
+
+
+def test_a_share_of_unknown_outcome_may_be_in_the_list_or_not() -> None:
+    attempts, final = story()
+    unknown = [grab(70, user, outcome="unknown", status=0) for user in ("cy", "dan")]
+    final.packets[P] = packet(MEI, AN, ("cy", 3, 50), state="drained")
+    final.wallets |= {"li": WalletAnswer(900, 0), "cy": WalletAnswer(50, 0), "dan": WalletAnswer(0, 0)}
+    final.statements["li"] = []
+    final.audit = msgspec.structs.replace(final.audit, paid_fen=100, refunded_fen=0)
+    final.replayed_fen = None
+    attempts = [attempt for attempt in attempts if attempt.code != "expired"]
+    assert kinds_of([*attempts, *unknown], final) == set()
+
+
+def test_a_packet_may_be_open_where_no_time_has_passed_and_its_rest_is_still_in_it() -> None:
+    attempts, final = story()
+    final.packets[P] = packet(MEI, AN, state="open", refunded_fen=0)
+    final.wallets["li"], final.statements["li"], final.replayed_fen = WalletAnswer(900, 0), [], None
+    final.audit = msgspec.structs.replace(final.audit, refunded_fen=0, remaining_fen=50)
+    attempts = [attempt for attempt in attempts if attempt.code != "expired"]
+    final.ended = False
+    assert kinds_of(attempts, final) == set()
+    final.wallets["li"] = WalletAnswer(950, 0)
+    assert kinds_of(attempts, final) == {"wallet"}
+    final.ended = True
+    assert "contradicted" in kinds_of(attempts, final)
+
+
+def test_the_totals_of_a_system_that_others_use_are_not_the_runs_own() -> None:
+    attempts, final = story()
+    final.audit = msgspec.structs.replace(final.audit, funded_fen=300, paid_fen=150, refunded_fen=150)
+    assert kinds_of(attempts, final) == {"wrong_total"}
+    final.alone = False
+    assert kinds_of(attempts, final) == set()
+    final.audit = msgspec.structs.replace(final.audit, funded_fen=301)
+    assert kinds_of(attempts, final) == {"wrong_total"}
+
+
+def test_a_packet_that_was_asked_for_shares_was_sent_by_somebody() -> None:
+    attempts, final = story()
+    assert kinds_of([*attempts, grab(100, "cy", outcome="unknown", packet_id="stray")], final) >= {"lost"}
+
+
+def test_the_same_share_told_again_is_one_win() -> None:
+    attempts, _ = story()
+    assert {key: win.rank for key, win in wins_of(attempts).items()} == {(P, "mei"): 1, (P, "an"): 2}

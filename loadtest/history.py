@@ -1,7 +1,7 @@
-"""History: what every client asked and what it was told, in memory for the checker and as NDJSON for people.
+"""History: what every client asked and what it was answered, in memory for the oracle and as NDJSON for people.
 
-One line for each attempt, written when it is over; an attempt that was broken off counts as unknown. Whoever repeats a
-request repeats its identity: (user, key) of a send, (packet, user) of a grab.
+One line per attempt, written when it is over; an attempt that was broken off counts as unknown. A repeat carries the
+identity of the first: (user, key) of a send, (packet, user) of a grab.
 
 | outcome | what the client knows |
 |---|---|
@@ -13,7 +13,10 @@ request repeats its identity: (user, key) of a send, (packet, user) of a grab.
 Times are microseconds of a monotonic clock since the run began; amounts fen; ranks count from 1.
 """
 
+import os
 import time
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +42,7 @@ class Attempt(msgspec.Struct, kw_only=True, tag_field="what"):
     via: str = "http"
 
 
-class Send(Attempt, tag="send", kw_only=True):
+class SendAttempt(Attempt, tag="send", kw_only=True):
     """A packet sent under a key. `packet_id` if told; `open`: the answer meant that it can be grabbed."""
 
     key: str
@@ -50,7 +53,7 @@ class Send(Attempt, tag="send", kw_only=True):
     open: bool = False
 
 
-class Grab(Attempt, tag="grab", kw_only=True):
+class GrabAttempt(Attempt, tag="grab", kw_only=True):
     """A share asked for."""
 
     packet_id: str
@@ -58,16 +61,21 @@ class Grab(Attempt, tag="grab", kw_only=True):
     amount_fen: int = 0
 
 
-class View(Attempt, tag="view", kw_only=True):
-    """A packet looked at by its sender, who sees the whole list."""
+class ViewAttempt(Attempt, tag="view", kw_only=True):
+    """A packet read by somebody; `count` is 0 where the size was not noted."""
 
     packet_id: str
     state: str = ""
+    total_fen: int = 0
+    count: int = 0
+    grabbed_count: int = 0
     grabbed_fen: int = 0
-    shares: list[Share] = []
+    refunded_fen: int = 0
+    shares: list[Share] | None = []
+    """None: the reader is not shown the list."""
 
 
-class Balance(Attempt, tag="wallet", kw_only=True):
+class BalanceAttempt(Attempt, tag="wallet", kw_only=True):
     """A wallet looked at by its owner."""
 
     available_fen: int = 0
@@ -86,12 +94,14 @@ class FaultLine(msgspec.Struct, kw_only=True, tag="fault", tag_field="what"):
 class History:
     """All attempts of a run, in the order in which they ended."""
 
-    def __init__(self, path: Path) -> None:
-        """Write to `path`, a new file."""
-        self.attempts: list[Attempt] = []
-        self._began_ns = time.monotonic_ns()
+    def __init__(self, path: Path | None = None, before: Iterable[Attempt] = ()) -> None:
+        """Write to `path`, a new file; None: nowhere. `before`: attempts of other processes, which are over."""
+        self.attempts: list[Attempt] = list(before)
+        self.outcomes: Counter[tuple[type[Attempt], Outcome]] = Counter()
+        last_us = max((attempt.answered_us for attempt in self.attempts), default=0)
+        self._began_ns = time.monotonic_ns() - 1_000 * last_us
         self._encoder = msgspec.json.Encoder()
-        self._file = path.open("wb")
+        self._file = (path or Path(os.devnull)).open("wb")
 
     def now_us(self) -> int:
         """Return the time of the run."""
@@ -106,6 +116,7 @@ class History:
         """Enter an attempt that is over."""
         attempt.answered_us = self.now_us()
         self.attempts.append(attempt)
+        self.outcomes[type(attempt), attempt.outcome] += 1
         self._file.write(self._encoder.encode(attempt) + b"\n")
 
     def mark(self, fault: FaultLine) -> None:
@@ -115,3 +126,12 @@ class History:
     def close(self) -> None:
         """Finish the file."""
         self._file.close()
+
+
+def wins_of(attempts: Iterable[Attempt]) -> dict[tuple[str, str], GrabAttempt]:
+    """Return the first answer that told of a share, by (packet id, user)."""
+    wins: dict[tuple[str, str], GrabAttempt] = {}
+    for attempt in attempts:
+        if isinstance(attempt, GrabAttempt) and attempt.outcome == "ok":
+            wins.setdefault((attempt.packet_id, attempt.user), attempt)
+    return wins
