@@ -20,7 +20,7 @@ from cluster.runtime.placement import NAMESPACE, hosts
 from cluster.runtime.shards import REPORTS
 from cluster.tokens import mint
 from loadtest.bench import load, stream_load
-from loadtest.bench.bed import POLL_S, SETTLE_S_MAX, TENANT, Bed, taker_of
+from loadtest.bench.bed import POLL_S, SETTLE_S_MAX, Bed, taker_of
 from loadtest.bench.cost import per_grab
 from loadtest.bench.hops import Hops
 from loadtest.bench.load import Load
@@ -30,6 +30,7 @@ from loadtest.bench.peers.postgres import Postgres, find_binaries
 from loadtest.bench.peers.store import PeerStore
 from loadtest.bench.peers.workers import Workers
 from loadtest.bench.wire import drive_http, http_request
+from loadtest.target import TENANT
 
 SHARES = 100
 BATCH_SIZE = 200

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.client import AuditAnswer, PacketAnswer, StatementRow, TakenShare, WalletAnswer
 from loadtest.history import Attempt, BalanceAttempt, GrabAttempt, SendAttempt, ViewAttempt, wins_of
-from loadtest.oracle import FinalState, check
+from loadtest.oracle import FinalState, check, check_payout
 
 Story = tuple[list[Attempt], FinalState]
 
@@ -296,3 +296,11 @@ def test_a_packet_that_was_asked_for_shares_was_sent_by_somebody() -> None:
 def test_the_same_share_told_again_is_one_win() -> None:
     attempts, _ = story()
     assert {key: win.rank for key, win in wins_of(attempts).items()} == {(P, "mei"): 1, (P, "an"): 2}
+
+
+def test_a_payout_is_exact_or_it_is_a_violation() -> None:
+    exact = [("mei", 1, 40), ("an", 2, 60)]
+    lies = [exact[:1], [*exact, ("bo", 3, 1)], [("mei", 1, 40), ("an", 1, 60)], [("mei", 1, 40), ("an", 2, 59)]]
+    for shares in (exact, *lies, [("mei", 1, 40), ("mei", 2, 60)]):
+        told = [TakenShare(rank, user, amount_fen, 0) for user, rank, amount_fen in shares]
+        assert (check_payout(P, 100, 2, told) == []) == (shares is exact)
