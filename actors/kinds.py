@@ -11,7 +11,7 @@ from actors.kernel.kind import EVENTS, REPLIES, Kind, UnknownKind, registry, uni
 from actors.kernel.machine import Machine
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Clock, Journals
-from actors.kernel.rules import Rules, Services
+from actors.kernel.rules import Rules, Services, StreamCounts
 from actors.packet.kind import PACKET
 from actors.wallet.kind import WALLET
 
@@ -33,6 +33,12 @@ def kind_of(stream: str) -> Kind:
     if not dash or not number.isascii() or not number.isdecimal():
         raise UnknownKind(f"{stream!r} does not name a stream: <kind>-<number>")
     return kind_named(name)
+
+
+def streams_of(layout: StreamCounts) -> dict[str, str]:
+    """Return every stream of a layout and its kind, e.g. "bank-003" -> "bank". Raises UnknownKind."""
+    counts = {kind_named(kind).name: sum(pools.values()) for kind, pools in layout.items()}
+    return {f"{kind}-{index:03d}": kind for kind, count in counts.items() for index in range(count)}
 
 
 def event_types() -> tuple[type[msgspec.Struct], ...]:

@@ -8,27 +8,57 @@ A file may say `extends = "local"`: then it holds only what differs from that on
 import os
 import re
 import tomllib
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+import msgspec
 import platformdirs
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    NonNegativeInt,
-    PositiveInt,
+    GetCoreSchemaHandler,
     ValidationError,
+    create_model,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_core.core_schema import (
+    CoreSchema,
+    no_info_plain_validator_function,
+    plain_serializer_function_ser_schema,
+)
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from actors.transfers.ids import Layout as StreamNumbers
-from actors.transfers.ids import packet_stream, wallet_stream
+from actors.kernel.kind import DuplicateKind
+from actors.kernel.rules import Rules, StreamCounts
+from actors.kinds import KINDS, streams_of
 from cluster.local.secret_files import read_private
-from cluster.owners import Fair
+from cluster.sections import (
+    Bounds,
+    DoorRules,
+    Fair,
+    GatewayCache,
+    KindSection,
+    Limits,
+    Overload,
+    Placement,
+    Sight,
+    Streaming,
+    Timing,
+    read,
+    read_kind,
+)
 
 SERVE_ENVIRONMENT = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -40,209 +70,37 @@ SERVE_ENVIRONMENT = {
 body is read ahead without a bound, and a replica that ends cannot tell its streams."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+R = TypeVar("R", bound=Rules)
 
 
-class Layout(_Section):
-    """Fixed when a system is created; the store remembers it."""
+class _Table:
+    """How pydantic reads and writes a field that is a section."""
 
-    packet_streams: int = Field(ge=1, le=4032)
-    hot_streams: int = Field(ge=0, le=64)
-    """Of packets for a crowd, numbered behind the ordinary ones; 0: those are in the ordinary ones too."""
-    wallet_streams: int = Field(ge=1, le=4096)
+    def __init__(self, read_table: Callable[[Any], Any] | None = None) -> None:
+        self._read = read_table
 
-    @property
-    def numbers(self) -> StreamNumbers:
-        """How many streams of each sort there are."""
-        return StreamNumbers(self.packet_streams, self.hot_streams, self.wallet_streams)
-
-    @property
-    def counts(self) -> dict[str, dict[str, int]]:
-        """How many streams there are, by kind and pool."""
-        return {
-            "packet": {"": self.packet_streams, "hot": self.hot_streams},
-            "wallet": {"": self.wallet_streams},
-        }
-
-    def streams(self) -> list[str]:
-        """Name every stream of the system."""
-        return [packet_stream(i) for i in range(self.packet_streams + self.hot_streams)] + [
-            wallet_stream(i) for i in range(self.wallet_streams)
-        ]
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        writes = plain_serializer_function_ser_schema(_table_of)
+        return no_info_plain_validator_function(self._read or partial(read, source), serialization=writes)
 
 
-class Placement(_Section):
-    """How many processes; may change at every start."""
-
-    packet_shards: PositiveInt
-    hot_shards: PositiveInt
-    wallet_shards: PositiveInt
-    gateway_replicas: PositiveInt
-    settlement_tasks: PositiveInt
-    shard_cpus: float = Field(ge=0)
-    gateway_cpus: float = Field(ge=0)
+def _table_of(section: Any) -> Any:
+    return section.table() if isinstance(section, KindSection) else msgspec.to_builtins(section)
 
 
-class Limits(_Section):
-    """What a packet may be. Amounts in fen."""
+class _Environment(EnvSettingsSource):
+    """Variables of the environment, those of sections too: HONGBAO_LIMITS__COUNT_MAX."""
 
-    share_fen_min: PositiveInt
-    share_fen_max: PositiveInt
-    total_fen_max: PositiveInt
-    count_max: PositiveInt
-    greeting_chars_max: PositiveInt
-    packet_lifetime_ms: PositiveInt
-    sandbox_balance_fen_max: PositiveInt
-    sandbox_clock_ms_max: int = Field(ge=1, le=100 * 366 * 86_400_000)
-    phrase_tries_max: PositiveInt
-    phrase_tries_ms: PositiveInt
-    crowd_count_max: PositiveInt
-    crowd_total_fen_max: PositiveInt
-    crowd_opens_ms_max: PositiveInt
-    sponsor_chars_max: PositiveInt
-    bursts_max: PositiveInt
-    burst_ms_min: PositiveInt
-    burst_ms_max: PositiveInt
-    nonce_chars_max: PositiveInt
-    commitments_unused_max: PositiveInt
-    commitment_ms: PositiveInt
-    hold_lifetime_ms_max: PositiveInt
-    lishi_lifetime_ms: PositiveInt
-    lishi_cooldown_ms: PositiveInt
-    lishi_open_max: PositiveInt
-    lishi_asks_max: PositiveInt
-    note_chars_max: PositiveInt
-    note_changes_max: NonNegativeInt
-    notes_per_packet_max: PositiveInt
-    photo_price_fen_min: PositiveInt
-    photo_price_fen_max: PositiveInt
+    def field_is_complex(self, field: FieldInfo) -> bool:
+        """Tell whether a field is a section."""
+        return any(isinstance(one, _Table) for one in field.metadata) or super().field_is_complex(field)
 
 
-class Bounds(_Section):
-    """Bounds of every queue, batch, cache and table; beyond them requests are refused."""
-
-    batch_size_max: PositiveInt
-    body_bytes_max: PositiveInt
-    body_parts_max: PositiveInt
-    batch_bytes_max: PositiveInt
-    commit_events_max: PositiveInt
-    accounts_max: PositiveInt
-    unsettled_max: PositiveInt
-    opened_ahead_max: PositiveInt
-    idempotency_keys_max: PositiveInt
-    idempotency_ms: PositiveInt
-    statement_lines_max: PositiveInt
-    expire_batch_max: PositiveInt
-    settle_batch_max: PositiveInt
-    passivate_batch_max: PositiveInt
-    split_apart_min: PositiveInt
-    dealt_ahead_max: PositiveInt
-    winners_max: PositiveInt
-    phrase_missers_max: PositiveInt
-    commitments_max: PositiveInt
-    list_lines_max: PositiveInt
-    proof_lines_max: PositiveInt
-    crowd_count_min: PositiveInt
-    lane_count_max: PositiveInt
-    holds_max: PositiveInt
-    holds_ms: PositiveInt
-    lishi_max: PositiveInt
-    lishi_counted_max: PositiveInt
-    notes_max: PositiveInt
-    notes_ms: PositiveInt
-    seal_elements_max: PositiveInt
-    seal_bytes_max: PositiveInt
-    token_cache_max: PositiveInt
-    gateway_queue_max: PositiveInt
-    gateway_batch_max: PositiveInt
-    requests_max: PositiveInt
-    ongoing_requests_max: PositiveInt
-    queued_requests_max: PositiveInt
-    photo_bytes_max: PositiveInt
-    photo_pixels_max: PositiveInt
-    photo_memory_bytes_max: PositiveInt
-    photos_bytes_max: PositiveInt
-    photos_uploading_max: PositiveInt
-    photos_making_max: PositiveInt
+TABLE = _Table()
 
 
-class Timing(_Section):
-    """Periods and deadlines in milliseconds."""
-
-    request_deadline_ms: PositiveInt
-    ready_ms: PositiveInt
-    health_check_ms: PositiveInt
-    drain_ms: NonNegativeInt
-    shard_call_ms: PositiveInt
-    tick_ms: PositiveInt
-    settle_ms: PositiveInt
-    settle_linger_ms: PositiveInt
-    settle_task_ms: PositiveInt
-    supervise_ms: PositiveInt
-    relay_after_ms: PositiveInt
-    ping_deadline_ms: PositiveInt
-    store_timeout_ms: PositiveInt
-    snapshot_events: PositiveInt
-    passivate_after_ms: NonNegativeInt
-    backup_hold_ms: PositiveInt
-    body_ms: PositiveInt
-    photo_upload_ms: PositiveInt
-    photo_cpu_ms: PositiveInt
-
-
-class Streaming(_Section):
-    """Bounds of `POST /v1/grabs/stream`."""
-
-    stream_inflight_max: PositiveInt
-    streams_max: PositiveInt
-    line_bytes_max: int = Field(ge=512)
-    stream_age_ms_max: PositiveInt
-    stream_tick_ms: PositiveInt
-
-
-class DoorRules(_Section):
-    """How HAProxy stands to the network; see `cluster.local.haproxy`."""
-
-    connections_max: PositiveInt
-    other_connections_max: PositiveInt
-    head_ms: PositiveInt
-    keep_alive_ms: PositiveInt
-
-
-class GatewayCache(_Section):
-    """What a gateway replica remembers of packets that ended, so that losers need no shard."""
-
-    ended_packets_max: PositiveInt
-    ended_bytes_max: PositiveInt
-
-
-class Sight(_Section):
-    """How often the system looks at itself, in milliseconds."""
-
-    report_ms: PositiveInt
-    store_ms: PositiveInt
-    audit_ms: PositiveInt
-
-
-class Overload(_Section):
-    """When a gateway replica refuses, and whom first; see `cluster.gateway.middleware.overload_control`."""
-
-    queueing_ms_target: PositiveInt
-    window_ms: PositiveInt
-    window_requests_max: PositiveInt
-    beat_ms: PositiveInt
-    down_percent: int = Field(ge=1, le=25)
-    up_percent: int = Field(ge=1, le=25)
-    refusing_percent_max: int = Field(ge=1, le=99)
-    retry_after_ms_min: PositiveInt
-    retry_after_ms_max: PositiveInt
-    tenants_max: PositiveInt
-    packet_queue_max: PositiveInt
-
-
-class Settings(BaseSettings):
-    """One system's configuration. Frozen; pickled to every actor."""
+class _Common(BaseSettings):
+    """What is not a kind's."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", env_prefix="HONGBAO_", env_nested_delimiter="__")
 
@@ -258,17 +116,16 @@ class Settings(BaseSettings):
     """Where photos are, for pyarrow.fs, the same for every replica: a folder or s3://…; empty: there are no photos."""
     drain_file: str = ""
     """Once this file exists, the system is about to end, and its streams do; empty: nobody says so by a file."""
-    layout: Layout
-    placement: Placement
-    limits: Limits
-    bounds: Bounds
-    timing: Timing
-    stream: Streaming
-    door: DoorRules
-    gateway_cache: GatewayCache
-    sight: Sight
-    overload: Overload
-    fair: Fair
+    placement: Annotated[Placement, TABLE]
+    limits: Annotated[Limits, TABLE]
+    bounds: Annotated[Bounds, TABLE]
+    timing: Annotated[Timing, TABLE]
+    stream: Annotated[Streaming, TABLE]
+    door: Annotated[DoorRules, TABLE]
+    gateway_cache: Annotated[GatewayCache, TABLE]
+    sight: Annotated[Sight, TABLE]
+    overload: Annotated[Overload, TABLE]
+    fair: Annotated[Fair, TABLE]
 
     @field_validator("archive_url", "photos_url")
     @classmethod
@@ -287,7 +144,50 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Arguments first, then the environment, then the files that `load` has read, the most special one first."""
-        return init_settings, env_settings, *(InitSettingsSource(settings_cls, layer) for layer in _layers)
+        layers = (InitSettingsSource(settings_cls, layer) for layer in _layers)
+        return init_settings, _Environment(settings_cls), *layers
+
+    @property
+    def kinds(self) -> Mapping[str, KindSection]:
+        """The sections of the kinds, by name."""
+        return {name: getattr(self, name) for name in KINDS}
+
+    @property
+    def layout(self) -> StreamCounts:
+        """How many streams there are, by kind and pool."""
+        return {name: section.counts for name, section in self.kinds.items()}
+
+    @property
+    def streams(self) -> Mapping[str, str]:
+        """Every stream of the system, and its kind."""
+        return streams_of(self.layout)
+
+    def rules(self, of: type[R]) -> R:
+        """Return the rules of the kind that declares this type of them."""
+        [found] = [section.rules for section in self.kinds.values() if isinstance(section.rules, of)]
+        return found
+
+    def with_rules(self, kind: str, **changes: Any) -> "Settings":
+        """Return the same with other rules of one kind."""
+        section = self.kinds[kind]
+        changed = msgspec.structs.replace(section, rules=msgspec.structs.replace(section.rules, **changes))
+        return self.model_copy(update={kind: changed})
+
+
+if TYPE_CHECKING:
+    Settings = _Common
+else:
+    if taken := sorted(KINDS.keys() & dir(_Common)):
+        raise DuplicateKind(
+            f"the kind {taken[0]!r} cannot have a section in configs/: its name has another meaning there"
+        )
+    Settings = create_model(
+        "Settings",
+        __base__=_Common,
+        __module__=__name__,
+        __doc__="One system's configuration. Frozen; pickled to every actor.",
+        **{name: (Annotated[KindSection, _Table(partial(read_kind, kind))], ...) for name, kind in KINDS.items()},
+    )
 
 
 DEFAULT_CONFIG = "local"
@@ -311,6 +211,13 @@ def load(config: str = DEFAULT_CONFIG, **override: Any) -> Settings:
     """
     global _layers
     _layers = read_layers(config)
+    for layer in _layers:
+        for name in layer:
+            if name not in Settings.model_fields:
+                raise ValueError(
+                    f"configuration {config}: {name!r} is neither a section nor a kind of actor; "
+                    f"the kinds are {', '.join(KINDS)}"
+                )
     try:
         return Settings(**override)
     finally:
@@ -355,7 +262,7 @@ def sandbox_of(settings: Settings, asked: bool | None, *, own_store: bool) -> bo
     return False
 
 
-class _Secret(_Section):
+class _Secret(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     """What is wrong with a secret is told without the secret."""
 

@@ -16,8 +16,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from actors.kernel.bounds import WHOLE, Percent
 from actors.kernel.names import USER_RULE, is_tenant, is_user
-from actors.kernel.quota import WHOLE, Bound, Percent
+from actors.kernel.quota import Bound
 from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.fair_cache import FairCache
 

@@ -292,7 +292,7 @@ class Host:
     async def _activate_now(self, stream: str) -> Shell:
         self._offset_ms = max(self._offset_ms, await self._journals.clock_offset_ms())
         journal = self._journals.open(stream)
-        bound = self._rules.commit_events_max, self._rules.commit_events_fair
+        bound = self._rules.commit_events_max, self._rules.fair.commit_events_max
         machine = self._kind.machine(stream, self._rules, self._services)
         shell = Shell(stream, machine, journal, self.now_ms, *bound)
         await shell.activate(self.name)

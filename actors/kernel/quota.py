@@ -12,6 +12,7 @@ from collections import OrderedDict, deque
 from collections.abc import Hashable
 from typing import Literal, NamedTuple
 
+from actors.kernel.bounds import WHOLE, Percent
 from actors.kernel.messages import KernelRefusal, Refused
 
 Part = Literal["user", "tenant", "whole"]
@@ -21,17 +22,6 @@ USER_FULL = Refused(KernelRefusal.RATE_LIMITED, "user")
 TENANT_FULL = Refused(KernelRefusal.OVERLOADED, "tenant")
 FULL = Refused(KernelRefusal.OVERLOADED)
 _REFUSED: dict[Part, Refused] = {"user": USER_FULL, "tenant": TENANT_FULL, "whole": FULL}
-
-
-class Percent(NamedTuple):
-    """How much of a bound one user may hold, and one tenant (configs/)."""
-
-    user: int = 100
-    tenant: int = 100
-
-
-WHOLE = Percent()
-"""Of a bound that is one user's anyway."""
 
 
 class Bound(NamedTuple):

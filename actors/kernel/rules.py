@@ -4,25 +4,31 @@ from collections.abc import Mapping
 
 import msgspec
 
+from actors.kernel.bounds import WHOLE, Internal, Percent, Period, Section, Shared
 from actors.kernel.ports import KeyRing
-from actors.kernel.quota import WHOLE, Percent
 
 StreamCounts = Mapping[str, Mapping[str, int]]
 """kind -> pool -> number of streams, e.g. `{"bank": {"": 4}}`. Later pools are numbered behind the first."""
 
 
-class Rules(msgspec.Struct, frozen=True, kw_only=True):
+class Fair(Section, frozen=True, kw_only=True):
+    """The parts of what is shared in one kind's streams. A kind's own parts extend this."""
+
+    commit_events_max: Percent = WHOLE
+
+
+class Rules(Section, frozen=True, kw_only=True):
     """The bounds of one kind's streams: its section of configs/. A kind's own rules extend this."""
 
-    commit_events_max: int
+    commit_events_max: Shared
     """Events on one open commit; beyond, what brings new money is refused."""
-    commit_events_fair: Percent = WHOLE
-    expire_batch_max: int
+    expire_batch_max: Internal
     """Steps that the clock alone brings about, at one look at it."""
-    settle_batch_max: int
+    settle_batch_max: Internal
     """Transfers in one delivery to one destination."""
-    tick_ms: int
+    tick_ms: Period
     """Time between two looks at the clock."""
+    fair: Fair = Fair()
 
 
 class Services(msgspec.Struct, frozen=True):

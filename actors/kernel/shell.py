@@ -13,10 +13,11 @@ Laws:
 import asyncio
 from collections.abc import Callable
 
+from actors.kernel.bounds import WHOLE, Percent
 from actors.kernel.errors import FencedOut, JournalFull, JournalUnavailable, OperatingFailure
 from actors.kernel.machine import Machine
 from actors.kernel.ports import Event, Journal
-from actors.kernel.quota import WHOLE, Bound, Counts, Percent
+from actors.kernel.quota import Bound, Counts
 
 FULL_PAUSE_S = 0.2
 """Pause before an entry that a full store refused is sent again."""

@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 import msgspec
 
+from actors.kernel.bounds import WHOLE, Percent, Period, Section, Shared
 from actors.kernel.messages import Refused
-from actors.kernel.quota import WHOLE, Bound, Counts, Percent
+from actors.kernel.quota import Bound, Counts
 from actors.kernel.timer import Timer
 from actors.ledger.accounts import AccountKind
 from actors.ledger.posting import Leg, Postings, move
@@ -130,13 +131,13 @@ def hold_postings(
     return {Held: moves(available, held), HoldPosted: moves(held, taken), HoldVoided: back, HoldExpired: back}
 
 
-class HoldRules(msgspec.Struct, frozen=True):
+class HoldRules(Section, frozen=True):
     """How many, and how long (configs/)."""
 
-    total_max: int
+    total_max: Shared
     """Open and remembered, of one stream."""
-    lifetime_ms_max: int
-    keep_ms: int
+    lifetime_ms_max: Period
+    keep_ms: Period
     """So long an ended hold is remembered."""
     fair: Percent = WHOLE
 

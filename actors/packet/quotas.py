@@ -8,9 +8,7 @@ pair of streams. The counts follow from the state: they are made anew from a sna
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from actors.kernel.quota import WHOLE, Bound, Counts, Percent
+from actors.kernel.quota import Bound, Counts
 from actors.ledger.book import Received
 from actors.packet.state import State
 from actors.transfers.funding import PacketFunded
@@ -19,13 +17,6 @@ from actors.transfers.payout import PayoutRun
 
 if TYPE_CHECKING:
     from actors.packet.rules import PacketRules
-
-
-class PacketFair(msgspec.Struct, frozen=True):
-    """Parts of the bounds of one packet stream (configs/)."""
-
-    unsettled: Percent = WHOLE
-    ahead: Percent = WHOLE
 
 
 class _Ahead:
@@ -42,8 +33,8 @@ class Holders:
     """Who holds what in one stream."""
 
     def __init__(self, rules: "PacketRules", wallet_streams: int, state: State) -> None:
-        self.payouts = Counts(Bound.of(rules.unsettled_max, rules.fair.unsettled))
-        self._bound = Bound.of(rules.opened_ahead_max, rules.fair.ahead)
+        self.payouts = Counts(Bound.of(rules.unsettled_max, rules.fair.unsettled_max))
+        self._bound = Bound.of(rules.opened_ahead_max, rules.fair.opened_ahead_max)
         self._ahead: dict[str, _Ahead] = {}
         for sent in state.book.sent.values():
             for run in sent.unsettled.values():

@@ -9,18 +9,19 @@ from typing import NamedTuple
 
 import msgspec
 
+from actors.kernel.bounds import Own, Period, Section, Shared
 from actors.kernel.messages import Refused
 from actors.wallet.commands import CountLishi
 from actors.wallet.events import LishiCounted
 from actors.wallet.lishi import KEY_REUSED, OVERLOADED, RATE_LIMITED
 
 
-class AskRules(msgspec.Struct, frozen=True):
+class AskRules(Section, frozen=True):
     """How many of one asker in one period, and how many asks one stream counts (configs/)."""
 
-    asks_max: int
-    period_ms: int
-    total_max: int
+    asks_max: Own
+    period_ms: Period
+    total_max: Shared
 
 
 class Ask(NamedTuple):

@@ -7,8 +7,7 @@ forgotten by the stamps of events, so that a replay forgets the same ones.
 
 from collections.abc import Sequence
 
-import msgspec
-
+from actors.kernel.bounds import Own, Period, Section, Shared
 from actors.kernel.messages import Refused
 from actors.refusals import Refusal
 from actors.wallet.commands import Commit, Send
@@ -18,14 +17,14 @@ NOT_FOUND = Refused(Refusal.COMMITMENT_NOT_FOUND)
 MISMATCH = Refused(Refusal.COMMITMENT_MISMATCH)
 
 
-class CommitmentRules(msgspec.Struct, frozen=True):
+class CommitmentRules(Section, frozen=True):
     """How many, and how long (configs/)."""
 
-    unused_max: int
+    unused_max: Own
     """Of one user."""
-    stream_max: int
+    stream_max: Shared
     """Of one stream, counting every lane and burst."""
-    lifetime_ms: int
+    lifetime_ms: Period
 
 
 class Commitments:

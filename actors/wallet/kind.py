@@ -15,8 +15,9 @@ from actors.wallet.events import (
     RunsReceived,
     SandboxCredited,
 )
-from actors.wallet.machine import WalletMachine, WalletRules
+from actors.wallet.machine import WalletMachine
 from actors.wallet.replies import AskCounted, Funded, LishiList, LishiTold, NoteList, NoteTold, Statement, WalletView
+from actors.wallet.rules import WalletRules
 
 WALLET = Kind(
     name="wallet",

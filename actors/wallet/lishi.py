@@ -15,6 +15,7 @@ Amounts are integer fen; instants and periods are Unix milliseconds.
 
 import msgspec
 
+from actors.kernel.bounds import Own, Period, Section, Shared
 from actors.kernel.messages import Refused
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
@@ -34,16 +35,26 @@ OVERLOADED = Refused(Refusal.OVERLOADED)
 LishiCommand = AskLishi | ReadLishi | ListLishi | AcceptLishi | DeclineLishi
 
 
-class LishiRules(msgspec.Struct, frozen=True):
+class LishiRules(Section, frozen=True):
     """The limits of lishi in one wallet stream (configs/)."""
 
-    lifetime_ms: int
-    cooldown_ms: int
-    open_max: int
-    total_max: int
-    keep_ms: int
+    lifetime_ms: Period
+    cooldown_ms: Period
+    open_max: Own
+    """Of one person's answer: of one asker and one asked at most one is open."""
+    total_max: Shared
+    keep_ms: Period
     """A closed one is remembered that long, at least as long as it counts for anything."""
-    wallet_streams: int = 0
+
+    def among(self, wallet_streams: int) -> "LishiTerms":
+        """Return these rules in a system of so many wallet streams."""
+        return LishiTerms(**msgspec.structs.asdict(self), wallet_streams=wallet_streams)
+
+
+class LishiTerms(LishiRules, frozen=True):
+    """The limits of lishi in one wallet stream among others."""
+
+    wallet_streams: int
 
 
 class LishiBook(msgspec.Struct):
@@ -73,7 +84,7 @@ class LishiBook(msgspec.Struct):
         opened = [self.all[lishi_id] for lishi_id in self.open.get(person, ())]
         return [LishiClosed(one.lishi_id, "lapsed", now_ms) for one in opened if now_ms >= one.lapses_at_ms]
 
-    def decide_ask(self, ask: AskLishi, lishi_id: str, rules: LishiRules, now_ms: int) -> LishiAsked | Lishi | Refused:
+    def decide_ask(self, ask: AskLishi, lishi_id: str, rules: LishiTerms, now_ms: int) -> LishiAsked | Lishi | Refused:
         """Let somebody ask, answer the same request again, or refuse. The first rule that matches wins."""
         prior = self.all.get(lishi_id)
         if prior is not None:
@@ -107,7 +118,7 @@ class LishiBook(msgspec.Struct):
 
     # Apply: writes only.
 
-    def apply(self, event: LishiAsked | LishiClosed, rules: LishiRules) -> None:
+    def apply(self, event: LishiAsked | LishiClosed, rules: LishiTerms) -> None:
         """Take an event in, and forget what is past its time by its stamp, so that a replay forgets the same."""
         if isinstance(event, LishiAsked):
             lishi_id, tenant, asker, asked = event.lishi_id, event.tenant, event.asker, event.asked
@@ -130,7 +141,7 @@ class LishiBook(msgspec.Struct):
             counted_in = _counted_in(lishi.tenant, lishi.asker, rules)
             self.forgotten[counted_in] = max(lishi.counted_ms, self.forgotten.get(counted_in, -1))
 
-    def _forgettable(self, rules: LishiRules, now_ms: int) -> bool:
+    def _forgettable(self, rules: LishiTerms, now_ms: int) -> bool:
         """Tell whether the oldest is past its time."""
         return now_ms >= next(iter(self.all.values())).ended_ms + rules.keep_ms
 
@@ -150,7 +161,7 @@ class LishiBook(msgspec.Struct):
             del self.newest[pair]
 
 
-def _counted_in(tenant: str, asker: str, rules: LishiRules) -> int:
+def _counted_in(tenant: str, asker: str, rules: LishiTerms) -> int:
     """Return the index of the stream in which this asker's asks are counted."""
     return wallet_index_of(tenant, asker, rules.wallet_streams)
 

@@ -18,7 +18,7 @@ import msgspec
 from actors.kernel.machine import BookMachine
 from actors.kernel.messages import Refused
 from actors.kernel.ports import Event
-from actors.kernel.rules import Rules, Services
+from actors.kernel.rules import Services
 from actors.kernel.switches import Switch
 from actors.ledger.book import Book
 from actors.ledger.holds import (
@@ -28,17 +28,16 @@ from actors.ledger.holds import (
     HoldBook,
     HoldEvent,
     HoldPosted,
-    HoldRules,
     Holds,
     HoldTold,
 )
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import whole_id
-from actors.wallet.asks import AskBook, AskRules
+from actors.wallet.asks import AskBook
 from actors.wallet.commands import Commit, CreditSandbox, KeepPhoto, Send
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
-from actors.wallet.commitments import CommitmentRules, Commitments
+from actors.wallet.commitments import Commitments
 from actors.wallet.events import (
     Committed,
     LishiAsked,
@@ -50,12 +49,13 @@ from actors.wallet.events import (
     SandboxCredited,
 )
 from actors.wallet.idempotency import remember
-from actors.wallet.lishi import LishiBook, LishiRules
-from actors.wallet.notes import NoteBook, NoteRules
+from actors.wallet.lishi import LishiBook
+from actors.wallet.notes import NoteBook
 from actors.wallet.postings import BANK, CHANGE, FAUCET, HELD, STATEMENT, STATEMENT_WORDS, cause_of
-from actors.wallet.quotas import Fresh, Holders, WalletFair
+from actors.wallet.quotas import Fresh, Holders
 from actors.wallet.replies import Funded, Statement, StatementLine, WalletView
-from actors.wallet.sends import Place, SendRules, Terms, TermsMaker, fundings, is_same, is_timely
+from actors.wallet.rules import WalletRules
+from actors.wallet.sends import Place, Terms, TermsMaker, fundings, is_same, is_timely
 from actors.wallet.switches import SENDS
 
 _LINE = Struct("<QBqQ32s")
@@ -69,25 +69,6 @@ OVERLOADED = Refused(Refusal.OVERLOADED)
 PAUSED = Refused(Refusal.PAUSED)
 NOT_FOUND = Refused(Refusal.PACKET_NOT_FOUND)
 BAD_TIMES = Refused(Refusal.BAD_TIMES)
-
-
-class WalletRules(Rules, frozen=True, kw_only=True):
-    """The bounds of one wallet stream (configs/)."""
-
-    accounts_max: int
-    unsettled_max: int
-    idempotency_keys_max: int
-    idempotency_ms: int
-    statement_lines_max: int
-    relay_after_ms: int
-    commitments: CommitmentRules
-    lishi: LishiRules
-    asks: AskRules
-    notes: NoteRules
-    holds: HoldRules
-    photos_bytes_max: int
-    sends: SendRules
-    fair: WalletFair = WalletFair()
 
 
 class Account(msgspec.Struct, gc=False):
@@ -134,8 +115,7 @@ class WalletMachine(BookMachine[State, PacketFunded]):
         super().__init__(stream, State(), rules.settle_batch_max)
         self._rules = rules
         self.maker = TermsMaker(rules.sends, services)
-        lishi = msgspec.structs.replace(rules.lishi, wallet_streams=services.streams("wallet"))
-        self.lishi_rules = lishi
+        self.lishi_rules = rules.lishi.among(services.streams("wallet"))
         self._commitments = Commitments(self._state.commitments, rules.commitments)
         self._holders = Holders(rules, self._state)
         self.holds = Holds(self._state.holds, rules.holds)

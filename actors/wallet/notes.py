@@ -10,6 +10,7 @@ Instants and periods are Unix milliseconds.
 
 import msgspec
 
+from actors.kernel.bounds import OfPacket, OwnOr0, Period, Section, Shared
 from actors.kernel.messages import Refused
 from actors.refusals import Refusal
 from actors.wallet.commands import WriteNote
@@ -20,13 +21,14 @@ RATE_LIMITED = Refused(Refusal.RATE_LIMITED)
 OVERLOADED = Refused(Refusal.OVERLOADED)
 
 
-class NoteRules(msgspec.Struct, frozen=True):
+class NoteRules(Section, frozen=True):
     """The limits of notes in one wallet stream (configs/)."""
 
-    changes_max: int
-    per_packet_max: int
-    total_max: int
-    keep_ms: int
+    changes_max: OwnOr0
+    per_packet_max: OfPacket
+    """One a taker."""
+    total_max: Shared
+    keep_ms: Period
 
 
 class NoteBook(msgspec.Struct):

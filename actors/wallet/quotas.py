@@ -7,10 +7,8 @@ owns them. The counts follow from the state: they are made anew from a snapshot'
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from actors.kernel.messages import Refused
-from actors.kernel.quota import WHOLE, Bound, Counts, Lapsing, Named, Percent
+from actors.kernel.quota import Bound, Counts, Lapsing, Named
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import whole_id
 from actors.wallet.commands import KeepPhoto
@@ -25,7 +23,8 @@ from actors.wallet.events import (
 )
 
 if TYPE_CHECKING:
-    from actors.wallet.machine import State, WalletRules
+    from actors.wallet.machine import State
+    from actors.wallet.rules import WalletRules
 
 PHOTO_BYTES_MIN = 65_536
 """A photo counts for as much as this at least, so that small ones are bounded too."""
@@ -34,33 +33,20 @@ Fresh = Committed | LishiAsked | LishiCounted | Noted | SandboxCredited
 """An event, only decided on, that takes a place in a table."""
 
 
-class WalletFair(msgspec.Struct, frozen=True):
-    """Parts of the bounds of one wallet stream (configs/)."""
-
-    accounts: Percent = WHOLE
-    unsettled: Percent = WHOLE
-    keys: Percent = WHOLE
-    commitments: Percent = WHOLE
-    lishi: Percent = WHOLE
-    asks: Percent = WHOLE
-    notes: Percent = WHOLE
-    photos: Percent = WHOLE
-
-
 class Holders:
     """Who holds what in one stream."""
 
     def __init__(self, rules: "WalletRules", state: "State") -> None:
         fair = rules.fair
         self._rules = rules
-        self._keys = Lapsing(Bound.of(rules.idempotency_keys_max, fair.keys), rules.idempotency_ms)
-        self._unsettled = Counts(Bound.of(rules.unsettled_max, fair.unsettled))
-        self._accounts = Counts(Bound.of(rules.accounts_max, fair.accounts))
+        self._keys = Lapsing(Bound.of(rules.idempotency_keys_max, fair.idempotency_keys_max), rules.idempotency_ms)
+        self._unsettled = Counts(Bound.of(rules.unsettled_max, fair.unsettled_max))
+        self._accounts = Counts(Bound.of(rules.accounts_max, fair.accounts_max))
         self._commitments = Named(Bound.of(rules.commitments.stream_max, fair.commitments))
         self._lishi = Named(Bound.of(rules.lishi.total_max, fair.lishi))
         self._asks = Lapsing(Bound.of(rules.asks.total_max, fair.asks), rules.asks.period_ms)
         self._notes = Lapsing(Bound.of(rules.notes.total_max, fair.notes), rules.notes.keep_ms)
-        self._photos = Counts(Bound.of(rules.photos_bytes_max, fair.photos))
+        self._photos = Counts(Bound.of(rules.photos_bytes_max, fair.photos_bytes_max))
         self._rebuild(state)
 
     def decide_photo(self, keep: KeepPhoto, prior: PhotoKept | None, now_ms: int) -> PhotoKept | Refused | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from actors.kernel.bounds import OfRequest, Period, Section
 from actors.kernel.names import User
 from actors.kernel.rules import Services
 from actors.ledger.money import part_of
@@ -67,16 +68,16 @@ class Terms(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, places=places, key_id=made.key_id)
 
 
-class SendRules(msgspec.Struct, frozen=True):
+class SendRules(Section, frozen=True):
     """What a send gets besides what the sender says (configs/)."""
 
-    share_fen_min: int
-    share_fen_max: int
-    packet_lifetime_ms: int
-    opens_ms_max: int
-    crowd_count_min: int
+    share_fen_min: OfRequest
+    share_fen_max: OfRequest
+    packet_lifetime_ms: Period
+    opens_ms_max: OfRequest
+    crowd_count_min: Period
     """A star's packet of so many shares is in a hot stream."""
-    lane_count_max: int
+    lane_count_max: OfRequest
     """More shares than this are divided into lanes."""
 
 

@@ -74,7 +74,7 @@ class Gateway:
         log_json("gateway")
         self.settings = settings
         self.keys = keys
-        self.auth = Auth(keys, settings.bounds.token_cache_max, settings.fair.token_cache_max.percent)
+        self.auth = Auth(keys, settings.bounds.token_cache_max, settings.fair.token_cache_max)
         self.directory = Directory(settings)
         self.service = Service(settings, self.directory)
         self.levers = LeverFlow(settings, self.directory)
@@ -162,7 +162,7 @@ def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None 
     routing.check(api.routes)
     settings, service, sight = gateway.settings, gateway.service, gateway.settings.sight
     inner = Streams(HotRoutes(HeadAsGet(api), gateway), gateway)
-    under_way = Bound.of(settings.bounds.requests_max, settings.fair.requests_max.percent)
+    under_way = Bound.of(settings.bounds.requests_max, settings.fair.requests_max)
     edge = Edge(inner, Gate(gateway.auth, service.admission, service.pulse, under_way), settings, stamps=stamps)
     return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])
 
@@ -222,6 +222,6 @@ async def _create_system(settings: Settings, keys: Keys) -> None:
     journals = open_journals(settings)
     try:
         await keep_keys(journals, keys)
-        await journals.create_system(settings.layout.counts)
+        await journals.create_system(settings.layout)
     finally:
         await journals.close()

@@ -4,8 +4,8 @@ import time
 
 from starlette.requests import Request
 
+from actors.kernel.bounds import WHOLE, Percent
 from actors.kernel.names import User
-from actors.kernel.quota import WHOLE, Percent
 from cluster.config import Keys
 from cluster.gateway.headers import read_acting_user, read_token
 from cluster.gateway.problems import Problem

@@ -9,7 +9,9 @@ from typing import Any
 from actors.kernel.names import USER_CHARS_MAX, USER_RULE
 from actors.transfers.ids import LANES_MAX
 from actors.transfers.phrase import PHRASE_CHARS_MAX
-from cluster.config import Limits, Settings
+from actors.wallet.rules import WalletRules
+from actors.wallet.sends import SendRules
+from cluster.config import Settings
 
 Keywords = dict[str, Any]
 
@@ -20,10 +22,10 @@ _GRAB: dict[str, Keywords] = {"group": _USER, "passphrase": {"maxLength": PHRASE
 
 def bodies_of(settings: Settings) -> dict[str, dict[str, Keywords]]:
     """Return the keywords of request bodies' fields that hang on the configuration, by schema and field."""
-    limits, bounds = settings.limits, settings.bounds
-    crowd = {"total_fen": _fen(limits, limits.crowd_total_fen_max), "count": {"maximum": limits.crowd_count_max}}
-    share = _fen(limits, limits.share_fen_max)
-    gift = _fen(limits, min(limits.share_fen_max, limits.total_fen_max))
+    limits, bounds, sends = settings.limits, settings.bounds, settings.rules(WalletRules).sends
+    crowd = {"total_fen": _fen(sends, limits.crowd_total_fen_max), "count": {"maximum": limits.crowd_count_max}}
+    share = _fen(sends, sends.share_fen_max)
+    gift = _fen(sends, min(sends.share_fen_max, limits.total_fen_max))
     band = {"share_fen_min": share, "share_fen_max": share}
     greeting = {"maxLength": limits.greeting_chars_max}
     sponsor = {"maxLength": limits.sponsor_chars_max}
@@ -32,7 +34,7 @@ def bodies_of(settings: Settings) -> dict[str, dict[str, Keywords]]:
     people = f"At most {limits.count_max} shares, and for a star packet {limits.crowd_count_max}."
     return {
         "SendBody": {
-            "total_fen": _fen(limits, max(limits.total_fen_max, limits.crowd_total_fen_max), people_fen),
+            "total_fen": _fen(sends, max(limits.total_fen_max, limits.crowd_total_fen_max), people_fen),
             "count": {"maximum": max(limits.count_max, limits.crowd_count_max), "description": people},
             "greeting": greeting,
             "sender_nonce": nonce,
@@ -87,6 +89,6 @@ def bound(schema: dict[str, Any], keywords: Keywords) -> None:
     schema.update(described)
 
 
-def _fen(limits: Limits, fen_max: int, description: str = "") -> Keywords:
-    keywords: Keywords = {"minimum": limits.share_fen_min, "maximum": fen_max}
+def _fen(sends: SendRules, fen_max: int, description: str = "") -> Keywords:
+    keywords: Keywords = {"minimum": sends.share_fen_min, "maximum": fen_max}
     return keywords | ({"description": description} if description else {})

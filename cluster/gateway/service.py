@@ -17,6 +17,7 @@ from actors.packet.replies import OpenNow, PacketView, Takings, Won
 from actors.refusals import Refusal
 from actors.transfers.ids import (
     LanePlace,
+    Layout,
     burst_id,
     home_lane,
     lanes_of,
@@ -81,7 +82,7 @@ class Service:
         self._settings = settings
         self._directory = directory
         self.tally = Tally(time.time_ns() // 1_000_000)
-        self._numbers = settings.layout.numbers
+        self._numbers = Layout.of(settings.layout)
         self._packet_streams = [packet_stream(i) for i in range(self._numbers.packet + self._numbers.hot)]
         self._batching = self.batching = Batching(
             directory,
@@ -89,20 +90,20 @@ class Service:
             batch_max=bounds.gateway_batch_max,
             deadline_ms=settings.timing.request_deadline_ms,
             packet_queue_max=settings.overload.packet_queue_max,
-            fair=settings.fair.gateway_queue_max.percent,
+            fair=settings.fair.gateway_queue_max,
         )
         cache = settings.gateway_cache
         self._ended = EndedPackets(
             self._batching.post,
-            packets=Bound.of(cache.ended_packets_max, settings.fair.ended_packets_max.percent),
-            sizes=Bound.of(cache.ended_bytes_max, settings.fair.ended_bytes_max.percent),
+            packets=Bound.of(cache.ended_packets_max, settings.fair.ended_packets_max),
+            sizes=Bound.of(cache.ended_bytes_max, settings.fair.ended_bytes_max),
         )
         self.admission = Admission(admission_rules(settings.overload))
         self.pulse = Pulse(self.admission, self.batching, settings.overload)
 
     def wallet_stream_of(self, user: User) -> str:
         """Name the stream that holds the user's money."""
-        return wallet_stream(wallet_index_of(user.tenant, user.user, self._settings.layout.wallet_streams))
+        return wallet_stream(wallet_index_of(user.tenant, user.user, self._numbers.wallet))
 
     async def send(self, send: Send) -> Funded:
         """Debit the sender, then open what he sent: the answer means open. Raises Problem."""

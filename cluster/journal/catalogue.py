@@ -9,31 +9,23 @@ from collections.abc import Mapping
 import msgspec
 
 from actors.kernel.kind import UnknownKind
-from actors.kinds import kind_named, kind_of
-
-Layout = Mapping[str, Mapping[str, int]]
-"""kind -> pool -> number of streams, e.g. `{"bank": {"": 4}}`; pools in the order in which they are numbered."""
+from actors.kernel.rules import StreamCounts
+from actors.kinds import kind_named, kind_of, streams_of
 
 
-def streams_of(layout: Layout) -> dict[str, str]:
-    """Return every stream of a layout and its kind, e.g. "bank-003" -> "bank". Raises UnknownKind."""
-    counts = {kind_named(kind).name: sum(pools.values()) for kind, pools in layout.items()}
-    return {f"{kind}-{index:03d}": kind for kind, count in counts.items() for index in range(count)}
-
-
-def encode_layout(layout: Layout) -> bytes:
+def encode_layout(layout: StreamCounts) -> bytes:
     """Return a layout as a store keeps it."""
     return msgspec.json.encode(layout)
 
 
-def decode_layout(content: bytes | None) -> Layout:
+def decode_layout(content: bytes | None) -> StreamCounts:
     """Read what a store keeps; nothing of a store without a system. Raises UnknownKind."""
     layout = msgspec.json.decode(content, type=dict[str, dict[str, int]]) if content else {}
     streams_of(layout)
     return layout
 
 
-def check_growth(store: str, found: Layout, wanted: Layout) -> None:
+def check_growth(store: str, found: StreamCounts, wanted: StreamCounts) -> None:
     """Raise ValueError if a system's layout cannot become the configured one."""
     for kind, pools in found.items():
         configured = wanted.get(kind, {})
@@ -52,7 +44,7 @@ def _in_pool(pool: str) -> str:
     return f" in pool {pool!r}" if pool else ""
 
 
-def check_streams(store: str, listed: Mapping[str, str], layout: Layout) -> None:
+def check_streams(store: str, listed: Mapping[str, str], layout: StreamCounts) -> None:
     """Raise UnknownKind or ValueError, which name the stream, if a catalogue lists a stream that has no host."""
     wanted = streams_of(layout)
     for stream, kind in listed.items():

@@ -2,16 +2,17 @@
 
 from actors.kernel.machine import Machine
 from actors.kernel.ports import KeyRing
-from actors.kinds import empty_machine
+from actors.kinds import kind_of
 from cluster.config import Settings
 from cluster.journal.codec import Codec
 from cluster.journal.snapshot import Elements, Record, Verified, read_verified
-from cluster.runtime.shards import rules_of, services_of
+from cluster.runtime.shards import services_of
 
 
 def machine_of(stream: str, settings: Settings, keys: KeyRing) -> Machine:
     """Return the empty machine that folds a stream. Raises UnknownKind."""
-    return empty_machine(stream, rules_of(settings), services_of(settings, keys))
+    kind = kind_of(stream)
+    return kind.machine(stream, settings.kinds[kind.name].rules, services_of(settings, keys))
 
 
 async def fold(elements: Elements, codec: Codec, stream: str, machine: Machine) -> Record | None:

@@ -27,7 +27,9 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 
 from actors.kernel.errors import FencedOut, JournalFull, JournalUnavailable, NotHere, OperatingFailure
 from actors.kernel.ports import Position, Sealed
-from cluster.journal.catalogue import Layout, check_growth, check_streams, decode_layout, encode_layout, streams_of
+from actors.kernel.rules import StreamCounts
+from actors.kinds import streams_of
+from cluster.journal.catalogue import check_growth, check_streams, decode_layout, encode_layout
 from cluster.journal.codec import Codec, corrupt, position_of, stream_gone
 from cluster.journal.owner import OwnedJournal
 from cluster.journal.pipeline import Line
@@ -227,7 +229,7 @@ class RedisJournals(Store):
         offset_ms = int(await self._ask(self._client.eval(_ADVANCE, 1, self._key("clock"), ms, offset_ms_max)))
         return offset_ms if offset_ms >= 0 else None
 
-    async def create_system(self, layout: Layout, system_id: str | None = None) -> str:
+    async def create_system(self, layout: StreamCounts, system_id: str | None = None) -> str:
         """List every stream and its kind unless already done; return the system's id (None: a new system's is drawn).
 
         Raises JournalUnavailable, UnknownKind, or ValueError if the system was created with another layout.
@@ -249,7 +251,7 @@ class RedisJournals(Store):
         found = await self._ask(self._client.hget(self._key("system"), "id"))
         return "" if found is None else str(found.decode())
 
-    async def layout(self) -> Layout:
+    async def layout(self) -> StreamCounts:
         """Return the system's layout, empty before it is created. Raises JournalUnavailable, UnknownKind."""
         return decode_layout(await self._ask(self._client.hget(self._key("system"), "layout")))
 

@@ -4,7 +4,7 @@ from abc import abstractmethod
 from collections.abc import AsyncIterator
 
 from actors.kernel.ports import Journal, Position
-from cluster.journal.catalogue import Layout
+from actors.kernel.rules import StreamCounts
 from cluster.journal.codec import Codec
 from cluster.journal.side_store import Shelf
 from cluster.journal.snapshot import READ_CHUNK
@@ -39,7 +39,7 @@ class Store(Shelf):
         """
 
     @abstractmethod
-    async def create_system(self, layout: Layout, system_id: str | None = None) -> str:
+    async def create_system(self, layout: StreamCounts, system_id: str | None = None) -> str:
         """List every stream and its kind unless already done; return the system's id (None: a new system's is drawn).
 
         Raises JournalUnavailable, UnknownKind, or ValueError if the system was created with another layout.
@@ -50,7 +50,7 @@ class Store(Shelf):
         """Return the id given by `create_system`, empty before that. Raises JournalUnavailable."""
 
     @abstractmethod
-    async def layout(self) -> Layout:
+    async def layout(self) -> StreamCounts:
         """Return the system's layout, empty before it is created. Raises JournalUnavailable, UnknownKind."""
 
     @abstractmethod

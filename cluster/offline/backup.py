@@ -35,9 +35,9 @@ import pyarrow.parquet as pq
 
 from actors.kernel.errors import JournalCorrupt, OperatingFailure
 from actors.kernel.ports import Position
+from actors.kinds import streams_of
 from cluster.config import KEYS_FILE, keys_in
 from cluster.journal.archive import Archive, SealedPart, end_of, manifest_of, read_exactly, verify_part
-from cluster.journal.catalogue import streams_of
 from cluster.journal.codec import Codec, following
 from cluster.journal.sealing import PartBounds, Sealer
 from cluster.journal.side_store import StreamCut, version_of

@@ -19,7 +19,7 @@ from actors.kinds import reply_decoder
 from actors.ledger.transfer import Outgoing
 from actors.refusals import Refusal
 from cluster.config import Settings
-from cluster.runtime.placement import NAMESPACE, host_of
+from cluster.runtime.placement import NAMESPACE, host_of_streams
 from cluster.runtime.shards import OUTGOING
 
 log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Directory:
 
     def __init__(self, settings: Settings) -> None:
         self._handles: dict[str, Any] = {}
-        self._hosts = {stream: host_of(stream, settings) for stream in settings.layout.streams()}
+        self._hosts = host_of_streams(settings)
         self._timeout_s = settings.timing.shard_call_ms / 1000
 
     def host_of(self, stream: str) -> str:

@@ -1,7 +1,8 @@
 """Placement: which Ray actor hosts which stream. A pure function of the configuration; a host refuses any other stream.
 
-Changing the number of hosts moves streams, never keys: a moved stream is activated by its new host, and its epoch
-fences the old one out.
+Each pool of a kind has hosts of its own, numbered behind those of the pools before it, as its streams are. Changing the
+number of hosts moves streams, never keys: a moved stream is activated by its new host, and its epoch fences the old one
+out.
 """
 
 from cluster.config import Settings
@@ -10,27 +11,19 @@ NAMESPACE = "hongbao"
 SUPERVISOR = "supervisor"
 
 
-def host_of(stream: str, settings: Settings) -> str:
-    """Name the host of a stream, e.g. "packet-003" -> "packet-shard-1"."""
-    kind, _, number = stream.partition("-")
-    index, placement = int(number), settings.placement
-    if kind == "wallet":
-        return f"wallet-shard-{index % placement.wallet_shards}"
-    ordinary = settings.layout.packet_streams
-    if index >= ordinary:
-        return f"packet-shard-{placement.packet_shards + (index - ordinary) % placement.hot_shards}"
-    return f"packet-shard-{index % placement.packet_shards}"
-
-
 def hosts(settings: Settings) -> dict[str, list[str]]:
-    """Return every host with its streams."""
-    layout = settings.layout
+    """Return every host with its streams, e.g. "bank-shard-1" -> ["bank-001", "bank-003"]."""
+    streams = iter(settings.streams)  # of each kind in turn, in the order of its pools
     placed: dict[str, list[str]] = {}
-    for stream in layout.streams():
-        placed.setdefault(host_of(stream, settings), []).append(stream)
+    for kind, section in settings.kinds.items():
+        first = 0
+        for _, pool in section.pools:
+            for index in range(pool.streams):
+                placed.setdefault(f"{kind}-shard-{first + index % pool.hosts}", []).append(next(streams))
+            first += pool.hosts
     return placed
 
 
-def kinds(settings: Settings) -> dict[str, str]:
-    """Return the catalogue of a new system: stream -> kind."""
-    return {stream: stream.partition("-")[0] for stream in settings.layout.streams()}
+def host_of_streams(settings: Settings) -> dict[str, str]:
+    """Return every stream with its host."""
+    return {stream: host for host, streams in hosts(settings).items() for stream in streams}

@@ -52,7 +52,7 @@ class Supervisor:
     async def ready(self) -> list[str]:
         """Name the streams that are not active, and the loops that have ended (there should be neither)."""
         active = {figures.stream for reports in self._reports.values() for figures in reports}
-        idle = [stream for stream in self._settings.layout.streams() if stream not in active]
+        idle = [stream for stream in self._settings.streams if stream not in active]
         return idle + [task.get_name() for task in self._watching if task.done()]
 
     async def take_gateway(self, replica: str, payload: bytes) -> None:

@@ -15,14 +15,16 @@ import psutil
 from actors.ledger.transfer import Settled
 from actors.packet.events import GrabbedMany, Opened
 from actors.packet.machine import PacketMachine
+from actors.packet.rules import PacketRules
 from actors.transfers.funding import PacketFunded
-from actors.transfers.ids import packet_id_of
+from actors.transfers.ids import Layout, packet_id_of
 from actors.transfers.seeds import SeedCommitments
 from actors.wallet.commands import CreditSandbox
 from actors.wallet.events import SandboxCredited
 from actors.wallet.machine import WalletMachine
+from actors.wallet.rules import WalletRules
 from cluster.config import Keys, load
-from cluster.runtime.shards import packet_rules, services_of, wallet_rules
+from cluster.runtime.shards import services_of
 
 E = TypeVar("E")
 
@@ -38,10 +40,12 @@ def as_read(event: E) -> E:
 def fill_packets(count: int) -> PacketMachine:
     """Open `count` packets of 10 shares and let 5 users grab from each."""
     settings = load()
-    machine = PacketMachine("packet-000", packet_rules(settings), services_of(settings, KEYS))
+    machine = PacketMachine("packet-000", settings.rules(PacketRules), services_of(settings, KEYS))
     fairness = SeedCommitments(KEYS)
     for number in range(1, count + 1):
-        packet_id = packet_id_of(KEYS.key("k1"), "wechat", f"sender{number}", "key", 1, settings.layout.wallet_streams)
+        packet_id = packet_id_of(
+            KEYS.key("k1"), "wechat", f"sender{number}", "key", 1, Layout.of(settings.layout).wallet
+        )
         key_id, commitment = fairness.commit("even/1", packet_id)
         funding = PacketFunded(
             number=number,
@@ -77,7 +81,7 @@ def fill_packets(count: int) -> PacketMachine:
 def fill_accounts(count: int) -> WalletMachine:
     """Open `count` accounts with money."""
     settings = load()
-    machine = WalletMachine("wallet-000", wallet_rules(settings), services_of(settings, KEYS))
+    machine = WalletMachine("wallet-000", settings.rules(WalletRules), services_of(settings, KEYS))
     for number in range(count):
         credited = machine.decide_credit(CreditSandbox("wechat", f"user{number:08d}", 1_000_000), 1_451_577_900_000)
         assert isinstance(credited, SandboxCredited), "a new user gets an account"

@@ -34,10 +34,10 @@ class OwnShard:
     """One shard actor with one stream, "packet-000" or "wallet-000"."""
 
     def __init__(self, stream: str, settings: Settings, keys: Keys, run: str) -> None:
-        bounds = {"unsettled_max": UNBOUNDED, "accounts_max": UNBOUNDED, "idempotency_keys_max": UNBOUNDED}
-        own = {"store_prefix": f"bench-{run}", "bounds": settings.bounds.model_copy(update=bounds)}
+        own = settings.with_rules("packet", unsettled_max=UNBOUNDED)
+        own = own.with_rules("wallet", unsettled_max=UNBOUNDED, accounts_max=UNBOUNDED, idempotency_keys_max=UNBOUNDED)
         self.stream = stream
-        self._settings = settings.model_copy(update=own)
+        self._settings = own.model_copy(update={"store_prefix": f"bench-{run}"})
         self._keys = keys
         self._run = run
         self._number = 0
@@ -46,8 +46,7 @@ class OwnShard:
     async def start(self) -> None:
         """Create its streams and its actor."""
         journals = open_journals(self._settings)
-        layout = self._settings.layout
-        await journals.create_system(layout.counts)
+        await journals.create_system(self._settings.layout)
         await journals.close()
         name = f"{self.stream.partition('-')[0]}-bench-{self._run}"
         self._actor = create_shard(name, [self.stream], self._settings, self._keys)

@@ -196,7 +196,7 @@ async def longest_ms(ask: Ask, until: Any) -> tuple[float, float]:
 def measure(say: Callable[[str], None], parts: Sequence[str] = PARTS, *, quick: bool = False) -> list[Gap]:
     """Run the bench on a system of its own and return its rows."""
     os.environ["HONGBAO_TIMING__SNAPSHOT_EVENTS"] = str(NEVER_EVENTS)
-    os.environ["HONGBAO_TIMING__PASSIVATE_AFTER_MS"] = "1000"
+    os.environ["HONGBAO_PACKET__RULES__PASSIVATE_AFTER_MS"] = "1000"
     from cluster.config import keys_at, load
     from cluster.local import bootstrap
     from loadtest.target import own_system

@@ -16,16 +16,17 @@ from ray.exceptions import RayError
 from actors.kernel.messages import Refused
 from actors.packet.commands import Grab, GrabMany, Open, View
 from actors.packet.replies import OpenNow, PacketView, Shares, Takings, Won
+from actors.packet.rules import PacketRules
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
-from actors.transfers.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import Layout, wallet_index_of, wallet_stream
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import Funded, WalletView
 from cluster.config import Keys, Settings
 from cluster.runtime.directory import Directory
 from cluster.runtime.live_audit import audit
 from cluster.runtime.maintenance import start_tending
-from cluster.runtime.placement import NAMESPACE, host_of, hosts
+from cluster.runtime.placement import NAMESPACE, host_of_streams, hosts
 from cluster.runtime.shards import CALLS_MAX
 
 TENANT = "wechat"
@@ -82,7 +83,7 @@ class Traffic:
         self._settings = settings
         self._keys = keys
         self._directory = Directory(settings)
-        self.host = host_of("packet-000", settings)
+        self.host = host_of_streams(settings)["packet-000"]
         self._serial = itertools.count()
         self._events = 0
         self._probe: PacketFunded
@@ -128,7 +129,7 @@ class Traffic:
 
     async def pid_of_accounts(self) -> int:
         """Return the process that hosts `accounts`."""
-        return await self._pid_of(host_of(ACCOUNTS_STREAM, self._settings))
+        return await self._pid_of(host_of_streams(self._settings)[ACCOUNTS_STREAM])
 
     async def _pid_of(self, host: str) -> int:
         handle: Any = await asyncio.to_thread(ray.get_actor, host, namespace=NAMESPACE)
@@ -225,10 +226,10 @@ class Traffic:
         while any([await self._directory.outgoing(host) for host in hosts(self._settings)]):
             assert asyncio.get_running_loop().time() < deadline_s, "settlement does not end"
             await asyncio.sleep(POLL_S)
-        await asyncio.sleep(3 * self._settings.timing.passivate_after_ms / 1000)
+        await asyncio.sleep(3 * self._settings.rules(PacketRules).passivate_after_ms / 1000)
 
     def _wallet_of(self, user: str) -> str:
-        return wallet_stream(wallet_index_of(TENANT, user, self._settings.layout.wallet_streams))
+        return wallet_stream(wallet_index_of(TENANT, user, Layout.of(self._settings.layout).wallet))
 
     def _name(self) -> str:
         return f"user{next(self._serial):09d}"

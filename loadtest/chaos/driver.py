@@ -28,7 +28,7 @@ from ray.exceptions import RayError
 
 from actors.packet.commands import Grab
 from actors.packet.replies import Won
-from actors.transfers.ids import packet_stream, parse_packet_id, wallet_index_of, wallet_stream
+from actors.transfers.ids import Layout, packet_stream, parse_packet_id, wallet_index_of, wallet_stream
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded
 from cluster.config import keys_at, load
@@ -113,7 +113,7 @@ class Driver:
     def _send(self, ask: Ask) -> list[tuple[str, str]]:
         groups = []
         for user, key, kind, total_fen, count in ask.orders:
-            stream = wallet_stream(wallet_index_of(TENANT, user, self._settings.layout.wallet_streams))
+            stream = wallet_stream(wallet_index_of(TENANT, user, Layout.of(self._settings.layout).wallet))
             groups.append(
                 (stream, [msgspec.convert(["send", TENANT, user, key, kind, total_fen, count, GREETING], Send)])
             )

@@ -270,7 +270,7 @@ class Faults:
     async def _zombie(self, kind: str) -> Broken:
         """Stop a shard, let a rival own its streams and answer, wake it, and let both answer once more."""
         zombie = await self._shard_process(kind)
-        streams = [stream for stream in self._site.settings().layout.streams() if stream.startswith(kind)]
+        streams = [stream for stream in self._site.settings().streams if stream.startswith(kind)]
         self._rivals += 1
         rival = Rival(self._driver, self._recorder, f"{kind}-rival-{self._rivals}", streams)
         ask = self._packet_round if kind == "packet" else self._wallet_round

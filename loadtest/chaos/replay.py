@@ -34,7 +34,7 @@ async def replay_journals(folder: Path) -> Replayed:
     found = Replayed()
     with ledger_of(folder, "local", None, None, _unheard) as ledger:
         async with sources_of(ledger.settings) as sources:
-            for stream in ledger.settings.layout.streams():
+            for stream in ledger.settings.streams:
                 kind, balance = kind_of(stream), Counter[AccountName]()
                 async for element in read_everything(sources, stream):
                     found.activations += element.position.seq == 0

@@ -20,10 +20,10 @@ from cluster.local.record import SystemRecord, processes_titled, read_record
 LIFETIME_MS = 60_000
 ENVIRONMENT = {
     "HONGBAO_TIMING__SNAPSHOT_EVENTS": "300",
-    "HONGBAO_TIMING__PASSIVATE_AFTER_MS": "2000",
+    "HONGBAO_PACKET__RULES__PASSIVATE_AFTER_MS": "2000",
     # A stopped zombie must be there still when its rival has answered: longer than the product's own 10 s.
     "HONGBAO_TIMING__PING_DEADLINE_MS": "20000",
-    "HONGBAO_LIMITS__PACKET_LIFETIME_MS": str(LIFETIME_MS),
+    "HONGBAO_WALLET__RULES__SENDS__PACKET_LIFETIME_MS": str(LIFETIME_MS),
 }
 
 GATEWAY = "ray::ServeReplica:hongbao:gateway"

@@ -9,7 +9,7 @@ import sys
 
 import ray
 
-from actors.transfers.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import Layout, wallet_index_of, wallet_stream
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded
 from cluster.config import load
@@ -21,7 +21,7 @@ TENANT = "wechat"
 async def half_send(config: str, store_url: str, user: str, key: str) -> str:
     """Return the id of a packet that is paid for and not open."""
     settings = load(config, store_url=store_url)
-    stream = wallet_stream(wallet_index_of(TENANT, user, settings.layout.wallet_streams))
+    stream = wallet_stream(wallet_index_of(TENANT, user, Layout.of(settings.layout).wallet))
     [[funded]] = await Directory(settings).ask([(stream, [Send(TENANT, user, key, "lucky", 1_000, 5, "")])])
     assert isinstance(funded, Funded), funded
     return funded.funding.packet_id

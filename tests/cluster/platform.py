@@ -150,7 +150,7 @@ async def last_positions(record: SystemRecord) -> dict[str, Any]:
     settings = load(record.config, store_url=record.store_url)
     journals = open_journals(settings)
     try:
-        return {stream: await journals.last_position(stream) for stream in settings.layout.streams()}
+        return {stream: await journals.last_position(stream) for stream in settings.streams}
     finally:
         await journals.close()
 

@@ -14,7 +14,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from actors.transfers.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import Layout, wallet_index_of, wallet_stream
 from cluster.config import keys_at, load
 from cluster.journal.archive import manifest_of
 from cluster.local.bootstrap import UpFailed, down, up
@@ -26,8 +26,8 @@ from tests.processes import as_child
 
 SMALL = {
     "HONGBAO_TIMING__SNAPSHOT_EVENTS": "40",
-    "HONGBAO_LAYOUT__PACKET_STREAMS": "2",
-    "HONGBAO_LAYOUT__WALLET_STREAMS": "2",
+    "HONGBAO_PACKET__STREAMS": "2",
+    "HONGBAO_WALLET__STREAMS": "2",
 }
 USERS = 12
 SENDS_MIN, SENDS_MAX = 60, 600
@@ -94,7 +94,7 @@ async def sealed_parts(record: SystemRecord) -> dict[str, int]:
     """Count the sealed parts of every stream."""
     settings = load(record.config, store_url=record.store_url)
     async with sources_of(settings) as sources:
-        streams = settings.layout.streams()
+        streams = settings.streams
         return {stream: len(await manifest_of(sources.journals, stream)) for stream in streams}
 
 
@@ -125,7 +125,7 @@ async def test_a_system_seals_while_it_serves_and_its_files_answer_for_every_fen
 ) -> None:
     record = await asyncio.to_thread(up, data, owned=True, report=print)
     folder = ("--data", str(data))
-    stream = wallet_stream(wallet_index_of(TENANT, "boss", load(record.config).layout.wallet_streams))
+    stream = wallet_stream(wallet_index_of(TENANT, "boss", Layout.of(load(record.config).layout).wallet))
     async with serving(record) as platform:
         boss, sent = await spend_until_sealed(platform, stream)
         await platform.settled()

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import pytest_asyncio
 
-from actors.transfers.ids import wallet_index_of, wallet_stream
+from actors.transfers.ids import Layout, wallet_index_of, wallet_stream
 from cluster.config import Keys, load
 from cluster.local.record import SystemRecord, system_environment
 from tests.cluster.platform import TENANT, Platform, journaled_since, kill, last_positions, replayed, until
@@ -97,7 +97,7 @@ async def test_settlement_drains_within_2_seconds_and_wallets_equal_the_replay_o
         _, wallet, _ = await platform.ask("GET", "/v1/wallet", platform.token(user))
         assert wallet == {"available_fen": result["amount_fen"], "held_fen": 0}
         assert replay[("change", TENANT, user)] == result["amount_fen"]
-    wallets = load(platform.record.config).layout.wallet_streams
+    wallets = Layout.of(load(platform.record.config).layout).wallet
     for shard in report["shards"]:
         if shard["kind"] == "wallet":
             held = [

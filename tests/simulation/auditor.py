@@ -15,8 +15,10 @@ from actors.ledger.holds import Held, HoldExpired, HoldPosted, HoldVoided
 from actors.ledger.transfer import Settled
 from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, Passivated, PhraseMissed
 from actors.packet.replies import PacketView, Won
+from actors.packet.rules import PacketRules
 from actors.packet.switches import GRABS, packet_of, packet_switch
 from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import Layout
 from actors.wallet.commands import AcceptLishi, Send
 from actors.wallet.events import (
     Committed,
@@ -29,6 +31,7 @@ from actors.wallet.events import (
     SandboxCredited,
 )
 from actors.wallet.replies import Funded, Statement, WalletView
+from actors.wallet.rules import WalletRules
 from actors.wallet.switches import SENDS
 from cluster.config import Settings
 from cluster.journal.codec import Chain
@@ -68,12 +71,12 @@ class Auditor:
         self._reads = reads
         self.noted: Callable[[str, Position, Sequence[Any]], None] = lambda stream, position, events: None
         """Called for every element as it is read."""
-        limits, bounds = settings.limits, settings.bounds
-        self._wallet_streams = settings.layout.wallet_streams
-        self._idempotency_ms = bounds.idempotency_ms
+        packets, wallets = settings.rules(PacketRules), settings.rules(WalletRules)
+        self._wallet_streams = Layout.of(settings.layout).wallet
+        self._idempotency_ms = wallets.idempotency_ms
         self.sent_lately = SentLately(settings)
-        self._opens_ms_max = limits.crowd_opens_ms_max
-        self._tries = Tries(limits.phrase_tries_max, limits.phrase_tries_ms, bounds.phrase_missers_max)
+        self._opens_ms_max = wallets.sends.opens_ms_max
+        self._tries = Tries(packets.phrase_tries_max, packets.phrase_tries_ms, packets.phrase_missers_max)
         self._chains: dict[str, Chain] = {}
         self._read: dict[str, Position] = {}
         self._stamps: dict[str, int] = {}

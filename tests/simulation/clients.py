@@ -20,7 +20,7 @@ from actors.kernel.messages import Refused
 from actors.kernel.names import User
 from actors.packet.replies import Won
 from actors.packet.switches import GRABS, packet_of
-from actors.transfers.ids import packet_id_of
+from actors.transfers.ids import Layout, packet_id_of
 from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from actors.wallet.replies import Funded, Statement, WalletView
 from actors.wallet.switches import SENDS
@@ -389,8 +389,8 @@ class Clients:
     async def grab_early(self) -> None:
         """Somebody grabs a packet before it is sent, and again afterwards, through every gateway."""
         send = self.new_send(self.wishes.plain)
-        layout = self.world.settings.layout
-        places = layout.packet_streams, layout.wallet_streams
+        layout = Layout.of(self.world.settings.layout)
+        places = layout.packet, layout.wallet
         packet_id = packet_id_of(KEYS.key(KEYS.first), TENANT, send.user, send.key, *places)
         for _ in range(3):
             await self.grab_once(packet_id, self.random.choice(USERS))

@@ -6,9 +6,11 @@ Moments are numbers of events, of all streams together, as the auditor reads the
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import Layout
 from actors.wallet.commands import AskLishi, Commit, WriteNote
 from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, Noted
 from actors.wallet.replies import Lishi, LishiList, LishiTold
+from actors.wallet.rules import WalletRules
 from cluster.config import Settings
 from tests.simulation.recount import hash_of
 
@@ -67,9 +69,9 @@ class Favours:
     """All of one system."""
 
     def __init__(self, settings: Settings) -> None:
-        self._limits, self._bounds = settings.limits, settings.bounds
-        self._wallets = settings.layout.wallet_streams
-        self._keep_ms = max(self._limits.lishi_cooldown_ms, self._bounds.idempotency_ms)
+        self._rules = settings.rules(WalletRules)
+        self._wallets = Layout.of(settings.layout).wallet
+        self._keep_ms = self._rules.lishi.keep_ms
         self.committed: dict[str, Committed] = {}
         self.used: dict[str, tuple[int, int]] = {}
         """packet id of a commitment -> when it was used: event, stamp"""
@@ -145,7 +147,7 @@ class Favours:
 
     def _may_be_used(self, packet_id: str, at_ms: int) -> bool:
         """Tell whether a commitment is unused; of one that was used so long ago, the second payment goes back."""
-        return packet_id not in self.used or at_ms - self.used[packet_id][1] >= self._bounds.idempotency_ms
+        return packet_id not in self.used or at_ms - self.used[packet_id][1] >= self._rules.idempotency_ms
 
     def _commit(self, event: Committed) -> None:
         prior = self.committed.get(event.packet_id)
@@ -153,7 +155,7 @@ class Favours:
         assert prior is None or event.at_ms >= prior.expires_at_ms, "a commitment is made once"
         self.committed[event.packet_id] = event
         own = self._unused(event.tenant, event.user, event.at_ms, 0)
-        assert own <= self._limits.commitments_unused_max, "so many may be unused"
+        assert own <= self._rules.commitments.unused_max, "so many may be unused"
 
     def _unused(self, tenant: str, user: str, at_ms: int, seq: int) -> int:
         """Count those of a user that were not used by that event, nor over by that instant."""
@@ -172,7 +174,7 @@ class Favours:
         else:
             assert answer == "rate_limited", answer
             unused = self._unused(commit.tenant, commit.user, stamp_ms, max(seq, 1))
-            assert unused >= self._limits.commitments_unused_max, "nobody has so many that are unused"
+            assert unused >= self._rules.commitments.unused_max, "nobody has so many that are unused"
 
     # Lishi.
 
@@ -184,10 +186,10 @@ class Favours:
         last = self.lishi[pair[-1]].now if pair and pair[-1] in remembered else None
         # A key that both streams had forgotten may have asked somebody else since: its id is that one's now.
         if last is not None and (last.asker, last.asked) == (event.asker, event.asked):
-            free_ms = 0 if last.state == "accepted" else last.ended_ms + self._limits.lishi_cooldown_ms
+            free_ms = 0 if last.state == "accepted" else last.ended_ms + self._rules.lishi.cooldown_ms
             assert last.state != "asked", "nobody is asked twice at once"
             assert event.at_ms >= free_ms, "nobody is asked again and again"
-        assert event.lapses_at_ms == event.at_ms + self._limits.lishi_lifetime_ms
+        assert event.lapses_at_ms == event.at_ms + self._rules.lishi.lifetime_ms
         stamps = event.at_ms, event.lapses_at_ms
         words = event.lishi_id, event.tenant, event.asker, event.asked, event.greeting
         lishi = Lishi(*words, *stamps, counted_ms=event.counted_ms)
@@ -204,10 +206,10 @@ class Favours:
         assert self._asked[of_count] <= there, "each count is asked at most once"
         waiting = self._waiting(event.tenant, event.asked)
         waiting.become((*waiting.now, event.lishi_id), seq)
-        assert len(waiting.now) <= self._limits.lishi_open_max, "so many wait for one person"
+        assert len(waiting.now) <= self._rules.lishi.open_max, "so many wait for one person"
         remembered[event.lishi_id] = None
         self._forget(stream, event.at_ms, seq)
-        assert len(remembered) <= self._bounds.lishi_max, "a stream remembers so many"
+        assert len(remembered) <= self._rules.lishi.total_max, "a stream remembers so many"
 
     def _forget(self, stream: str, at_ms: int, seq: int) -> None:
         """Forget what is past its time, from the oldest on."""
@@ -244,15 +246,15 @@ class Favours:
 
     def _count(self, event: LishiCounted) -> None:
         mine = self._counted.setdefault((event.tenant, event.asker), [])
-        again = [one for one in mine if one.key == event.key and event.at_ms < one.at_ms + self._bounds.idempotency_ms]
+        again = [one for one in mine if one.key == event.key and event.at_ms < one.at_ms + self._rules.idempotency_ms]
         assert not again, "an ask is counted once"
         mine.append(event)
-        assert self._asks(event.tenant, event.asker, event.at_ms) <= self._limits.lishi_asks_max, "so often one asks"
+        assert self._asks(event.tenant, event.asker, event.at_ms) <= self._rules.asks.asks_max, "so often one asks"
 
     def _asks(self, tenant: str, asker: str, at_ms: int) -> int:
         """Count how often somebody has asked, as one knows at that instant."""
         counted = self._counted.get((tenant, asker), ())
-        return sum(at_ms < one.at_ms + self._bounds.idempotency_ms for one in counted)
+        return sum(at_ms < one.at_ms + self._rules.idempotency_ms for one in counted)
 
     def explain_ask(self, ask: AskLishi, answer: Any, seq: int, own_ms: int, stamp_ms: int, asked_in: str) -> None:
         """Check the answer to a request; `own_ms`, `stamp_ms`: the stamps of the asker's stream, and of `asked_in`."""
@@ -260,12 +262,12 @@ class Favours:
             self._explain_told(answer, seq)
             told, wanted = answer.lishi, (ask.tenant, ask.user, ask.asked, ask.greeting)
             assert (told.tenant, told.asker, told.asked, told.greeting) == wanted
-        elif answer == "rate_limited" and self._asks(ask.tenant, ask.user, own_ms) < self._limits.lishi_asks_max:
+        elif answer == "rate_limited" and self._asks(ask.tenant, ask.user, own_ms) < self._rules.asks.asks_max:
             waiting = self._waiting(ask.tenant, ask.asked).since(seq)
-            if max(map(len, waiting)) < self._limits.lishi_open_max:
+            if max(map(len, waiting)) < self._rules.lishi.open_max:
                 pair = self._of_pair.get((ask.tenant, ask.user, ask.asked), [])
                 ends = [
-                    lishi.ended_ms + self._limits.lishi_cooldown_ms
+                    lishi.ended_ms + self._rules.lishi.cooldown_ms
                     for lishi_id in pair
                     for lishi in self.lishi[lishi_id].since(seq)
                     if lishi.state != "accepted"
@@ -318,7 +320,7 @@ class Favours:
     def _note(self, stream: str, event: Noted, seq: int) -> None:
         kept = self._kept.setdefault(stream, {})
         for (packet_id, user), (_, since_ms) in list(kept.items()):
-            if event.at_ms < since_ms + self._bounds.notes_ms:
+            if event.at_ms < since_ms + self._rules.notes.keep_ms:
                 break
             del kept[packet_id, user]
             left = tuple(note for note in self.notes[packet_id].now if note.user != user)
@@ -327,15 +329,15 @@ class Favours:
         prior, since_ms = kept.get(written, (None, event.at_ms))
         changes = 0 if prior is None else prior.changes + 1
         note = Note(event.user, event.text, event.at_ms, changes)
-        assert changes <= self._limits.note_changes_max, "a note is changed so often"
+        assert changes <= self._rules.notes.changes_max, "a note is changed so often"
         kept[written] = note, since_ms
         moments = self.notes.setdefault(event.packet_id, Moments(()))
         if prior is None:
             moments.become((*moments.now, note), seq)
         else:
             moments.become(tuple(note if one.user == event.user else one for one in moments.now), seq)
-        assert len(moments.now) <= self._limits.notes_per_packet_max, "a packet has so many notes"
-        assert len(kept) <= self._bounds.notes_max, "a stream has so many notes"
+        assert len(moments.now) <= self._rules.notes.per_packet_max, "a packet has so many notes"
+        assert len(kept) <= self._rules.notes.total_max, "a stream has so many notes"
         self.wrote.append(written)
 
     def explain_note(self, write: WriteNote, answer: Any, seq: int) -> None:
@@ -346,8 +348,8 @@ class Favours:
             assert (write.text, answer) in [(note.text, note.at_ms) for note in mine], "the journal holds the note"
         else:
             assert answer == "rate_limited", answer
-            full = max(map(len, been), default=0) >= self._limits.notes_per_packet_max
-            assert full or any(note.changes >= self._limits.note_changes_max for note in mine), "nothing bars this note"
+            full = max(map(len, been), default=0) >= self._rules.notes.per_packet_max
+            assert full or any(note.changes >= self._rules.notes.changes_max for note in mine), "nothing bars this note"
 
     def explain_notes(self, packet_id: str, answer: list[Any], seq: int) -> None:
         """Check the notes that were shown."""

@@ -11,6 +11,7 @@ from actors.kernel.timer import SLOT_MS
 from actors.packet.replies import Won
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded, LishiList, WalletView
+from actors.wallet.rules import WalletRules
 from cluster.gateway.operator.switches import LeverFlow
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
@@ -195,7 +196,9 @@ async def nothing_waits(world: World, clients: Clients, asking: Asking) -> None:
     """Whoever was asked for a packet has answered, or it has lapsed."""
     lapses_ms = max((one.now.lapses_at_ms for one in world.auditor.favours.lishi.values()), default=0)
     # A stream whose host's clock was ahead counts from its own stamps.
-    await pass_time(world, clients, max(world.now_ms() + world.settings.limits.lishi_lifetime_ms, lapses_ms))
+    await pass_time(
+        world, clients, max(world.now_ms() + world.settings.rules(WalletRules).lishi.lifetime_ms, lapses_ms)
+    )
     for user in USERS:
         for _ in range(20):
             answer = await asking.list_once(user)
@@ -223,7 +226,7 @@ async def books_agree(world: World, clients: Clients) -> None:
         view = await clients.wallet_once(user)
         assert isinstance(view, WalletView), view
         assert view.available_fen == auditor.balance_fen((TENANT, user))
-    streams = world.settings.layout.streams()
+    streams = world.settings.streams
     if world.archive is not None:
         verified = await verify(Sources(journals, journals.codec, world.archive), streams)
         assert verified.whole, f"the chain is broken: {[one.bad for one in verified.streams if one.bad]}"

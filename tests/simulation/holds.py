@@ -7,6 +7,7 @@ auditor reads them; stamps and periods are Unix ms.
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from actors.ledger.holds import Held, Hold, HoldEvent, HoldExpired, HoldPosted, HoldTold, PostHold, VoidHold
+from actors.wallet.rules import WalletRules
 from cluster.config import Settings
 from tests.simulation.favours import Moments
 
@@ -38,9 +39,9 @@ class HoldLives:
     """All holds of one system."""
 
     def __init__(self, settings: Settings) -> None:
-        self._total_max, self._keep_ms = settings.bounds.holds_max, settings.bounds.holds_ms
-        self._lifetime_ms_max = settings.limits.hold_lifetime_ms_max
-        self._user_max = max(1, self._total_max * settings.fair.holds_max.user // 100)
+        rules = settings.rules(WalletRules).holds
+        self._total_max, self._keep_ms, self._lifetime_ms_max = rules.total_max, rules.keep_ms, rules.lifetime_ms_max
+        self._user_max = max(1, self._total_max * rules.fair.user // 100)
         self.lives: dict[str, Moments[HoldLife]] = {}
         self.held: dict[Who, Moments[int]] = {}
         """What of somebody's money is reserved."""

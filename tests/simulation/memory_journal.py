@@ -14,7 +14,9 @@ from typing import Literal, NamedTuple
 
 from actors.kernel.errors import FencedOut, JournalFull, JournalUnavailable, NotHere
 from actors.kernel.ports import Position, Sealed
-from cluster.journal.catalogue import Layout, check_growth, check_streams, streams_of
+from actors.kernel.rules import StreamCounts
+from actors.kinds import streams_of
+from cluster.journal.catalogue import check_growth, check_streams
 from cluster.journal.codec import Codec, following, position_of, stream_gone
 from cluster.journal.owner import OwnedJournal
 from cluster.journal.side_store import Cut, StreamCut, beyond_snapshot
@@ -100,7 +102,7 @@ class MemoryJournals(Store):
         self.history: deque[Operation] = deque(maxlen=HISTORY_MAX)
         self._catalogue: dict[str, str] = {}
         self._system_id = ""
-        self._layout: Layout = {}
+        self._layout: StreamCounts = {}
         self._activated: set[str] = set()
         self._clock_offset_ms = 0
         self._cuts = 0
@@ -129,7 +131,7 @@ class MemoryJournals(Store):
             self._clock_offset_ms += ms
             return self._clock_offset_ms
 
-    async def create_system(self, layout: Layout, system_id: str | None = None) -> str:
+    async def create_system(self, layout: StreamCounts, system_id: str | None = None) -> str:
         """List every stream unless already done; return the system's id. Raises ValueError if the layout differs."""
         self._check_running()
         if not self._layout:
@@ -145,7 +147,7 @@ class MemoryJournals(Store):
         self._check_running()
         return self._system_id
 
-    async def layout(self) -> Layout:
+    async def layout(self) -> StreamCounts:
         """Return the system's layout, empty before it is created. Raises JournalUnavailable."""
         self._check_running()
         return self._layout

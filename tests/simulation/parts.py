@@ -3,6 +3,7 @@
 from collections import deque
 
 from actors.transfers.funding import PacketFunded
+from actors.wallet.rules import WalletRules
 from cluster.config import Settings
 
 SEND_MAX = 4
@@ -15,9 +16,12 @@ class SentLately:
     """The sends that wallet streams remember, by who sent them."""
 
     def __init__(self, settings: Settings) -> None:
-        bound, part = settings.bounds.idempotency_keys_max, settings.fair.idempotency_keys_max
+        bound, part = (
+            settings.rules(WalletRules).idempotency_keys_max,
+            settings.rules(WalletRules).fair.idempotency_keys_max,
+        )
         self._most = max(1, bound * part.user // 100)
-        self._kept_ms = settings.bounds.idempotency_ms
+        self._kept_ms = settings.rules(WalletRules).idempotency_ms
         self._stamps: dict[Who, deque[int]] = {}
 
     def take(self, event: PacketFunded) -> None:

@@ -18,12 +18,25 @@ from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.runtime.directory import REPLIES, Reply
 from cluster.runtime.live_audit import Conservation, audit
-from cluster.runtime.placement import host_of, hosts
-from cluster.runtime.shards import rules_of, services_of
+from cluster.runtime.placement import host_of_streams, hosts
+from cluster.runtime.shards import services_of
 from tests.simulation.memory_journal import MemoryJournals
 
 KEYS = Keys(first="k1", current="k1", platform={"k1": "ab" * 32}, tokens={})
 TENANT = "wechat"
+
+
+def joined(base: Any, override: Any) -> Any:
+    """Return nested tables with what another says put into them."""
+    if not isinstance(base, dict) or not isinstance(override, dict):
+        return override
+    both = {name: joined(base[name], override[name]) for name in base.keys() & override.keys()}
+    return base | override | both
+
+
+def ruled(kind: str, **rules: Any) -> dict[str, Any]:
+    """Return what `System.start` is told to change some rules of a kind."""
+    return {kind: {"rules": rules}}
 
 
 class StepClock:
@@ -46,7 +59,7 @@ class LocalDirectory:
 
     def host_of(self, stream: str) -> str:
         """Name the host of a stream."""
-        return host_of(stream, self._settings)
+        return host_of_streams(self._settings)[stream]
 
     async def call(self, host: str, method: str, *arguments: Any) -> Any:
         """Call what `ShardActor` would call."""
@@ -87,11 +100,9 @@ class System:
     @classmethod
     async def start(cls, **override: Any) -> "System":
         """Create and start a small system; `override` replaces parts of configs/local.toml."""
-        small = {"layout": {"packet_streams": 2, "wallet_streams": 2}} | override
-        settings = load(**small)
+        settings = load(**joined({"packet": {"streams": 2}, "wallet": {"streams": 2}}, override))
         journals = MemoryJournals(platform_codec())
-        layout = settings.layout
-        await journals.create_system(layout.counts)
+        await journals.create_system(settings.layout)
         system = cls(settings, journals)
         for host in hosts(settings):
             system.replace(host)
@@ -100,7 +111,7 @@ class System:
     def make_host(self, name: str, streams: list[str]) -> Host:
         """Make a host as `cluster.runtime.shards.ShardActor` does."""
         kind, services = kind_of(streams[0]), services_of(self.settings, self.keys)
-        rules = rules_of(self.settings)[kind.name]
+        rules = self.settings.kinds[kind.name].rules
         return build_host(name, kind, streams, self.journals, self.clock, services, rules)
 
     def replace(self, name: str) -> Host:

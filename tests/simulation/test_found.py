@@ -6,6 +6,7 @@ from actors.kernel.names import User
 from actors.packet.replies import Won
 from actors.wallet.commands import Commit, CreditSandbox, Send
 from actors.wallet.events import Committed
+from actors.wallet.rules import WalletRules
 from cluster.gateway.problems import Problem
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT, System
@@ -20,7 +21,7 @@ async def test_a_stranger_hears_of_no_packet_although_its_forgotten_key_was_used
     funded = await system.service.send(Send(TENANT, "alice", "k", *wish))
     packet_id = funded.funding.packet_id
     await system.settle()
-    system.clock.ms += system.settings.bounds.idempotency_ms
+    system.clock.ms += system.settings.rules(WalletRules).idempotency_ms
     [won] = await system.service.grabs([(packet_id, "bob")], TENANT)
     assert not isinstance(won, Won), "its time is over"
     await system.service.send(Send(TENANT, "alice", "another", *wish))  # and so the old key is forgotten

@@ -18,9 +18,10 @@ import pytest
 from actors.kernel.names import User
 from actors.ledger.money import yuan
 from actors.wallet.commands import CreditSandbox, Send
+from actors.wallet.rules import WalletRules
 from tests.simulation.http import Http
 from tests.simulation.loop import run
-from tests.simulation.system import TENANT, System
+from tests.simulation.system import TENANT, System, ruled
 from tests.unit.photo_site import UPLOAD
 from tests.unit.test_http import recomputed
 
@@ -45,7 +46,7 @@ class Stage:
     async def set(cls, photos: str = "") -> "Stage":
         """Set up an empty platform; `photos`: the folder where it keeps photos."""
         calm = {"queueing_ms_target": 1_000_000}
-        system = await System.start(bounds=CROWD, overload=calm, photos_url=photos)
+        system = await System.start(**ruled("wallet", sends=CROWD), overload=calm, photos_url=photos)
         await system.tick()
         return cls(Http(system))
 
@@ -250,7 +251,7 @@ class Stage:
         return [await self._wallet(who)]
 
     async def settles(self) -> list[str]:
-        self._http.system.clock.ms += self._http.system.settings.timing.relay_after_ms
+        self._http.system.clock.ms += self._http.system.settings.rules(WalletRules).relay_after_ms
         await self._http.system.settle()
         report = await self._http.system.audit()
         return [f"{yuan(report.in_flight_fen)} yuan are still under way"]

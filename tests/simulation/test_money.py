@@ -34,6 +34,7 @@ from actors.settlement.plan import acknowledgements, deliveries
 from actors.settlement.task import settle
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import Funded
+from actors.wallet.rules import WalletRules
 from cluster.gateway.problems import Problem
 from cluster.journal.fold import fold, machine_of
 from tests.books import balances, book_sum
@@ -46,10 +47,14 @@ from tests.simulation.system import KEYS, TENANT, System
 USERS = [f"u{number}" for number in range(5)]
 BALANCE_FEN = 3_000
 ZOMBIES_MAX = 4
+OF_ANY_KIND = {"unsettled_max": 40, "settle_batch_max": 3, "commit_events_max": 30}
+FAIR = {name: {"user": 100} for name in ("unsettled_max", "commit_events_max")}
 SMALL = {
-    "placement": {"packet_shards": 2, "wallet_shards": 1},
-    "bounds": {"unsettled_max": 40, "opened_ahead_max": 2, "settle_batch_max": 3, "commit_events_max": 30},
-    "fair": {name: {"user": 100} for name in ("unsettled_max", "opened_ahead_max", "commit_events_max")},
+    "packet": {
+        "hosts": 2,
+        "rules": OF_ANY_KIND | {"opened_ahead_max": 2, "fair": FAIR | {"opened_ahead_max": {"user": 100}}},
+    },
+    "wallet": {"rules": OF_ANY_KIND | {"fair": FAIR}},
 }
 HOSTS = ["packet-shard-0", "packet-shard-1", "wallet-shard-0"]
 STREAMS = ["packet-000", "packet-001", "wallet-000", "wallet-001"]
@@ -439,11 +444,11 @@ class Money(RuleBasedStateMachine):
             assert isinstance(reply, Won), "a success, once told, never turns into a refusal"
             assert (reply.rank, reply.amount_fen, reply.at_ms, reply.replayed) == (*share, True)
         for (user, key), funding in self.told_sent.items():
-            if system.clock.ms - funding.at_ms < system.settings.bounds.idempotency_ms:
+            if system.clock.ms - funding.at_ms < system.settings.rules(WalletRules).idempotency_ms:
                 wish = funding.kind, funding.total_fen, funding.count, funding.greeting
                 again = await system.service.send(Send(TENANT, user, key, *wish))
                 assert (again.funding, again.replayed) == (funding, True)
-        system.clock.ms += system.settings.timing.relay_after_ms
+        system.clock.ms += system.settings.rules(WalletRules).relay_after_ms
         await system.settle()
         model.advance()
         assert set(model.packets) == set(model.fundings), "every packet that was paid for is opened"
@@ -455,7 +460,7 @@ class Money(RuleBasedStateMachine):
         fresh = await system.service.wallet(CreditSandbox(TENANT, "fresh", 1_000))
         assert fresh.available_fen == 1_000
         await system.service.send(Send(TENANT, "fresh", "k", "lucky", 1_000, 2, ""))
-        system.clock.ms += system.settings.limits.packet_lifetime_ms + SLOT_MS
+        system.clock.ms += system.settings.rules(WalletRules).sends.packet_lifetime_ms + SLOT_MS
         await system.tick()
         await system.settle()
         model.advance()

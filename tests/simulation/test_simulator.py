@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from actors.wallet.commands import Send
+from actors.wallet.rules import WalletRules
 from tests.simulation.asking import Asking
 from tests.simulation.campaign import main, shorten, story
 from tests.simulation.clients import Clients
@@ -80,7 +81,7 @@ async def small_life(world: World, clients: Clients, dying: str, step: int) -> b
         for packet_id in list(world.auditor.fundings):
             await clients.grab(packet_id, user)
     await asyncio.sleep(1.0)  # settlement goes round
-    await clients.move_clock(world.settings.limits.packet_lifetime_ms)
+    await clients.move_clock(world.settings.rules(WalletRules).sends.packet_lifetime_ms)
     await asyncio.sleep(1.0)
     for packet_id, user in list(clients.told_shares):
         await clients.grab(packet_id, user)

@@ -21,7 +21,7 @@ STREAM = "packet-000"
 
 async def with_a_packet() -> tuple[System, str]:
     """Start a system with one open packet on the stream, two of its five shares taken."""
-    system = await System.start(layout={"packet_streams": 1, "wallet_streams": 1})
+    system = await System.start(packet={"streams": 1}, wallet={"streams": 1})
     await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
     funded = await system.service.send(Send(TENANT, "alice", "k", "lucky", 1_000, 5, ""))
     packet_id = funded.funding.packet_id

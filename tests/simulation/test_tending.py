@@ -44,7 +44,7 @@ STEPS_MAX = 60
 
 @functools.cache
 def settings() -> Settings:
-    return load(layout={"packet_streams": 1, "wallet_streams": 1}, bounds={"seal_elements_max": 3})
+    return load(packet={"streams": 1}, wallet={"streams": 1}, bounds={"seal_elements_max": 3})
 
 
 class Led:

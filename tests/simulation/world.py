@@ -25,7 +25,7 @@ from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
 from cluster.runtime.maintenance import tend
 from cluster.runtime.placement import hosts
-from cluster.runtime.shards import ShardActor, rules_of, services_of
+from cluster.runtime.shards import ShardActor, services_of
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.auditor import Auditor
 from tests.simulation.loop import InstantLoop, Process
@@ -50,80 +50,76 @@ SEALING_CHANCE = 0.15
 WHOLE = {"user": 100, "tenant": 100}
 """The part of a bound so small that it has none."""
 
+OF_ANY_KIND: dict[str, Any] = {
+    "commit_events_max": 40,
+    "unsettled_max": 80,
+    "settle_batch_max": 6,
+    "expire_batch_max": 4,
+    "tick_ms": 500,
+}
+FAIR: dict[str, Any] = {
+    "commit_events_max": {"user": 60, "tenant": 90},
+    "unsettled_max": {"user": 100, "tenant": 90},
+}
 SMALL: dict[str, Any] = {
-    "layout": {"packet_streams": 2, "hot_streams": 2, "wallet_streams": 2},
-    "placement": {
-        "packet_shards": 2,
-        "hot_shards": 1,
-        "wallet_shards": 1,
-        "gateway_replicas": 2,
-        "settlement_tasks": 1,
+    "packet": {
+        "streams": 2,
+        "hosts": 2,
+        "hot": {"streams": 2, "hosts": 1},
+        "rules": OF_ANY_KIND
+        | {
+            "opened_ahead_max": 3,
+            "passivate_batch_max": 3,
+            "passivate_after_ms": 700,
+            "phrase_missers_max": 3,
+            "phrase_tries_max": 2,
+            "phrase_tries_ms": 2_500,
+            "fair": FAIR | {"opened_ahead_max": {"user": 67, "tenant": 100}},
+        },
     },
-    "limits": {
-        "packet_lifetime_ms": 6_000,
-        "phrase_tries_max": 2,
-        "phrase_tries_ms": 2_500,
-        "crowd_opens_ms_max": 12_000,
-        "commitments_unused_max": 2,
-        "commitment_ms": 4_000,
-        "hold_lifetime_ms_max": 4_000,
-        "lishi_lifetime_ms": 3_000,
-        "lishi_cooldown_ms": 2_000,
-        "lishi_open_max": 2,
-        "lishi_asks_max": 4,
-        "note_changes_max": 1,
-        "notes_per_packet_max": 2,
+    "wallet": {
+        "streams": 2,
+        "hosts": 1,
+        "rules": OF_ANY_KIND
+        | {
+            "idempotency_keys_max": 40,
+            "idempotency_ms": 12_000,
+            "statement_lines_max": 12,
+            "relay_after_ms": 300,
+            "sends": {
+                "packet_lifetime_ms": 6_000,
+                "opens_ms_max": 12_000,
+                "crowd_count_min": 4,
+                "lane_count_max": 3,
+            },
+            "commitments": {"unused_max": 2, "stream_max": 5, "lifetime_ms": 4_000},
+            "lishi": {"lifetime_ms": 3_000, "cooldown_ms": 2_000, "open_max": 2, "total_max": 8, "keep_ms": 12_000},
+            "asks": {"asks_max": 4, "period_ms": 12_000, "total_max": 16},
+            "holds": {
+                "total_max": 10,
+                "lifetime_ms_max": 4_000,
+                "keep_ms": 5_000,
+                "fair": {"user": 30, "tenant": 100},
+            },
+            "notes": {"changes_max": 1, "per_packet_max": 2, "total_max": 8, "keep_ms": 6_000},
+            "fair": FAIR
+            | {"idempotency_keys_max": {"user": 25, "tenant": 100}}
+            | dict.fromkeys(("accounts_max", "commitments", "lishi", "asks", "notes"), WHOLE),
+        },
     },
-    "bounds": {
-        "commit_events_max": 40,
-        "unsettled_max": 80,
-        "opened_ahead_max": 3,
-        "settle_batch_max": 6,
-        "expire_batch_max": 4,
-        "idempotency_keys_max": 40,
-        "idempotency_ms": 12_000,
-        "statement_lines_max": 12,
-        "passivate_batch_max": 3,
-        "seal_elements_max": 20,
-        "phrase_missers_max": 3,
-        "commitments_max": 5,
-        "crowd_count_min": 4,
-        "lane_count_max": 3,
-        "holds_max": 10,
-        "holds_ms": 5_000,
-        "lishi_counted_max": 16,
-        "lishi_max": 8,
-        "notes_max": 8,
-        "notes_ms": 6_000,
-        "gateway_queue_max": 100,
-        "gateway_batch_max": 30,
-    },
+    "placement": {"gateway_replicas": 2, "settlement_tasks": 1},
+    "bounds": {"seal_elements_max": 20, "gateway_queue_max": 100, "gateway_batch_max": 30},
     "timing": {
         "request_deadline_ms": 3_000,
         "shard_call_ms": 1_000,
-        "tick_ms": 500,
         "settle_ms": 400,
         "settle_linger_ms": 1_000,
         "settle_task_ms": 4_000,
         "supervise_ms": 500,
-        "relay_after_ms": 300,
         "store_timeout_ms": 800,
-        "passivate_after_ms": 700,
     },
     "overload": {"packet_queue_max": 40},
-    "fair": {
-        "accounts_max": WHOLE,
-        "commit_events_max": {"user": 60, "tenant": 90},
-        "commitments_max": WHOLE,
-        "gateway_queue_max": {"user": 50, "tenant": 90},
-        "holds_max": {"user": 30, "tenant": 100},
-        "idempotency_keys_max": {"user": 25, "tenant": 100},
-        "lishi_counted_max": WHOLE,
-        "lishi_max": WHOLE,
-        "notes_max": WHOLE,
-        "opened_ahead_max": {"user": 67, "tenant": 100},
-        "unsettled_max": {"user": 100, "tenant": 90},
-    },
+    "fair": {"gateway_queue_max": {"user": 50, "tenant": 90}},
 }
 """Bounds that are met, and periods that pass, within a short run."""
 
@@ -253,8 +249,7 @@ class World:
         """Create the system and start everything."""
         logging.getLogger("actors").addHandler(self._ears)
         logging.getLogger("cluster").addHandler(self._ears)
-        layout = self.settings.layout
-        await self.store.create_system(layout.counts)
+        await self.store.create_system(self.settings.layout)
         for name in hosts(self.settings):
             self.start_host(name)
         for index in range(self.settings.placement.gateway_replicas):
@@ -286,7 +281,7 @@ class World:
         """Make a host as `cluster.runtime.shards.ShardActor` does."""
         streams = hosts(self.settings)[name]
         kind, services = kind_of(streams[0]), services_of(self.settings, OTHER_KEYS if name in self.keys_lost else KEYS)
-        return build_host(name, kind, streams, journals, clock, services, rules_of(self.settings)[kind.name])
+        return build_host(name, kind, streams, journals, clock, services, self.settings.kinds[kind.name].rules)
 
     def start_gateway(self, index: int) -> Gateway:
         """Start a gateway replica."""
@@ -318,7 +313,7 @@ class World:
 
     async def _supervise(self) -> None:
         """Keep a settlement task at work, and take a snapshot now and then."""
-        random, names, streams = self.random("supervisor"), list(self.members), self.settings.layout.streams()
+        random, names, streams = self.random("supervisor"), list(self.members), self.settings.streams
         while True:
             await asyncio.sleep(self.settings.timing.supervise_ms / 1_000)
             if not any(task.name == "settlement" for task in self.running_tasks()):

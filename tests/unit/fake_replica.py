@@ -74,8 +74,7 @@ class Replica:
     """What a stream needs of its replica, and the ASGI app in question."""
 
     def __init__(self, **bounds: int) -> None:
-        stream = load().stream.model_copy(update=SMALL | bounds)
-        self.settings = load(stream=stream.model_dump(), fair={"streams_max": {"user": 100, "tenant": 100}})
+        self.settings = load(stream=SMALL | bounds, fair={"streams_max": {"user": 100, "tenant": 100}})
         self.auth = Auth(KEYS, 10)
         self.keys = KEYS
         self.service = Service()

@@ -9,19 +9,20 @@ from typing import Any, cast
 
 import msgspec
 
+from actors.kernel.bounds import Percent
 from actors.kernel.messages import Refused
 from actors.kernel.ports import Journal
-from actors.kernel.quota import Percent
 from actors.kernel.shell import Shell
 from actors.ledger.holds import Hold, HoldRules
 from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
-from actors.packet.quotas import PacketFair
+from actors.packet.rules import PacketFair
 from actors.wallet.commands import AskLishi, Commit, CountLishi, CreditSandbox, KeepPhoto, WriteNote
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.events import SandboxCredited
 from actors.wallet.machine import WalletMachine
-from actors.wallet.quotas import PHOTO_BYTES_MIN, WalletFair
+from actors.wallet.quotas import PHOTO_BYTES_MIN
+from actors.wallet.rules import WalletFair
 from actors.wallet.sends import Place
 from tests.unit.samples import (
     DAY_MS,
@@ -77,15 +78,15 @@ def sends(machine: WalletMachine) -> Take:
 
 
 def keys() -> Take:
-    return sends(wallet("keys", idempotency_keys_max=WHOLE))
+    return sends(wallet("idempotency_keys_max", idempotency_keys_max=WHOLE))
 
 
 def fundings() -> Take:
-    return sends(wallet("unsettled", unsettled_max=WHOLE))
+    return sends(wallet("unsettled_max", unsettled_max=WHOLE))
 
 
 def holds() -> Take:
-    machine = wallet("keys", holds=HoldRules(WHOLE, DAY_MS, DAY_MS, PERCENT))
+    machine = wallet("idempotency_keys_max", holds=HoldRules(WHOLE, DAY_MS, DAY_MS, PERCENT))
 
     def take(tenant: str, user: str, number: int) -> Any:
         machine.apply(SandboxCredited(tenant, user, 1_000, NOW_MS))
@@ -97,7 +98,7 @@ def holds() -> Take:
 
 
 def accounts() -> Take:
-    fair = WalletFair(accounts=PERCENT)
+    fair = WalletFair(accounts_max=PERCENT)
     machine = WalletMachine(WALLET, msgspec.structs.replace(WALLET_RULES, fair=fair, accounts_max=WHOLE), SERVICES)
     return lambda tenant, user, number: applied(
         machine, machine.decide_credit(CreditSandbox(tenant, f"{user}-{number}", 1), NOW_MS)
@@ -115,12 +116,12 @@ def commitments() -> Take:
 
 
 def lishi() -> Take:
-    rules = msgspec.structs.replace(WALLET_RULES.lishi, open_max=99, total_max=WHOLE, wallet_streams=1)
+    rules = msgspec.structs.replace(WALLET_RULES.lishi, open_max=99, total_max=WHOLE)
     machine = wallet("lishi", lishi=rules)
 
     def take(tenant: str, user: str, number: int) -> Any:
         ask = AskLishi(tenant, user, f"asked-{number}", f"k{number}", "")
-        return fitted(machine, machine.lishi.decide_ask(ask, f"l{number}", rules, NOW_MS))
+        return fitted(machine, machine.lishi.decide_ask(ask, f"l{number}", machine.lishi_rules, NOW_MS))
 
     return take
 
@@ -146,7 +147,7 @@ def notes() -> Take:
 
 
 def photos() -> Take:
-    machine = wallet("photos", photos_bytes_max=WHOLE * PHOTO_BYTES_MIN)
+    machine = wallet("photos_bytes_max", photos_bytes_max=WHOLE * PHOTO_BYTES_MIN)
 
     def take(tenant: str, user: str, number: int) -> Any:
         return applied(machine, machine.decide_photo(KeepPhoto(tenant, user, f"f{number}", 1), NOW_MS))
@@ -156,7 +157,7 @@ def photos() -> Take:
 
 def payouts() -> Take:
     """Whose packet it is, is who takes here: its takers are many people."""
-    rules = msgspec.structs.replace(PACKET_RULES, unsettled_max=WHOLE, fair=PacketFair(unsettled=PERCENT))
+    rules = msgspec.structs.replace(PACKET_RULES, unsettled_max=WHOLE, fair=PacketFair(unsettled_max=PERCENT))
     machine = PacketMachine(PACKET, rules, SERVICES)
     opened: list[tuple[str, str]] = []
 
@@ -174,7 +175,7 @@ def payouts() -> Take:
 
 
 def ahead() -> Take:
-    rules = msgspec.structs.replace(PACKET_RULES, opened_ahead_max=WHOLE, fair=PacketFair(ahead=PERCENT))
+    rules = msgspec.structs.replace(PACKET_RULES, opened_ahead_max=WHOLE, fair=PacketFair(opened_ahead_max=PERCENT))
     machine = PacketMachine(PACKET, rules, SERVICES)
 
     def take(tenant: str, user: str, number: int) -> Any:
@@ -189,7 +190,7 @@ def staged() -> Take:
         raise AssertionError("nothing is committed here")
 
     rules = WHOLE, PERCENT
-    shell = Shell("wallet-000", wallet("keys"), cast(Journal, commit), lambda: NOW_MS, *rules)
+    shell = Shell("wallet-000", wallet("idempotency_keys_max"), cast(Journal, commit), lambda: NOW_MS, *rules)
 
     def take(tenant: str, user: str, number: int) -> Any:
         if shell.refuses(tenant, user) or shell.refusing:

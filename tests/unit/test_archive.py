@@ -88,7 +88,7 @@ async def busy(system: System, key: str) -> str:
 
 
 async def one_stream_each() -> System:
-    return await System.start(layout={"packet_streams": 1, "wallet_streams": 1})
+    return await System.start(packet={"streams": 1}, wallet={"streams": 1})
 
 
 @simulated

@@ -21,9 +21,8 @@ from cluster.offline import backup
 from cluster.offline.backup import NotRestorable, Places
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals
-from tests.simulation.system import KEYS, TENANT, System
+from tests.simulation.system import KEYS, TENANT, System, ruled
 
-LAYOUT = {"packet_streams": 2, "wallet_streams": 2}
 BOUNDS = PartBounds(elements_max=50, bytes_max=1_000_000)
 HOLD_MS = 60_000
 KEYS_JSON = KEYS.model_dump_json().encode()
@@ -42,7 +41,7 @@ class Bench:
 
     @classmethod
     async def start(cls, folder: Path, at_ms: int | None = None) -> "Bench":
-        system = await System.start(layout=LAYOUT, timing={"passivate_after_ms": 0})
+        system = await System.start(**ruled("packet", passivate_after_ms=0))
         system.clock.ms = at_ms or system.clock.ms
         bench = cls(system, folder)
         await system.service.wallet(CreditSandbox(TENANT, "alice", 100_000))
@@ -53,7 +52,7 @@ class Bench:
             await system.settle()
             await system.tick()
             if turn < 2:
-                for stream in system.settings.layout.streams():
+                for stream in system.settings.streams:
                     await bench.tend(stream)
         await system.journals.advance_clock(7, offset_ms_max=7)
         return bench
@@ -149,7 +148,7 @@ async def test_what_happens_during_a_backup_is_not_in_it_and_breaks_nothing(tmp_
     await bench.grab()
     await bench.system.settle()
     await bench.system.tick()  # they end and leave memory: their records are of a time after the cut
-    for stream in bench.system.settings.layout.streams():
+    for stream in bench.system.settings.streams:
         await bench.tend(stream)
     gate.release()
     await making

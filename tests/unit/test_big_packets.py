@@ -40,7 +40,7 @@ class Splits:
 async def test_the_shares_of_a_big_packet_are_made_once_in_a_thread_while_others_are_served() -> None:
     settings = load()
     journals = MemoryJournals(platform_codec())
-    await journals.create_system(settings.layout.counts)
+    await journals.create_system(settings.layout)
     services = services_of(settings, KEYS)
     shard = PacketShard("packet-shard-0", KIND, [PACKET], journals, WallClock(), services, PACKET_RULES)
     big = funding(count=150, total_fen=15_000, expires_at_ms=FAR_MS)
@@ -66,7 +66,7 @@ async def test_the_shares_of_a_big_packet_are_made_once_in_a_thread_while_others
 async def test_a_crowds_shares_are_dealt_block_by_block_ahead_of_the_takers_and_never_on_the_loop() -> None:
     settings = load()
     journals = MemoryJournals(platform_codec())
-    await journals.create_system(settings.layout.counts)
+    await journals.create_system(settings.layout)
     rules = msgspec.structs.replace(PACKET_RULES, unsettled_max=100_000, split_apart_min=2_000)
     shard = PacketShard("packet-shard-0", KIND, [PACKET], journals, WallClock(), services_of(settings, KEYS), rules)
     machine = (await shard.shell(PACKET)).machine

@@ -190,7 +190,7 @@ def test_a_crowds_commitments_take_the_room_of_as_many() -> None:
 
 # Crowds.
 
-CROWDS: dict[str, Any] = LANED | {"bounds": LANED["bounds"] | {"proof_lines_max": 7}}
+CROWDS: dict[str, Any] = LANED | {"bounds": {"proof_lines_max": 7}}
 
 
 def bursts_from(at_ms: int, number: int = 2) -> list[dict[str, int]]:

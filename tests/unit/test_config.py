@@ -30,10 +30,10 @@ def test_the_configuration_of_a_cluster_is_whole_and_says_only_what_differs_from
 
 
 def test_a_file_of_ones_own_is_found_beside_the_one_that_extends_it_and_wins_over_it(tmp_path: Path) -> None:
-    (tmp_path / "base.toml").write_text('extends = "cluster"\n[limits]\ncount_max = 7\nshare_fen_max = 8\n')
+    (tmp_path / "base.toml").write_text('extends = "cluster"\n[limits]\ncount_max = 7\ntotal_fen_max = 8\n')
     (tmp_path / "own.toml").write_text('extends = "base.toml"\n[limits]\ncount_max = 9\n')
     found = load(str(tmp_path / "own.toml"))
-    assert (found.limits.count_max, found.limits.share_fen_max) == (9, 8)
+    assert (found.limits.count_max, found.limits.total_fen_max) == (9, 8)
     assert found.layout == load("cluster").layout
 
 
@@ -42,8 +42,8 @@ def test_the_environment_wins_over_every_file_and_an_argument_over_the_environme
 ) -> None:
     monkeypatch.setenv("HONGBAO_LIMITS__COUNT_MAX", "11")
     assert load("cluster").limits.count_max == 11
-    assert load("cluster").limits.share_fen_max == load().limits.share_fen_max
-    assert load("cluster", limits=load().limits.model_dump() | {"count_max": 12}).limits.count_max == 12
+    assert load("cluster").limits.total_fen_max == load().limits.total_fen_max
+    assert load("cluster", limits={"count_max": 12}).limits.count_max == 12
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,15 @@ def test_the_environment_wins_over_every_file_and_an_argument_over_the_environme
         ('extends = "own.toml"', f"at most {EXTENDS_MAX} are joined"),
         ("extends = 3", "extends names one other file"),
         ('extends = "local"\nmoon = 1', "moon"),
+        (
+            'extends = "local"\n[bank]\nstreams = 1',
+            "'bank' is neither a section nor a kind",
+        ),
+        ('extends = "local"\n[wallet.cold]\nstreams = 1', r"\[wallet\] has no 'cold'; it has hosts, rules, streams"),
+        ('extends = "local"\n[packet.rules]\nwinners_min = 1', "winners_min"),
+        ('extends = "local"\n[packet]\nstreams = 0', "the first pool has at least one"),
+        ('extends = "local"\n[packet.hot]\nstreams = 4_090', "has 1 to 4096 streams"),
+        ('extends = "local"\n[wallet.rules]\nidempotency_ms = 90_000_000', "lishi.keep_ms is at least"),
         ('extends = "local"\n[limits]\ncount_max = 0', "count_max"),
         ("extends = ", "own.toml is not TOML"),
     ],
@@ -148,5 +157,5 @@ def test_a_running_system_is_refused_to_who_asks_for_another(
 
 def test_settings_are_read_from_nothing_but_what_load_was_told() -> None:
     load("cluster")
-    with pytest.raises(ValueError, match="layout"):
+    with pytest.raises(ValueError, match="packet"):
         Settings()

@@ -10,9 +10,9 @@ from actors.kernel.names import User, user_hash
 from actors.transfers.ids import Layout, crowd_id_of, lanes_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
-from tests.simulation.system import TENANT
+from tests.simulation.system import TENANT, ruled
 
-LANED = {"bounds": {"crowd_count_min": 10, "lane_count_max": 10}, "layout": {"hot_streams": 4}}
+LANED = {"packet": {"hot": {"streams": 4}}, **ruled("wallet", sends={"crowd_count_min": 10, "lane_count_max": 10})}
 STAR = {"kind": "star", "total_fen": 4_000, "count": 40}
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
@@ -181,7 +181,7 @@ async def test_the_star_himself_gets_no_share() -> None:
 
 @simulated
 async def test_no_more_shares_leave_on_a_day_than_were_meant_for_it() -> None:
-    http = await Http.start(bounds={"crowd_count_min": 1_000})
+    http = await Http.start(**ruled("wallet", sends={"crowd_count_min": 1_000}))
     packet = await http.send(**STAR, day_count_max=16)
     users = [f"fan{number}" for number in range(40)]
     packet_id = packet["packet_id"]
@@ -237,9 +237,7 @@ async def test_shares_are_in_the_band_that_was_asked_for() -> None:
 
 @simulated
 async def test_a_list_that_is_long_comes_in_pages_over_all_lanes() -> None:
-    http = await Http.start(
-        bounds={"crowd_count_min": 10, "lane_count_max": 10, "list_lines_max": 7}, layout={"hot_streams": 4}
-    )
+    http = await Http.start(**LANED, bounds={"list_lines_max": 7})
     packet_id = (await http.send(**STAR))["packet_id"]
     await grabs(http, packet_id, [f"fan{number}" for number in range(25)])
     ranks: list[int] = []

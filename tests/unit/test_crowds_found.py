@@ -19,7 +19,7 @@ from cluster.runtime.shards import WallClock, services_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals
-from tests.simulation.system import KEYS, System
+from tests.simulation.system import KEYS, System, joined, ruled
 from tests.unit import samples
 from tests.unit.test_crowds import HOUR_MS, LANED, STAR, look, rain
 
@@ -32,7 +32,7 @@ async def shard_of(**rules: int) -> PacketShard:
     """Return a packet shard over a fresh journal."""
     settings = load()
     journals = MemoryJournals(platform_codec())
-    await journals.create_system(settings.layout.counts)
+    await journals.create_system(settings.layout)
     made = msgspec.structs.replace(samples.PACKET_RULES, **{"unsettled_max": 100_000} | rules)
     services = services_of(settings, samples.KEYS)
     return PacketShard("packet-shard-0", KIND, [samples.PACKET], journals, WallClock(), services, made)
@@ -40,12 +40,12 @@ async def shard_of(**rules: int) -> PacketShard:
 
 async def reconfigured(http: Http, **override: Any) -> Http:
     """Return the same system as it is after a restart with another configuration."""
-    settings = load(**({"layout": {"packet_streams": 2, "wallet_streams": 2}} | override))
+    settings = load(**joined({"packet": {"streams": 2}, "wallet": {"streams": 2}}, override))
     journals = http.system.journals
-    await journals.create_system(settings.layout.counts)
+    await journals.create_system(settings.layout)
     again = System(settings, journals)
     again.clock.ms = http.system.clock.ms
-    for host in {again.directory.host_of(stream) for stream in settings.layout.streams()}:
+    for host in {again.directory.host_of(stream) for stream in settings.streams}:
         again.replace(host)
     return Http(again)
 
@@ -105,7 +105,7 @@ async def test_more_hot_streams_move_no_lane() -> None:
     http = await Http.start(**LANED)
     packet_id = (await http.send(**STAR))["packet_id"]
     first = {user: (await http.grab(packet_id, user)).json() for user in (f"fan{number}" for number in range(30))}
-    grown = await reconfigured(http, **LANED | {"layout": {"hot_streams": 8}})
+    grown = await reconfigured(http, **LANED | {"packet": {"hot": {"streams": 8}}})
     for user, share in first.items():
         assert (await grown.grab(packet_id, user)).json() == share | {"replayed": True}
 
@@ -114,8 +114,8 @@ async def test_more_hot_streams_move_no_lane() -> None:
 async def test_the_same_send_is_answered_again_when_the_limits_of_lanes_have_changed() -> None:
     http = await Http.start(**LANED)
     first = (await http.ask("POST", "/v1/packets", key="k", json=STAR)).json()
-    for bounds in ({"crowd_count_min": 10, "lane_count_max": 20}, {"crowd_count_min": 1_000}):
-        again = await reconfigured(http, bounds=bounds, layout={"hot_streams": 4})
+    for sends in ({"crowd_count_min": 10, "lane_count_max": 20}, {"crowd_count_min": 1_000}):
+        again = await reconfigured(http, **LANED | ruled("wallet", sends=sends))
         response = await again.ask("POST", "/v1/packets", key="k", json=STAR)
         assert (response.status_code, response.json()) == (201, first)
     assert (await look(again, "/v1/wallet"))["available_fen"] == BALANCE_FEN - 4_000
@@ -147,7 +147,9 @@ async def test_what_was_committed_to_is_kept_when_the_platforms_key_changes() ->
 @simulated
 @pytest.mark.parametrize("passivate_after_ms", [0, 86_400_000])
 async def test_a_forgotten_key_never_funds_a_second_rain_not_even_in_part(passivate_after_ms: int) -> None:
-    http = await Http.start(bounds={"idempotency_ms": 3_600_000}, timing={"passivate_after_ms": passivate_after_ms})
+    http = await Http.start(
+        **ruled("wallet", idempotency_ms=3_600_000), **ruled("packet", passivate_after_ms=passivate_after_ms)
+    )
     first = (await http.ask("POST", "/v1/rains", key="r", json=rain(http.system.clock.ms))).json()
     http.system.clock.ms += 3 * HOUR_MS
     for _ in range(2):
@@ -189,7 +191,7 @@ async def test_a_band_that_is_left_out_makes_another_request() -> None:
 
 @simulated
 async def test_forgotten_keys_make_room_for_several_packets_at_once() -> None:
-    http = await Http.start(bounds={"idempotency_keys_max": 3, "idempotency_ms": 1_000}, fair=UNDIVIDED)
+    http = await Http.start(**ruled("wallet", idempotency_keys_max=3, idempotency_ms=1_000, fair=UNDIVIDED))
     for number in range(3):
         await http.send(f"k{number}")
     body = rain(http.system.clock.ms + 1_000)
@@ -224,8 +226,10 @@ async def test_the_winners_of_a_crowd_are_hashed_apart_and_of_very_many_none_are
 
 @simulated
 async def test_a_big_packet_that_has_left_memory_is_read_once_and_answers_as_before() -> None:
-    bounds = {"crowd_count_min": 10_000, "unsettled_max": 100_000, "split_apart_min": 100_000}
-    http = await Http.start(bounds=bounds, timing={"passivate_after_ms": 0})
+    http = await Http.start(
+        **ruled("packet", unsettled_max=100_000, split_apart_min=100_000, passivate_after_ms=0),
+        **ruled("wallet", sends={"crowd_count_min": 10_000}),
+    )
     packet_id = (await http.send(kind="star", total_fen=4_000, count=4_000))["packet_id"]
     users = [f"fan{number}" for number in range(4_000)]
     told = []

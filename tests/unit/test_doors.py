@@ -247,7 +247,7 @@ def test_every_route_has_its_kind(method: str, path: str, kind: int) -> None:
 
 
 def test_parts_of_the_places_are_at_least_one() -> None:
-    assert Bound.of(1, load().fair.requests_max.percent) == Bound(1, 1, 1)
+    assert Bound.of(1, load().fair.requests_max) == Bound(1, 1, 1)
 
 
 def test_the_contract_says_of_every_route_who_may_call_it() -> None:

@@ -13,6 +13,7 @@ from actors.kernel.names import user_hash
 from actors.kernel.quota import Bound
 from actors.packet.commands import GrabMany, ReadEnd
 from actors.packet.replies import PacketEnd, Won
+from actors.packet.rules import PacketRules
 from actors.refusals import Refusal
 from cluster.gateway.dispatch import ended_packet_cache as module
 from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets
@@ -252,7 +253,7 @@ async def test_after_the_end_and_after_passivation_a_winner_is_told_his_share_an
     http.system.clock.ms = packet["expires_at_ms"]
     await http.system.tick()
     await http.system.settle()
-    http.system.clock.ms += http.system.settings.timing.passivate_after_ms
+    http.system.clock.ms += http.system.settings.rules(PacketRules).passivate_after_ms
     await http.system.tick()
     shells = [shell for member in http.system.members.values() for shell in member._shells.values()]
     assert sum(getattr(shell.machine, "passivated", 0) for shell in shells) == 1

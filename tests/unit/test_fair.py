@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.kernel.quota import FULL, TENANT_FULL, USER_FULL, Bound, Counts, Lapsing, Named, Percent
+from actors.kernel.bounds import Percent
+from actors.kernel.quota import FULL, TENANT_FULL, USER_FULL, Bound, Counts, Lapsing, Named
 from actors.refusals import Refusal
 
 BOUND = Bound(whole=10, user=2, tenant=5)

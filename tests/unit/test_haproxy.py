@@ -142,10 +142,9 @@ async def running(folder: Path, **changes: Any) -> AsyncIterator[Proxy]:
     """Start HAProxy as Serve does, by the launcher."""
     port, replica, *other = free_ports(4)
     path = written_by_serve(folder, port, replica, (other[0], other[1]))
-    door = load().door.model_copy(update={"head_ms": 300, "keep_alive_ms": 300} | changes)
-    timing = load().timing.model_copy(update={"body_ms": 300})
+    door = {"head_ms": 300, "keep_alive_ms": 300} | changes
     launcher = folder / "haproxy"
-    write_launcher(launcher, load(door=door.model_dump(), timing=timing.model_dump()))
+    write_launcher(launcher, load(door=door, timing={"body_ms": 300}))
     process = await asyncio.create_subprocess_exec(
         str(launcher),
         *("-db", "-f", str(path)),

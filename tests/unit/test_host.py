@@ -19,9 +19,8 @@ from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import Funded, WalletView
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
-from tests.simulation.system import TENANT, System
+from tests.simulation.system import TENANT, System, ruled
 
-ONE_HOST = {"packet_shards": 1, "wallet_shards": 1}
 UNAVAILABLE = Refused(Refusal.SHARD_UNAVAILABLE)
 UNKNOWN = Refused(Refusal.JOURNAL_UNAVAILABLE)
 P0, P1 = packet_stream(0), packet_stream(1)
@@ -36,7 +35,7 @@ class Bench:
 
     @classmethod
     async def start(cls, **override: Any) -> "Bench":
-        bench = cls(await System.start(placement=ONE_HOST, **override))
+        bench = cls(await System.start(**override))
         for user in ("alice", "bob"):
             await bench.wallet(user, CreditSandbox(TENANT, user, 10_000))
         return bench
@@ -177,7 +176,7 @@ async def test_two_sends_of_one_group_cannot_spend_the_same_money() -> None:
 
 @simulated
 async def test_a_packet_stream_far_ahead_of_settlement_refuses_new_shares_but_answers_winners() -> None:
-    bench = await Bench.start(bounds={"unsettled_max": 1})
+    bench = await Bench.start(**ruled("packet", unsettled_max=1), **ruled("wallet", unsettled_max=1))
     packet = await bench.open(count=3)
     assert (await bench.grab(packet, "u1")).rank == 1
     assert await bench.grab(packet, "u2") == Refused(Refusal.OVERLOADED)

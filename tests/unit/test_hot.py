@@ -130,8 +130,7 @@ async def test_a_length_beside_chunks_proves_nothing() -> None:
     async def send(message: Any) -> None:
         raise AssertionError("nothing is sent")
 
-    bounds = load().bounds.model_copy(update={"body_bytes_max": 10})
-    edge = Edge(app, OpenGate(), load(bounds=bounds.model_dump()), stamps=False)
+    edge = Edge(app, OpenGate(), load(bounds={"body_bytes_max": 10}), stamps=False)
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
     with pytest.raises(Exception, match="at most 10 bytes"):
         await edge({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send)

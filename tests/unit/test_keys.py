@@ -13,12 +13,13 @@ from actors.kernel.metrics import Tally
 from actors.packet.commands import View
 from actors.packet.host import PacketShard
 from actors.packet.kind import PACKET as KIND
+from actors.packet.rules import PacketRules
 from actors.wallet.commands import CreditSandbox, Send
 from cluster.config import Keys, keys_at
 from cluster.journal.codec import platform_codec
 from cluster.keys import KeyedJournals, check_keys, fingerprint, keep_keys, keys_for, known_to, new_keys
 from cluster.local.secret_files import make_private, read_private
-from cluster.runtime.shards import packet_rules, services_of
+from cluster.runtime.shards import services_of
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import KEYS, TENANT, System
@@ -138,7 +139,7 @@ async def test_a_shard_with_other_keys_activates_nothing_and_answers_that_it_is_
     settings = system.settings
     for keys, fits in ((OTHER, False), (KEYS, True)):
         journals = KeyedJournals(system.journals, Tally(0), keys)
-        services, rules = services_of(settings, keys), packet_rules(settings)
+        services, rules = services_of(settings, keys), settings.rules(PacketRules)
         shard = PacketShard("packet-shard-0", KIND, [funded.packet_stream], journals, system.clock, services, rules)
         [answer] = await shard.serve(funded.packet_stream, [View(funded.packet_id, TENANT)])
         assert (type(answer).__name__, getattr(answer, "code", "")) == (

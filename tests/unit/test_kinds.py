@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from actors.packet.rules import PacketRules
 from actors.transfers.ids import packet_stream, parse_packet_id
 from actors.transfers.phrase import kept, normal, spoken
 from tests.simulation.http import BALANCE_FEN, Http
@@ -134,10 +135,10 @@ async def test_whoever_says_nothing_or_something_else_gets_no_share() -> None:
 async def test_wrong_tries_are_limited_by_user_also_over_a_restart_and_forgiven_after_a_time() -> None:
     http = await Http.start()
     packet_id = (await http.send(**PASSWORD))["packet_id"]
-    limits = http.system.settings.limits
+    rules = http.system.settings.rules(PacketRules)
     wrong = {"packet_id": packet_id, "user": "bob", "passphrase": "guess"}
-    told = await batch(http, *[wrong] * limits.phrase_tries_max)
-    assert told == ["wrong_passphrase"] * limits.phrase_tries_max
+    told = await batch(http, *[wrong] * rules.phrase_tries_max)
+    assert told == ["wrong_passphrase"] * rules.phrase_tries_max
     place = parse_packet_id(packet_id)
     assert place is not None
     http.system.replace(http.system.directory.host_of(packet_stream(place.packet_index)))
@@ -146,7 +147,7 @@ async def test_wrong_tries_are_limited_by_user_also_over_a_restart_and_forgiven_
     assert response.json()["retryable"] is True
     assert response.headers["retry-after"]
     assert await code(http, packet_id, "carol", json={"passphrase": SECRET}) == "won"
-    http.system.clock.ms += limits.phrase_tries_ms
+    http.system.clock.ms += rules.phrase_tries_ms
     assert await code(http, packet_id, "bob", json={"passphrase": SECRET}) == "won"
 
 

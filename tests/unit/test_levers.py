@@ -21,7 +21,7 @@ from cluster.gateway.operator.switches import LeverFlow, PausedLever
 from cluster.gateway.problems import Problem
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
-from tests.simulation.system import TENANT, System
+from tests.simulation.system import TENANT, System, ruled
 from tests.unit.samples import (
     DAY_MS,
     NOW_MS,
@@ -206,7 +206,7 @@ class Bench:
 
     @classmethod
     async def start(cls, **override: Any) -> "Bench":
-        bench = cls(await System.start(placement={"packet_shards": 1, "wallet_shards": 1}, **override))
+        bench = cls(await System.start(**override))
         await bench.system.tick()
         return bench
 
@@ -255,7 +255,7 @@ async def test_a_pause_is_told_only_once_it_is_durable_and_outlives_its_host() -
 
 @simulated
 async def test_a_lever_is_pulled_also_while_a_stream_refuses_everything_else() -> None:
-    bench = await Bench.start(bounds={"commit_events_max": 1})
+    bench = await Bench.start(**ruled("packet", commit_events_max=1), **ruled("wallet", commit_events_max=1))
     order = await bench.order()
     first, second = await bench.ask(bench.set(True, order), bench.set(False, Switches(order.epoch, 1, {})))
     assert (first, second) == (Done(), Done())

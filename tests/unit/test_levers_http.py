@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from actors.kernel.names import User
-from actors.transfers.ids import packet_id_of
+from actors.transfers.ids import Layout, packet_id_of
 from actors.wallet.commands import Send
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
@@ -145,8 +145,8 @@ async def test_a_packet_that_was_paid_and_not_opened_yet_can_be_paused() -> None
     send = Send(TENANT, "alice", "k", "lucky", 1_000, 5, "")
     purse = http.system.service.wallet_stream_of(User(TENANT, "alice"))
     await http.system.directory.ask([(purse, [send])])
-    layout = http.system.settings.layout
-    places = layout.packet_streams, layout.wallet_streams
+    layout = Layout.of(http.system.settings.layout)
+    places = layout.packet, layout.wallet
     packet_id = packet_id_of(KEYS.key(KEYS.first), TENANT, "alice", "k", *places)
     assert (await pull(http, f"packets/{packet_id}")).status_code == 200
     assert_paused(await http.grab(packet_id, "bob"))

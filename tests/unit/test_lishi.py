@@ -12,7 +12,7 @@ from actors.kernel.messages import Refused
 from actors.kernel.names import User
 from actors.kinds import KINDS
 from actors.refusals import Refusal
-from actors.transfers.ids import lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
+from actors.transfers.ids import Layout, lishi_id_of, parse_lishi_id, wallet_index_of, wallet_stream
 from actors.wallet.asks import Ask, AskBook
 from actors.wallet.commands import AcceptLishi, AskLishi, CountLishi, ListLishi
 from actors.wallet.events import LishiAsked, LishiClosed, LishiCounted
@@ -22,10 +22,10 @@ from actors.wallet.replies import Funded, Lishi
 from cluster.journal.posting_rows import lines_of
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
-from tests.simulation.system import TENANT
+from tests.simulation.system import TENANT, ruled
 from tests.unit.samples import DAY_MS, NOW_MS, SERVICES, WALLET, WALLET_RULES, funding, order, terms, wallets
 
-RULES = LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS, wallet_streams=2)
+RULES = LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=2, total_max=4, keep_ms=DAY_MS).among(2)
 GREETING = "老板，利是逗来"
 
 
@@ -76,7 +76,7 @@ def is_refused(response: httpx.Response, status: int, code: str) -> bool:
 
 def restart(http: Http, user: str) -> None:
     """Put a fresh host in the place of the one that holds the user's wallet."""
-    index = wallet_index_of(TENANT, user, http.system.settings.layout.wallet_streams)
+    index = wallet_index_of(TENANT, user, Layout.of(http.system.settings.layout).wallet)
     http.system.replace(http.system.directory.host_of(wallet_stream(index)))
 
 
@@ -286,7 +286,7 @@ async def test_a_key_is_for_the_person_who_was_asked_with_it_whatever_stream_ano
     http = await Http.start()
     await asked(http)
     people = [f"person{number}" for number in range(8)]
-    streams = {wallet_index_of(TENANT, user, http.system.settings.layout.wallet_streams) for user in people}
+    streams = {wallet_index_of(TENANT, user, Layout.of(http.system.settings.layout).wallet) for user in people}
     assert len(streams) > 1
     for person in people:
         assert is_refused(await ask(http, asked=person), 422, "idempotency_key_reused")
@@ -365,7 +365,7 @@ async def test_one_request_of_a_pair_is_open_and_after_a_no_or_a_lapse_there_is_
 @simulated
 async def test_so_many_wait_for_one_person_and_so_many_are_remembered() -> None:
     http = await Http.start(
-        limits={"lishi_open_max": 2}, bounds={"lishi_max": 3}, fair={"lishi_max": {"user": 100, "tenant": 100}}
+        **ruled("wallet", lishi={"open_max": 2, "total_max": 3}, fair={"lishi": {"user": 100, "tenant": 100}})
     )
     open_ones = [await asked(http, asker=asker) for asker in ("carol", "alice")]
     assert is_refused(await ask(http, asker="dora"), 429, "rate_limited")
@@ -380,7 +380,7 @@ async def test_so_many_wait_for_one_person_and_so_many_are_remembered() -> None:
 
 @simulated
 async def test_one_asker_asks_so_many_a_day_and_a_repeat_is_answered_still() -> None:
-    http = await Http.start(limits={"lishi_asks_max": 3})
+    http = await Http.start(**ruled("wallet", asks={"asks_max": 3}))
     first = await asked(http, asked="a", key="1")
     http.system.clock.ms += 1
     await asked(http, asked="b", key="2")
@@ -402,7 +402,7 @@ async def test_one_asker_asks_so_many_a_day_and_a_repeat_is_answered_still() -> 
 
 @simulated
 async def test_who_was_counted_and_not_yet_asked_is_asked_by_the_repeat_and_counted_once() -> None:
-    http = await Http.start(limits={"lishi_asks_max": 1})
+    http = await Http.start(**ruled("wallet", asks={"asks_max": 1}))
     own = http.system.service.wallet_stream_of(User(TENANT, "carol"))
     await http.system.service.ask_wallet(own, CountLishi(TENANT, "carol", "bob", "k"))  # and the gateway dies
     assert await waiting(http) == []

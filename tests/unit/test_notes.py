@@ -10,8 +10,10 @@ from actors.wallet.commands import WriteNote
 from actors.wallet.events import Noted
 from actors.wallet.notes import OVERLOADED, RATE_LIMITED, NoteBook, NoteRules
 from actors.wallet.replies import Note
+from actors.wallet.rules import WalletRules
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
+from tests.simulation.system import ruled
 from tests.unit.samples import DAY_MS, NOW_MS
 
 RULES = NoteRules(changes_max=2, per_packet_max=2, total_max=3, keep_ms=7 * DAY_MS)
@@ -65,7 +67,7 @@ async def test_the_same_note_is_answered_again_and_another_replaces_it_a_few_tim
     http.system.clock.ms += 5
     again = await note(http, packet_id)
     assert again.json() == first.json() | {"replayed": True}
-    for number in range(http.system.settings.limits.note_changes_max):
+    for number in range(http.system.settings.rules(WalletRules).notes.changes_max):
         changed = await note(http, packet_id, text=f"text {number}")
         assert (changed.status_code, changed.json()["replayed"]) == (200, False)
     assert is_refused(await note(http, packet_id, text=THANKS), 429, "rate_limited")
@@ -75,7 +77,7 @@ async def test_the_same_note_is_answered_again_and_another_replaces_it_a_few_tim
 
 @simulated
 async def test_a_note_outlives_its_packet_and_its_host() -> None:
-    http = await Http.start(timing={"passivate_after_ms": 0})
+    http = await Http.start(**ruled("packet", passivate_after_ms=0))
     packet_id = await taken(http, "bob", count=1, total_fen=10)
     await http.system.settle()
     await http.system.tick()
@@ -116,7 +118,7 @@ async def test_a_text_that_is_none_is_refused_by_name(text: Any) -> None:
 
 @simulated
 async def test_a_packet_has_so_many_notes_and_the_oldest_stay() -> None:
-    http = await Http.start(limits={"notes_per_packet_max": 1})
+    http = await Http.start(**ruled("wallet", notes={"per_packet_max": 1}))
     packet_id = await taken(http, "bob", "carol")
     await note(http, packet_id)
     assert is_refused(await note(http, packet_id, "carol"), 429, "rate_limited")

@@ -8,25 +8,28 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
 
+import msgspec
 import pytest
-from pydantic import BaseModel
 
+from actors.kernel.bounds import Owner, Section, Shared, bounds_of
 from actors.kernel.messages import Refused
+from actors.kinds import KINDS
 from actors.wallet.events import SandboxCredited
+from actors.wallet.rules import WalletRules
 from cluster.config import Settings, load
-from cluster.owners import OWNERS, Fair, Owner
+from cluster.sections import Fair
 from tests.unit import gateway_places, places
 from tests.unit.places import WHOLE, Take, applied, wallet
 from tests.unit.samples import DAY_MS, NOW_MS, order, terms
 
 REMEMBERED: dict[str, dict[str, Callable[[], Take]]] = {
     "accounts_max": {"accounts": places.accounts},
-    "commitments_max": {"commitments": places.commitments},
+    "commitments": {"commitments": places.commitments},
     "idempotency_keys_max": {"keys": places.keys},
-    "holds_max": {"holds": places.holds},
-    "lishi_counted_max": {"asks": places.asks},
-    "lishi_max": {"lishi": places.lishi},
-    "notes_max": {"notes": places.notes},
+    "holds": {"holds": places.holds},
+    "asks": {"asks": places.asks},
+    "lishi": {"lishi": places.lishi},
+    "notes": {"notes": places.notes},
     "opened_ahead_max": {"ahead": places.ahead},
     "photos_bytes_max": {"photos": places.photos},
     "unsettled_max": {"fundings": places.fundings, "payouts": places.payouts},
@@ -109,35 +112,69 @@ def test_one_tenant_who_fills_a_cache_pushes_nothing_of_another_tenant_out(
     assert not cache.has("t1", 1)
 
 
-def test_every_bound_has_an_owner_and_every_shared_one_its_parts() -> None:
+def sections() -> dict[str, type[msgspec.Struct]]:
+    """Return every section of configs/ by its path: those of the kinds are their rules."""
     settings = load()
-    bounding = {"limits", "bounds", "stream", "door", "gateway_cache", "overload"}
-    assert set(OWNERS) == bounding
-    for section, owners in OWNERS.items():
-        fields = type(getattr(settings, section)).model_fields
-        assert set(owners) == set(fields), f"[{section}]: every field has an owner, and nothing else"
-    others = {name for name, field in Settings.model_fields.items() if _is_section(field.annotation)} - bounding
-    assert others == {"layout", "placement", "timing", "sight", "fair"}, "a new section bounds something, or does not"
-    shared = {name for owners in OWNERS.values() for name, owner in owners.items() if owner is Owner.SHARED}
-    assert shared == set(Fair.model_fields)
-    assert shared == {*REMEMBERED, *PASSING, *CACHES}, "every shared bound is filled here"
+    shared = {name: type(getattr(settings, name)) for name in Settings.model_fields if name not in KINDS}
+    own = {f"{kind.name}.rules": kind.rules for kind in KINDS.values()}
+    parts = {"fair"}
+    return {name: found for name, found in (shared | own).items() if issubclass(found, Section) and name not in parts}
 
 
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def shared_bounds(section: type[msgspec.Struct]) -> set[str]:
+    """Name the shared bounds of a section; of a group the group, which has one."""
+    found = [bound.path.partition(".")[0] for bound in bounds_of(section) if bound.owner is Owner.SHARED]
+    assert len(found) == len(set(found)), f"{section.__name__}: a group has one shared bound"
+    return set(found)
+
+
+def parts_of(section: type[msgspec.Struct]) -> set[str]:
+    """Name the bounds that `fair` divides, and the groups that have a `fair` of their own."""
+    fields = msgspec.structs.fields(section)
+    [fair] = [field.type for field in fields if field.name == "fair"]
+    groups = {field.name for field in fields if "fair" in getattr(field.type, "__struct_fields__", ())}
+    return {field.name for field in msgspec.structs.fields(fair)} | groups
+
+
+def test_every_bound_has_an_owner_and_every_shared_one_its_parts() -> None:
+    found = sections()
+    unowned = [f"[{name}] {bound.path}" for name in found for bound in bounds_of(found[name]) if bound.owner is None]
+    assert sorted(unowned) == [], "every number is declared with its owner"
+    own = {name: section for name, section in found.items() if "." in name}
+    of_kinds = set()
+    for name, section in own.items():
+        assert shared_bounds(section) == parts_of(section), f"[{name}]: each shared bound has its parts"
+        of_kinds |= shared_bounds(section)
+    of_gateways = {bound for name in found.keys() - own.keys() for bound in shared_bounds(found[name])}
+    assert of_gateways == {field.name for field in msgspec.structs.fields(Fair)}
+    assert of_kinds | of_gateways == {*REMEMBERED, *PASSING, *CACHES}, "every shared bound is filled here"
+
+
+def test_a_bound_without_an_owner_is_found() -> None:
+    class Group(Section, frozen=True):
+        deep_max: Shared
+        bare_max: int
+
+    class Rules(Section, frozen=True):
+        shared_max: Shared
+        group: Group
+
+    owners = {bound.path: bound.owner for bound in bounds_of(Rules)}
+    assert owners == {"shared_max": Owner.SHARED, "group.deep_max": Owner.SHARED, "group.bare_max": None}
 
 
 def test_the_shipped_parts_are_well_below_the_whole() -> None:
-    fair = load().fair
-    for name in Fair.model_fields:
-        parts = getattr(fair, name)
+    settings = load()
+    found = [settings.fair, *(section.rules.fair for section in settings.kinds.values())]
+    parts_by_name = [pair for fair in found for pair in msgspec.structs.asdict(fair).items()]
+    for name, parts in [*parts_by_name, ("holds", settings.rules(WalletRules).holds.fair)]:
         assert parts.tenant <= 50, f"{name}: two tenants have room beside each other"
         if parts.user < 100:
             assert parts.user * 2 <= parts.tenant, f"{name}: a tenant is more than two users"
 
 
 def test_a_full_part_is_free_again_once_what_fills_it_is_over() -> None:
-    take_days = wallet("keys", idempotency_keys_max=WHOLE)
+    take_days = wallet("idempotency_keys_max", idempotency_keys_max=WHOLE)
     take_days.apply(SandboxCredited("t1", "a", 100_000, NOW_MS))
 
     def send(number: int, at_ms: int) -> Any:

@@ -17,18 +17,18 @@ from actors.wallet.commands import CreditSandbox, FindFunding, ReadWallet, Send
 from actors.wallet.replies import Funded
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
-from tests.simulation.system import TENANT, System
+from tests.simulation.system import TENANT, System, joined, ruled
 from tests.unit.samples import DAY_MS, NOW_MS, WALLET, funding, grab, packets
 
 STREAM, PURSE = "packet-000", "wallet-000"
-ONE = {"packet_streams": 1, "wallet_streams": 1}
+ONE = {"packet": {"streams": 1, "rules": {"passivate_after_ms": 0}}, "wallet": {"streams": 1}}
 HOUR_MS = 3_600_000
 END_MS = NOW_MS + DAY_MS
 
 
-async def ended(timing: dict[str, int] | None = None, state: str = "drained") -> tuple[System, PacketFunded]:
+async def ended(rules: dict[str, int] | None = None, state: str = "drained") -> tuple[System, PacketFunded]:
     """Start a system with one packet of two shares that has ended and is settled."""
-    system = await System.start(layout=ONE, timing={"passivate_after_ms": 0} | (timing or {}))
+    system = await System.start(**joined(ONE, ruled("packet", **rules or {})))
     await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
     funded = await system.service.send(Send(TENANT, "alice", "k", "lucky", 100, 2, ""))
     for user in ("u1", "u2") if state == "drained" else ("u1",):
@@ -279,7 +279,7 @@ async def test_an_acknowledgement_repeated_after_passivation_changes_nothing() -
 @simulated
 async def test_an_end_that_never_became_durable_is_never_kept_as_a_record() -> None:
     """A zombie that wakes up: it believes in a last share that its successor gave to somebody else."""
-    system = await System.start(layout=ONE, timing={"passivate_after_ms": 0})
+    system = await System.start(**ONE)
     await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
     funded = await system.service.send(Send(TENANT, "alice", "k", "lucky", 100, 1, ""))
     packet_id = funded.funding.packet_id

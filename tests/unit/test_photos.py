@@ -21,7 +21,7 @@ from cluster.journal.archive import Archive
 from cluster.journal.posting_rows import lines_of
 from tests.simulation.http import BALANCE_FEN, KEYS, Http, make_here
 from tests.simulation.memory_journal import Fault
-from tests.simulation.system import TENANT
+from tests.simulation.system import TENANT, ruled
 from tests.unit.photo_site import BAND, DAY_MS, OTHER, UPLOAD, Site, audited_site, encoded, noise, told
 
 site = pytest.fixture(audited_site)
@@ -123,7 +123,7 @@ def test_a_price_depends_on_photo_tenant_reader_and_key() -> None:
 
 
 async def test_a_photo_stays_payable_when_the_limits_of_shares_are_lowered(tmp_path: Path) -> None:
-    site = await Site.start(tmp_path, limits={"share_fen_max": 99})
+    site = await Site.start(tmp_path, **ruled("wallet", sends={"share_fen_max": 99}))
     path = await site.photo()
     assert (await site.pay(path)).status_code == 201
     await site.check()
@@ -424,7 +424,7 @@ async def test_a_pause_of_sends_stops_payments_and_one_of_grabs_does_not(site: S
 
 async def test_a_users_photos_take_a_part_of_the_disk_and_a_repeat_counts_once(tmp_path: Path) -> None:
     parts = {"photos_bytes_max": {"user": 20, "tenant": 50}}
-    room: Any = {"bounds": {"photos_bytes_max": 10 * PHOTO_BYTES_MIN}, "fair": parts}
+    room = ruled("wallet", photos_bytes_max=10 * PHOTO_BYTES_MIN, fair=parts)
     site = await Site.start(tmp_path, **room)
     for key in ("one", "one", "two", "two"):
         assert (await site.upload(key)).status_code == 201

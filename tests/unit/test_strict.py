@@ -20,7 +20,7 @@ from cluster.gateway.packet.ndjson import StreamGrab, read_grabs
 from cluster.gateway.problems import Problem
 from tests.simulation.http import KEYS, Http
 from tests.simulation.loop import simulated
-from tests.simulation.system import TENANT
+from tests.simulation.system import TENANT, ruled
 from tests.unit.photo_site import UPLOAD, Site
 
 SEND = {"kind": "lucky", "total_fen": 1_000, "count": 5}
@@ -397,7 +397,7 @@ async def test_what_was_made_is_where_the_answer_says_also_for_a_repeat(http: Ht
 
 @simulated
 async def test_a_statement_says_how_many_lines_are_elsewhere() -> None:
-    http = await Http.start(bounds={"statement_lines_max": 4})
+    http = await Http.start(**ruled("wallet", statement_lines_max=4))
     for number in range(6):
         await http.send(f"k{number}", total_fen=5)
     first = (await http.ask("GET", "/v1/wallet/statement", params={"limit": 3})).json()

@@ -30,6 +30,7 @@ from actors.wallet.commands import AskLishi, CountLishi, CreditSandbox, Send
 from actors.wallet.events import LishiAsked, LishiCounted
 from actors.wallet.lishi import LAPSED, LishiBook, LishiRules
 from actors.wallet.replies import Funded
+from actors.wallet.rules import WalletRules
 from actors.wallet.sends import Place, Terms
 from cluster.gateway.problems import Problem
 from tests.simulation.http import Http
@@ -38,7 +39,7 @@ from tests.simulation.system import TENANT, System
 from tests.unit.samples import DAY_MS, NOW_MS, order, terms, wallets
 
 ASKS = AskRules(asks_max=50, period_ms=DAY_MS, total_max=200)
-LISHI = LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=50, total_max=200, keep_ms=DAY_MS, wallet_streams=4)
+LISHI = LishiRules(lifetime_ms=DAY_MS, cooldown_ms=DAY_MS, open_max=50, total_max=200, keep_ms=DAY_MS).among(4)
 JUMP_MS = st.sampled_from([0, 1, DAY_MS // 2, DAY_MS, 3 * DAY_MS])
 ASKER = {wallet_index_of(TENANT, user, LISHI.wallet_streams): user for user in "abcdefgh"}
 """An asker for each stream of askers."""
@@ -264,7 +265,7 @@ async def test_what_was_paid_is_found_however_the_time_went_before_it_opened() -
     own = system.service.wallet_stream_of(User(TENANT, "alice"))
     [[funded]] = await system.directory.ask([(own, [Send(TENANT, "alice", "k", *wish)])])  # and the gateway dies
     assert isinstance(funded, Funded)
-    system.clock.ms += 2 * system.settings.bounds.idempotency_ms
+    system.clock.ms += 2 * system.settings.rules(WalletRules).idempotency_ms
     await system.directory.ask([(own, [Send(TENANT, "alice", "another", *wish)])])
     again = await system.service.send(Send(TENANT, "alice", "k", *wish))
     assert (again.replayed, again.funding) == (True, funded.funding), "nobody pays twice"
@@ -280,7 +281,7 @@ async def test_a_packet_that_was_paid_for_is_never_unknown() -> None:
     await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
     own = system.service.wallet_stream_of(User(TENANT, "alice"))
     [[funded]] = await system.directory.ask([(own, [Send(TENANT, "alice", "k", "lucky", 1_000, 5, "")])])
-    system.clock.ms += 2 * system.settings.bounds.idempotency_ms
+    system.clock.ms += 2 * system.settings.rules(WalletRules).idempotency_ms
     await system.directory.ask([(own, [Send(TENANT, "alice", "another", "lucky", 1_000, 5, "")])])
     stream, packet_id = funded.funding.packet_stream, funded.funding.packet_id
     [[unknown]] = await system.directory.ask([(stream, [Grab(packet_id, TENANT, "bob")])])

@@ -18,6 +18,7 @@ from actors.packet.kind import PACKET as KIND
 from actors.packet.machine import PacketMachine
 from actors.packet.replies import OpenNow, Won
 from actors.transfers.funding import Special
+from actors.transfers.ids import Layout
 from actors.transfers.seeds import commitment_of, seed_of
 from actors.wallet.commands import CreditSandbox, Send
 from actors.wallet.photo import payment_id_of, payment_key
@@ -125,7 +126,7 @@ async def test_a_crowds_packet_that_is_withheld_is_dealt_by_no_thread_for_ever(
 ) -> None:
     settings = load()
     journals = MemoryJournals(platform_codec())
-    await journals.create_system(settings.layout.counts)
+    await journals.create_system(settings.layout)
     rules = msgspec.structs.replace(PACKET_RULES, split_apart_min=2_000)
     shard = PacketShard("packet-shard-0", KIND, [PACKET], journals, WallClock(), services_of(settings, OTHER), rules)
     crowd = funding(count=25_000, total_fen=2_500_000, expires_at_ms=FAR_MS)
@@ -193,8 +194,8 @@ async def test_a_stranger_hears_nothing_of_a_price_that_waits_in_transit_for_its
     pay = Send(WECHAT, "bob", payment_key(photo_id), "photo", 300, 1, "", "equal/1", special)
     with pytest.raises(Problem, match="seed_unknown"):
         await system.service.send(pay)
-    layout, first = system.settings.layout, KEYS.key(KEYS.first)
-    packet_id = payment_id_of(first, WECHAT, "bob", photo_id, layout.packet_streams, layout.wallet_streams)
+    layout, first = Layout.of(system.settings.layout), KEYS.key(KEYS.first)
+    packet_id = payment_id_of(first, WECHAT, "bob", photo_id, layout.packet, layout.wallet)
     for tenant, hears in ((WECHAT, "seed_unknown"), ("qq", "packet_not_found")):
         with pytest.raises(Problem, match=hears):
             await system.service.grab(packet_id, User(tenant, "carol"))

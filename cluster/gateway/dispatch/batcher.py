@@ -18,8 +18,9 @@ import logging
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, Protocol
 
+from actors.kernel.bounds import WHOLE, Percent
 from actors.kernel.messages import Refused
-from actors.kernel.quota import WHOLE, Bound, Counts, Percent
+from actors.kernel.quota import Bound, Counts
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from cluster.gateway.dispatch.fair_queue import Lanes

@@ -9,9 +9,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from cluster.config import Overload
 from cluster.gateway.dispatch.batcher import Batching
 from cluster.gateway.middleware.overload_control import Admission, AdmissionRules
+from cluster.sections import Overload
 
 HOUR_S = 3_600
 

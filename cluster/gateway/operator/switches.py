@@ -15,7 +15,7 @@ from actors.kernel.switches import ReadSwitches, SetSwitch, Switch, Switches
 from actors.packet.commands import Open
 from actors.packet.switches import GRABS, packet_of, packet_switch
 from actors.refusals import Refusal
-from actors.transfers.ids import lanes_of, packet_stream, wallet_stream, whole_id
+from actors.transfers.ids import Layout, lanes_of, packet_stream, wallet_stream, whole_id
 from actors.wallet.commands import FindFunding
 from actors.wallet.replies import Funded
 from actors.wallet.switches import SENDS
@@ -46,12 +46,12 @@ class LeverFlow:
     """The levers of one system, for one gateway replica."""
 
     def __init__(self, settings: Settings, directory: Directory) -> None:
-        layout = settings.layout
+        layout = Layout.of(settings.layout)
         self._directory = directory
         self._deadline_s = settings.timing.request_deadline_ms / 1000
-        self._numbers = layout.numbers
-        self._packet_streams = [packet_stream(index) for index in range(layout.packet_streams + layout.hot_streams)]
-        self._wallet_streams = [wallet_stream(index) for index in range(layout.wallet_streams)]
+        self._numbers = layout
+        self._packet_streams = [packet_stream(index) for index in range(layout.packet + layout.hot)]
+        self._wallet_streams = [wallet_stream(index) for index in range(layout.wallet)]
 
     async def set_sends(self, *, paused: bool, by: str) -> None:
         """Pause all sends or let them go on. Raises Problem."""

@@ -23,6 +23,7 @@ from actors.kernel.ports import Clock, Journals, KeyRing
 from actors.kernel.quota import Bound, Counts, Part
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded, Special
+from actors.transfers.ids import Layout
 from actors.wallet.commands import KeepPhoto, Send
 from actors.wallet.photo import is_photo_id, payment_id_of, payment_key, photo_id_of, price_fen_of
 from cluster.config import Settings
@@ -103,14 +104,14 @@ class Photos:
             memory_bytes=settings.bounds.photo_memory_bytes_max,
             deadline_s=settings.timing.photo_upload_ms / 1000,
         )
-        self._layout = settings.layout
+        self._layout = Layout.of(settings.layout)
         self._upload_s = settings.timing.photo_upload_ms / 1000
         self._platform_key = keys.key(keys.first)
         self._service = service
         self._journals = journals
         self._clock = clock
         self._place = place
-        uploading = Bound.of(settings.bounds.photos_uploading_max, settings.fair.photos_uploading_max.percent)
+        uploading = Bound.of(settings.bounds.photos_uploading_max, settings.fair.photos_uploading_max)
         self._uploading = Counts(uploading)
         self._making = [asyncio.Lock() for _ in range(settings.bounds.photos_making_max)]
         """One for a part of all ids each: so many pictures are made at once, and of one id never two."""
@@ -140,7 +141,7 @@ class Photos:
 
     async def payment(self, photo: Photo, reader: User) -> PacketFunded | None:
         """Return what this reader durably paid for it; None: nothing. Raises Problem."""
-        places = self._layout.packet_streams, self._layout.wallet_streams
+        places = self._layout.packet, self._layout.wallet
         packet_id = payment_id_of(self._platform_key, reader.tenant, reader.user, photo.photo_id, *places)
         try:
             [view] = await self._service.view(packet_id, reader, lines_max=1)
@@ -184,7 +185,7 @@ class Photos:
             raise Problem("overloaded", "The picture was too long on its way; send it again later.") from failure
 
     async def _keep(self, owner: User, key: str, band: Band, upload: bytes) -> tuple[Photo, bool]:
-        photo_id = photo_id_of(self._platform_key, *owner, key, self._layout.wallet_streams)
+        photo_id = photo_id_of(self._platform_key, *owner, key, self._layout.wallet)
         sha256 = (await asyncio.to_thread(hashlib.sha256, upload)).hexdigest()
         with _answering():
             async with self._making[crc32(photo_id.encode()) % len(self._making)]:

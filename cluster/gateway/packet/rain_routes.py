@@ -6,7 +6,8 @@ from starlette.responses import Response
 from actors.kernel.names import User
 from actors.transfers.funding import Special
 from actors.wallet.commands import Burst, Send
-from cluster.config import Limits
+from actors.wallet.rules import WalletRules
+from cluster.config import Settings
 from cluster.gateway import responses
 from cluster.gateway.idempotency import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.middleware.validation import StrictRouter
@@ -28,7 +29,7 @@ async def send_rain(request: Request, body: RainBody) -> Response:
     gateway = request.app.state.gateway
     sender = gateway.auth.acting_user(request)
     key = key_of(request)
-    _check(body, gateway.settings.limits)
+    _check(body, gateway.settings)
     funded = await gateway.service.send(_send(body, sender, key))
     rain = responses.rain([funded.funding, *funded.others])
     return told_once(rain, replayed=funded.replayed, location=f"/v1/rains/{rain['rain_id']}")
@@ -55,8 +56,9 @@ def _send(body: RainBody, sender: User, key: str) -> Send:
     return Send(*who, "rain", total_fen, count, body.greeting, algorithm, special, *fair, *band, bursts)
 
 
-def _check(body: RainBody, limits: Limits) -> None:
+def _check(body: RainBody, settings: Settings) -> None:
     """Check a rain before any money moves. Raises Problem naming every bad field."""
+    limits = settings.limits
     fields: dict[str, str] = {}
     if len(body.bursts) > limits.bursts_max:
         fields["bursts"] = f"at most {limits.bursts_max}"
@@ -66,7 +68,7 @@ def _check(body: RainBody, limits: Limits) -> None:
         fields["algorithm"] = "not for equal shares"
     check_nonce(fields, body.commitment_id, body.sender_nonce, limits)
     check_limits(fields, sum(one.total_fen for one in body.bursts), 1, body.greeting, limits, crowd=True)
-    lo, hi = check_band(fields, body.share_fen_min, body.share_fen_max, limits)
+    lo, hi = check_band(fields, body.share_fen_min, body.share_fen_max, settings.rules(WalletRules).sends)
     before_ms = 0
     for number, burst in enumerate(body.bursts[: limits.bursts_max]):
         of_burst: dict[str, str] = {}

@@ -11,13 +11,13 @@ from actors.kernel.names import User
 from actors.packet.replies import PacketView
 from actors.refusals import Refusal
 from actors.wallet.commands import Commit, WriteNote
-from cluster.config import Limits
 from cluster.gateway import fast_routes as hot
 from cluster.gateway import responses
 from cluster.gateway.middleware.validation import StrictRouter, Whole
 from cluster.gateway.packet import stream
 from cluster.gateway.problems import Problem, refused, told
 from cluster.gateway.schemas import CommitBody, CommitmentBody, NoteBody, PacketBody, ProofBody, WrittenNote
+from cluster.sections import Limits
 
 router = StrictRouter(tags=["packets"])
 hot.document(router)

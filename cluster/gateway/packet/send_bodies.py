@@ -15,10 +15,13 @@ from actors.transfers.funding import Special
 from actors.transfers.ids import LANES_MAX, parse_packet_id
 from actors.transfers.phrase import normal, spoken
 from actors.wallet.commands import Send
-from cluster.config import Limits, Settings
+from actors.wallet.rules import WalletRules
+from actors.wallet.sends import SendRules
+from cluster.config import Settings
 from cluster.gateway.middleware.validation import read_json
 from cluster.gateway.packet.grab_bodies import NOT_JSON, PASSPHRASE_CHARS_MAX
 from cluster.gateway.problems import Problem, refused
+from cluster.sections import Limits
 
 GREETING_CHARS_HARD_MAX = 10_000
 """The configured limit is lower; this one bounds what is looked at at all."""
@@ -130,7 +133,7 @@ def read_send(body: bytes, settings: Settings, sender: str) -> SendBody:
         fields["sponsor"] = f"at most {limits.sponsor_chars_max} characters"
     if wanted.day_count_max is not None and wanted.day_count_max < LANES_MAX:
         fields["day_count_max"] = f"at least {LANES_MAX}"
-    lo, hi = check_band(fields, wanted.share_fen_min, wanted.share_fen_max, limits)
+    lo, hi = check_band(fields, wanted.share_fen_min, wanted.share_fen_max, settings.rules(WalletRules).sends)
     if not fields:
         check_division(fields, wanted.total_fen, wanted.count, lo, hi, equal=wanted.is_equal)
     refuse_misfits(fields, wanted.commitment_id)
@@ -173,13 +176,13 @@ def check_nonce(fields: dict[str, str], commitment_id: str | None, sender_nonce:
         fields["sender_nonce"] = f"1 to {limits.nonce_chars_max} characters"
 
 
-def check_band(fields: dict[str, str], lo: int | None, hi: int | None, limits: Limits) -> tuple[int, int]:
+def check_band(fields: dict[str, str], lo: int | None, hi: int | None, sends: SendRules) -> tuple[int, int]:
     """Return the band of a packet's shares; say what is wrong with the one that was asked for."""
-    band = lo or limits.share_fen_min, hi or limits.share_fen_max
+    band = lo or sends.share_fen_min, hi or sends.share_fen_max
     if (lo is None) != (hi is None):
         fields["share_fen_max" if hi is None else "share_fen_min"] = "both ends of the band, or neither"
-    elif not limits.share_fen_min <= band[0] <= band[1] <= limits.share_fen_max:
-        fields["share_fen_max"] = f"a band within {limits.share_fen_min} to {limits.share_fen_max} fen"
+    elif not sends.share_fen_min <= band[0] <= band[1] <= sends.share_fen_max:
+        fields["share_fen_max"] = f"a band within {sends.share_fen_min} to {sends.share_fen_max} fen"
     return band
 
 

@@ -23,7 +23,6 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from actors.kernel.quota import Bound, Counts, Part
-from cluster.config import Streaming
 from cluster.gateway.middleware.serve_hooks import DRAINING, STREAM_PATH
 from cluster.gateway.middleware.validation import check_type
 from cluster.gateway.packet.grab_bodies import Asked, asked
@@ -42,6 +41,7 @@ from cluster.gateway.packet.ndjson import (
 )
 from cluster.gateway.problems import NEVER_KEPT, Problem, answer
 from cluster.gateway.raw_http import headers_of, write
+from cluster.sections import Streaming
 from cluster.tokens import Claims
 
 log = logging.getLogger(__name__)
@@ -278,7 +278,7 @@ class Streams:
         self._bounds: Streaming = gateway.settings.stream
         self._drain_file = gateway.settings.drain_file
         self._open: set[_Stream] = set()
-        self._counts = Counts(Bound.of(self._bounds.streams_max, gateway.settings.fair.streams_max.percent))
+        self._counts = Counts(Bound.of(self._bounds.streams_max, gateway.settings.fair.streams_max))
         self._serial = itertools.count()
         self._watch: asyncio.Task[None] | None = None
 

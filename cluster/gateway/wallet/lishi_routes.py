@@ -8,9 +8,10 @@ from starlette.responses import Response
 from actors.kernel.names import USER_RULE, is_user
 from actors.packet.split import can_split
 from actors.refusals import Refusal
-from actors.transfers.ids import parse_lishi_id, wallet_stream
+from actors.transfers.ids import Layout, parse_lishi_id, wallet_stream
 from actors.wallet.commands import AcceptLishi, AskLishi, DeclineLishi, ListLishi, ReadLishi
 from actors.wallet.replies import LishiTold
+from actors.wallet.rules import WalletRules
 from cluster.gateway import responses
 from cluster.gateway.idempotency import KEY_PARAMETER, key_of, told_once
 from cluster.gateway.middleware.validation import StrictRouter
@@ -81,9 +82,10 @@ async def accept_lishi(request: Request, lishi_id: str, body: AcceptBody) -> Res
     limits = gateway.settings.limits
     fields: dict[str, str] = {}
     check_greeting(fields, body.greeting, gateway.settings.limits)
-    fen_max = min(limits.share_fen_max, limits.total_fen_max)
-    if not can_split(body.amount_fen, 1, limits.share_fen_min, fen_max):
-        fields["amount_fen"] = f"{limits.share_fen_min} to {fen_max} fen"
+    sends = gateway.settings.rules(WalletRules).sends
+    fen_max = min(sends.share_fen_max, limits.total_fen_max)
+    if not can_split(body.amount_fen, 1, sends.share_fen_min, fen_max):
+        fields["amount_fen"] = f"{sends.share_fen_min} to {fen_max} fen"
     if fields:
         raise Problem("invalid", "Correct the named fields.", fields)
     try:
@@ -119,6 +121,6 @@ def _to_the_asked(problem: Problem) -> Problem:
 def _stream_of(gateway: Any, lishi_id: str) -> str:
     """Name the stream that holds the request. Raises Problem for what is no id."""
     index = parse_lishi_id(lishi_id)
-    if index is None or index >= gateway.settings.layout.wallet_streams:
+    if index is None or index >= Layout.of(gateway.settings.layout).wallet:
         raise refused(Refusal.LISHI_NOT_FOUND)
     return wallet_stream(index)

@@ -3,6 +3,7 @@
 The packet of a million shares has four lanes; those of fewer lanes have as many shares a lane.
 """
 
+from actors.wallet.rules import WalletRules
 from loadtest.bench.bed import assert_paid_out
 from loadtest.bench.ground import Ground
 from loadtest.bench.result import Row, stated
@@ -19,7 +20,7 @@ async def rows(ground: Ground) -> list[Row]:
         for lanes in LANES[:: -1 if turn % 2 else 1]:
             rates[lanes].append(await drained(ground, lanes, turn))
     medians = {lanes: sorted(found)[len(found) // 2] for lanes, found in rates.items()}
-    per_lane = ground.settings.bounds.lane_count_max
+    per_lane = ground.settings.rules(WalletRules).sends.lane_count_max
     note = "exact: every rank once, nobody twice, the total to the fen; this machine's cores are shared by all"
     return [
         stated(f"star packet in {lanes} lanes: {lanes * per_lane:,} shares, a fifth more users", rate, "grabs/s", note)
@@ -30,7 +31,7 @@ async def rows(ground: Ground) -> list[Row]:
 async def drained(ground: Ground, lanes: int, turn: int) -> float:
     """Send one packet and let everybody grab; return grabs a second, those told `drained` among them."""
     bed = ground.bed
-    shares = lanes * ground.settings.bounds.lane_count_max
+    shares = lanes * ground.settings.rules(WalletRules).sends.lane_count_max
     packet = await bed.send("star", shares, f"sender-{ground.run}-{turn}", f"{ground.run}-star-{lanes}-{turn}")
     assert packet.lanes == lanes, f"{shares} shares are {lanes} lanes, not {packet.lanes}"
     fans = [f"fan-{number}" for number in range(shares + shares // 5)]
