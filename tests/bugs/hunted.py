@@ -5,7 +5,7 @@ from tests.bugs.edits import Edit, before, contrary, drop, first, instead, never
 
 SHELL, HOST = "actors.kernel.shell:Shell", "actors.kernel.host:Host"
 PACKET, PACKET_HOST = "actors.packet.machine:PacketMachine", "actors.packet.host:PacketShard"
-WALLET, WALLET_HOST = "actors.wallet.machine:WalletMachine", "actors.wallet.host:WalletShard"
+WALLET, WALLET_HANDLERS = "actors.wallet.machine:WalletMachine", "actors.wallet.handlers"
 OWNER, MEMORY = "cluster.journal.owner:OwnedJournal", "tests.simulation.memory_journal"
 SERVICE, SWITCHES = "cluster.gateway.service", "cluster.gateway.operator.switches:LeverFlow"
 
@@ -95,7 +95,7 @@ HUNTED = (
         "actors.packet.state:Packet.is_quiet",
         put("self.unsettled == 0", "self.unsettled <= 1"),
     ),
-    bug("a record is kept before its packet leaves memory", f"{PACKET_HOST}._passivate", drop("keep_records")),
+    bug("a record is kept before its packet leaves memory", f"{HOST}._passivate", drop("keep_records")),
     bug(
         "a packet that left memory is not opened again",
         f"{PACKET}.decide_opening",
@@ -106,11 +106,15 @@ HUNTED = (
     bug("a second funding of one packet goes back", f"{PACKET}.decide_opening", never("is_of_second_rain")),
     bug(
         "money in transit is never refused",
-        f"{WALLET}.decide_payouts",
-        first("for run in receive.runs:\n    if self._account(run.tenant, run.users[0]) is None: return None"),
+        f"{WALLET_HANDLERS}:receive",
+        first("for run in runs:\n    if step.machine._account(run.tenant, run.users[0]) is None: return"),
     ),
-    bug("a range is settled once", f"{WALLET}.decide_payouts", put("run.number > received.number", "True")),
-    bug("no number is left out", "actors.packet.views:payouts_of", before("Receive", "runs = runs[::2]")),
+    bug("a range is settled once", "actors.kernel.kind:Kind.fresh", put("not received.has(transfer.number)", "True")),
+    bug(
+        "no number is left out",
+        "actors.kernel.machine:BookMachine.outgoing",
+        before("Receive", "transfers = transfers[::2]"),
+    ),
     bug("what came ahead is remembered", "actors.ledger.book:Received.add", drop("self.ahead[number]")),
     bug("settlement delivers only what is durable", f"{HOST}.outgoing", drop("shell.commit().durable()")),
     bug(
@@ -193,10 +197,10 @@ HUNTED = (
     ),
     bug(
         "an accepted lishi closes and pays in one step",
-        f"{WALLET_HOST}._accept",
-        before("shell.stage(event)", "if event is accepted[0]: continue"),
+        f"{WALLET_HANDLERS}:_accept",
+        put("step.stage(*accepted)", "step.stage(accepted[1])"),
     ),
-    bug("a lapse is journaled before it is told", f"{WALLET_HOST}._lishi", drop("shell.stage(lapsed)")),
+    bug("a lapse is journaled before it is told", f"{WALLET_HANDLERS}:lishi", drop("book.due(command, now_ms)")),
     # Switches and the gateway.
     bug("nobody takes a share while grabs are paused", f"{PACKET}.decide_grabs", never("_is_paused")),
     bug(

@@ -36,14 +36,14 @@ TESTED = (
     ),
     bug(
         "a late switch does not undo an earlier one",
-        "actors.kernel.host:Host._set_lever",
-        never("levers_asked"),
+        "actors.kernel.handler:set_switch",
+        never("switches_asked"),
         "unit.test_levers",
     ),
     bug(
         "a repeat is answered while sends are paused",
         "actors.wallet.machine:WalletMachine.decide_send",
-        first("if SENDS in self._state.levers: return PAUSED"),
+        first("if SENDS in self._state.switches: return PAUSED"),
         "unit.test_levers",
     ),
     bug(
@@ -54,9 +54,15 @@ TESTED = (
     ),
     bug(
         "a lookup that a passivation overtook is made again",
-        "actors.packet.host:PacketShard._recall",
+        "actors.kernel.host:Host._look_up",
         always("passivated"),
         "unit.test_passivation",
+    ),
+    bug(
+        "what has left memory is always found",
+        "actors.kernel.records:Departed.add",
+        drop("at += step"),
+        "unit.test_records",
     ),
     bug(
         "a draw is unbiased",
