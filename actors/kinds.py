@@ -7,7 +7,7 @@ import msgspec
 
 from actors.kernel.handler import Reply
 from actors.kernel.host import Host
-from actors.kernel.kind import EVENTS, REPLIES, Kind, UnknownKind, registry, union_of
+from actors.kernel.kind import EVENTS, REPLIES, Kind, UnknownKind, kind_name_of, registry, union_of
 from actors.kernel.machine import Machine
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Clock, Journals
@@ -29,10 +29,7 @@ def kind_named(name: str) -> Kind:
 
 def kind_of(stream: str) -> Kind:
     """Return the kind of a stream, e.g. of "wallet-003". Raises UnknownKind for any other form of name."""
-    name, dash, number = stream.rpartition("-")
-    if not dash or not number.isascii() or not number.isdecimal():
-        raise UnknownKind(f"{stream!r} does not name a stream: <kind>-<number>")
-    return kind_named(name)
+    return kind_named(kind_name_of(stream))
 
 
 def streams_of(layout: StreamCounts) -> dict[str, str]:
@@ -70,6 +67,6 @@ def build_host(
 ) -> Host:
     """Return a host of some streams of one kind. Raises UnknownKind: a stream is of another."""
     for stream in streams:
-        if kind_of(stream) is not kind:
+        if kind_name_of(stream) != kind.name:
             raise UnknownKind(f"{stream!r} is not a stream of kind {kind.name!r}, which {name} hosts")
     return kind.host(name, kind, streams, journals, clock, services, rules, tally)

@@ -72,7 +72,7 @@ class StreamFigures(msgspec.Struct, frozen=True):
     in_flight_fen: int = 0
     """Sent and not yet acknowledged."""
     members: int = 0
-    """Packets or accounts in memory."""
+    """What is in memory."""
     balances_fen: dict[str, int] = {}
     """kind of account -> sum, of every kind that the book has."""
     totals_fen: dict[str, int] = {}
@@ -84,7 +84,7 @@ class StreamFigures(msgspec.Struct, frozen=True):
     work_behind: int = 0
     """What a replay behind the newest snapshot costs: events and the transfers in them."""
     withheld: int = 0
-    """Packets found whose seed the platform's keys do not give."""
+    """What can neither be given nor end with the keys at hand."""
 
 
 class SentTotals(msgspec.Struct, frozen=True, array_like=True):
@@ -326,7 +326,7 @@ class Host:
                 shell.stage(event)
 
     async def tick(self) -> None:
-        """Touch every stream: a quiet packet expires too. An unavailable store is met again at the next tick."""
+        """Touch every stream: time passes in a quiet one too. An unavailable store is met again at the next tick."""
         steps: list[Coroutine[None, None, None]] = [self._tick(stream) for stream in self._streams]
         await asyncio.gather(*steps)
 

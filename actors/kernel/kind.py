@@ -146,6 +146,14 @@ def registry(*kinds: Kind) -> Mapping[str, Kind]:
     return by_name
 
 
+def kind_name_of(stream: str) -> str:
+    """Read the name of its kind out of a stream's. Raises UnknownKind: it is not the name of a stream."""
+    name, dash, number = stream.rpartition("-")
+    if not dash or not number.isascii() or not number.isdecimal():
+        raise UnknownKind(f"{stream!r} does not name a stream: <kind>-<number>")
+    return name
+
+
 def tag_of(message: type[msgspec.Struct]) -> str:
     """Return the tag of a type of command, reply or event."""
     return str(message.__struct_config__.tag)

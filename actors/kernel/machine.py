@@ -41,7 +41,7 @@ class Machine(Protocol):
 
     @property
     def members(self) -> int:
-        """What is in memory: packets, accounts."""
+        """How much is in memory, in whatever its kind counts."""
         ...
 
     @property

@@ -113,12 +113,12 @@ class KeyRing(Protocol):
 
     @property
     def current(self) -> str:
-        """The id of the key that new packets' seeds use."""
+        """The id of the key that new secrets are made with."""
         ...
 
     @property
     def first(self) -> str:
-        """The id of the key that packet ids use, for ever: a key change must not fund an old send twice."""
+        """The id of the key that ids are derived from, for ever: the same request keeps its id when keys change."""
         ...
 
     def key(self, key_id: str) -> bytes:

@@ -1,7 +1,7 @@
-"""Timer: which packets' time may be over, by the second. Pure; derived from the packets, never journaled.
+"""Timer: whose time may be over, by the second. Pure; derived from a state, never journaled.
 
-Packets that end within one second share a slot, so that a packet costs eight bytes here. A slot is due at its end: the
-timer is up to a second late, and never early.
+Names whose time ends within one second share a slot, so that a name costs eight bytes here. A slot is due at its end:
+the timer is up to a second late, and never early.
 """
 
 from collections.abc import Iterable
@@ -14,14 +14,14 @@ class Timer:
     """Names by the second in which their time ends."""
 
     def __init__(self, entries: Iterable[tuple[int, str]] = ()) -> None:
-        """Take (expires_at_ms, packet id) of every open packet."""
+        """Take (expires_at_ms, name) of everything that is open."""
         self._slots: dict[int, list[str]] = {}
         for expires_at_ms, name in entries:
             self._slots.setdefault(_slot(expires_at_ms), []).append(name)
         self._order = list(self._slots)
         heapify(self._order)
         self.entries = sum(map(len, self._slots.values()))
-        """Names that were put in and not taken out, also of packets that have ended meanwhile."""
+        """Names that were put in and not taken out, also of what has ended meanwhile."""
 
     def put(self, expires_at_ms: int, name: str) -> None:
         """Remember one more."""

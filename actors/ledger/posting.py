@@ -15,7 +15,7 @@ class Posting(NamedTuple):
     account: AccountName
     amount_fen: int
     reference: str = ""
-    """What it is about: the id of a packet or hold; empty: the event names none."""
+    """What it is about: the id of a hold, say; empty: the event names none."""
     number: int | None = None
     """Of the transfer, on its two transit accounts only."""
     cause: str = ""
