@@ -5,12 +5,14 @@ other's stream refuses counts too. A key belongs to the person who was asked fir
 Instants and periods are Unix milliseconds.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
 from actors.kernel.bounds import Own, Period, Section, Shared
 from actors.kernel.messages import Refused
+from actors.kernel.remembered import Remembered
 from actors.wallet.commands import CountLishi
 from actors.wallet.events import LishiCounted
 from actors.wallet.lishi import KEY_REUSED, OVERLOADED, RATE_LIMITED
@@ -31,45 +33,33 @@ class Ask(NamedTuple):
     at_ms: int
 
 
-class AskBook(msgspec.Struct):
-    """The asks of one stream's people: a part of its state."""
-
-    all: dict[tuple[str, str, str], Ask] = {}
-    """(tenant, asker, key) -> ask, in order."""
-    of_asker: dict[tuple[str, str], list[str]] = {}
-    """(tenant, asker) -> their keys, in order."""
+class AskBook(Remembered[tuple[str, str], tuple[str, str, str], Ask]):
+    """The asks of one stream's people, by (tenant, asker, key): a part of its state."""
 
     def decide(self, count: CountLishi, rules: AskRules, now_ms: int) -> LishiCounted | Ask | Refused:
         """Count an ask, find it counted, or refuse. Reads only."""
-        prior = self.all.get((count.tenant, count.user, count.key))
-        if prior is not None and now_ms < prior.at_ms + rules.period_ms:
+        prior, is_past = self.all.get((count.tenant, count.user, count.key)), _is_past(rules, now_ms)
+        if prior is not None and not is_past(prior):
             return prior if prior.asked == count.asked else KEY_REUSED
-        keys = self.of_asker.get((count.tenant, count.user), ())
-        mine = (self.all[count.tenant, count.user, key] for key in keys)
-        if sum(now_ms < ask.at_ms + rules.period_ms for ask in mine) >= rules.asks_max:
+        if sum(not is_past(ask) for ask in self.of((count.tenant, count.user))) >= rules.asks_max:
             return RATE_LIMITED
-        if len(self.all) >= rules.total_max and now_ms < self._oldest.at_ms + rules.period_ms:
+        if not self.has_room(rules.total_max, is_past):
             return OVERLOADED
         # From here it must succeed.
         return LishiCounted(count.tenant, count.user, count.asked, count.key, now_ms)
 
     def apply(self, event: LishiCounted, rules: AskRules) -> None:
-        """Take an event in, and forget what is past its time by its stamp, so that a replay forgets the same."""
-        while self.all and event.at_ms >= self._oldest.at_ms + rules.period_ms:
-            self._forget(next(iter(self.all)))
-        name = event.tenant, event.asker, event.key
+        """Take an event in, and forget what is past its time."""
+        self.forget(_is_past(rules, event.at_ms), _asker_of)
+        name, asker = (event.tenant, event.asker, event.key), (event.tenant, event.asker)
         if name in self.all:  # another configuration may have remembered for a shorter time
-            self._forget(name)
-        self.all[name] = Ask(event.asked, event.at_ms)
-        self.of_asker.setdefault((event.tenant, event.asker), []).append(event.key)
+            self.remove(asker, name)
+        self.add(asker, name, Ask(event.asked, event.at_ms))
 
-    @property
-    def _oldest(self) -> Ask:
-        return next(iter(self.all.values()))
 
-    def _forget(self, name: tuple[str, str, str]) -> None:
-        del self.all[name]
-        asker = name[:2]
-        self.of_asker[asker].remove(name[2])
-        if not self.of_asker[asker]:
-            del self.of_asker[asker]
+def _is_past(rules: AskRules, now_ms: int) -> Callable[[Ask], bool]:
+    return lambda ask: now_ms >= ask.at_ms + rules.period_ms
+
+
+def _asker_of(name: tuple[str, str, str], ask: Ask) -> tuple[str, str]:
+    return name[:2]

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from actors.kernel.bounds import Own, Period, Section, Shared
 from actors.kernel.messages import Refused
+from actors.kernel.remembered import Remembered
 from actors.refusals import Refusal
 from actors.wallet.commands import Commit, Send
 from actors.wallet.events import Committed
@@ -33,12 +34,11 @@ class Commitments:
     def __init__(self, unused: dict[str, Committed], rules: CommitmentRules) -> None:
         self._unused = unused
         self._rules = rules
-        self._held = 0
+        self._held = sum(len(made.commitments) for made in unused.values())
         """Commitments to all lanes and bursts, which is what takes memory."""
-        self._of_user: dict[tuple[str, str], list[str]] = {}
-        for one in unused.values():
-            self._held += len(one.commitments)
-            self._of_user.setdefault((one.tenant, one.user), []).append(one.packet_id)
+        self._table: Remembered[tuple[str, str], str, Committed] = Remembered(unused)
+        for made in unused.values():
+            self._table.keys.setdefault(_owner_of(made.packet_id, made), []).append(made.packet_id)
 
     def decide(
         self, commit: Commit, packet_id: str, key_id: str, commitments: Sequence[bytes], now_ms: int
@@ -47,8 +47,8 @@ class Commitments:
         prior = self._unused.get(packet_id)
         if prior is not None:
             return prior
-        own = (self._unused[name] for name in self._of_user.get((commit.tenant, commit.user), ()))
-        if sum(now_ms < one.expires_at_ms for one in own) >= self._rules.unused_max:
+        own = self._table.of((commit.tenant, commit.user))
+        if sum(now_ms < made.expires_at_ms for made in own) >= self._rules.unused_max:
             return Refused(Refusal.RATE_LIMITED)
         if not self._has_room(len(commitments), now_ms):
             return Refused(Refusal.OVERLOADED)
@@ -68,21 +68,17 @@ class Commitments:
 
     def add(self, made: Committed) -> None:
         """Apply: one was made. What is over by then is forgotten."""
-        while self._unused and made.at_ms >= next(iter(self._unused.values())).expires_at_ms:
-            self.use(next(iter(self._unused)))
-        self._unused[made.packet_id] = made
+        for past in self._table.forget(lambda one: made.at_ms >= one.expires_at_ms, _owner_of):
+            self._held -= len(past.commitments)
+        self._table.add(_owner_of(made.packet_id, made), made.packet_id, made)
         self._held += len(made.commitments)
-        self._of_user.setdefault((made.tenant, made.user), []).append(made.packet_id)
 
     def use(self, packet_id: str) -> None:
         """Apply: its packet was sent (or the first of several), if it is one of these."""
-        used = self._unused.pop(packet_id, None)
+        used = self._unused.get(packet_id)
         if used is not None:
             self._held -= len(used.commitments)
-            who = used.tenant, used.user
-            self._of_user[who].remove(packet_id)
-            if not self._of_user[who]:
-                del self._of_user[who]
+            self._table.remove(_owner_of(packet_id, used), packet_id)
 
     def _has_room(self, count: int, now_ms: int) -> bool:
         """Tell whether so many more can be held, once those that are over are forgotten."""
@@ -92,3 +88,7 @@ class Commitments:
                 break
             held -= len(one.commitments)
         return held <= self._rules.stream_max
+
+
+def _owner_of(packet_id: str, made: Committed) -> tuple[str, str]:
+    return made.tenant, made.user

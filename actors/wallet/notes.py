@@ -8,10 +8,13 @@ still in memory. Whether its author has a share is asked of the packet's stream 
 Instants and periods are Unix milliseconds.
 """
 
+from collections.abc import Callable
+
 import msgspec
 
 from actors.kernel.bounds import OfPacket, OwnOr0, Period, Section, Shared
 from actors.kernel.messages import Refused
+from actors.kernel.remembered import Remembered
 from actors.refusals import Refusal
 from actors.wallet.commands import WriteNote
 from actors.wallet.events import Noted
@@ -31,13 +34,8 @@ class NoteRules(Section, frozen=True):
     keep_ms: Period
 
 
-class NoteBook(msgspec.Struct):
-    """The notes of one stream: a part of its state."""
-
-    all: dict[tuple[str, str], Note] = {}
-    """(packet id, user) -> note, in the order in which they were first written."""
-    authors: dict[str, list[str]] = {}
-    """packet id -> who has written, in that order."""
+class NoteBook(Remembered[str, tuple[str, str], Note]):
+    """The notes of one stream, by (packet id, user), in the order in which they were first written."""
 
     def decide(self, write: WriteNote, rules: NoteRules, now_ms: int) -> Noted | Note | Refused:
         """Take a note, answer the same one again, or refuse. The first rule that matches wins."""
@@ -47,35 +45,30 @@ class NoteBook(msgspec.Struct):
                 return prior
             if prior.changes >= rules.changes_max:
                 return RATE_LIMITED
-        elif len(self.authors.get(write.packet_id, ())) >= rules.per_packet_max:
+        elif len(self.keys.get(write.packet_id, ())) >= rules.per_packet_max:
             return RATE_LIMITED
-        elif len(self.all) >= rules.total_max and not self._forgettable(rules, now_ms):
+        elif not self.has_room(rules.total_max, _is_past(rules, now_ms)):
             return OVERLOADED
         return Noted(write.packet_id, write.user, write.text, now_ms, write.tenant)
 
-    def of(self, packet_id: str) -> list[Note]:
-        """Return a packet's notes, in the order in which they were first written; at most `per_packet_max`."""
-        return [self.all[packet_id, user] for user in self.authors.get(packet_id, ())]
-
     def apply(self, event: Noted, rules: NoteRules) -> None:
-        """Take a note in, and forget what is past its time by its stamp, so that a replay forgets the same."""
-        while self.all and self._forgettable(rules, event.at_ms):
-            packet_id, user = next(iter(self.all))
-            del self.all[packet_id, user]
-            authors = self.authors[packet_id]
-            authors.remove(user)
-            if not authors:
-                del self.authors[packet_id]
+        """Take a note in, and forget what is past its time."""
+        self.forget(_is_past(rules, event.at_ms), _packet_of)
         written = event.packet_id, event.user
         prior = self.all.get(written)
         if prior is None:
-            self.all[written] = Note(event.user, event.text, event.at_ms, event.at_ms, tenant=event.tenant)
-            self.authors.setdefault(event.packet_id, []).append(event.user)
+            self.add(
+                event.packet_id, written, Note(event.user, event.text, event.at_ms, event.at_ms, tenant=event.tenant)
+            )
         else:
             self.all[written] = msgspec.structs.replace(
                 prior, text=event.text, at_ms=event.at_ms, changes=prior.changes + 1
             )
 
-    def _forgettable(self, rules: NoteRules, now_ms: int) -> bool:
-        """Tell whether the oldest is past its time."""
-        return now_ms >= next(iter(self.all.values())).since_ms + rules.keep_ms
+
+def _is_past(rules: NoteRules, now_ms: int) -> Callable[[Note], bool]:
+    return lambda note: now_ms >= note.since_ms + rules.keep_ms
+
+
+def _packet_of(written: tuple[str, str], note: Note) -> str:
+    return written[0]

@@ -8,11 +8,9 @@ from typing import Any
 import pytest
 
 from actors.kernel.messages import Refused
-from actors.packet.commands import View
-from actors.packet.fairness import block_seed_of, linked, share_seed_of
+from actors.packet.fairness import block_seed_of, share_seed_of
 from actors.packet.split import BLOCK_COUNT_MAX, Division, split
 from actors.packet.state import sizes_of
-from actors.packet.views import view_of
 from actors.refusals import Refusal
 from actors.wallet.commands import Commit
 from actors.wallet.commitments import CommitmentRules, Commitments
@@ -20,7 +18,7 @@ from actors.wallet.events import Committed
 from cluster import verify_packet as page
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
-from tests.unit.samples import NOW_MS, TENANT, funding, grab, packets
+from tests.unit.samples import NOW_MS, TENANT, funding, packets
 from tests.unit.test_crowds import LANED, STAR
 
 LUCKY = {"kind": "lucky", "total_fen": 1_000, "count": 5}
@@ -388,23 +386,6 @@ async def test_the_order_of_claims_is_chained_and_its_head_is_in_the_proof_from_
         heads.append(head.hex())
         first += size
     assert (heads[0], heads[-1]) == (noted, proof["chain_head"])
-
-
-def test_what_an_older_snapshot_holds_is_one_link() -> None:
-    machine = packets(funding())
-    for user in ("u0", "u1", "u2"):
-        grab(machine, user)
-    packet = machine._state.packets["p1"]
-    rows, users = bytes(packet.grabs), list(packet.rank_of)
-    packet.chain = b""
-    view = view_of(packet, View("p1", TENANT, proof=True))
-    start = packet.chain_start(packet.terms)
-    assert (view.chain, view.links, sizes_of(packet.links)) == (linked(start, rows, users), b"", [3])
-    grab(machine, "u3")
-    grab(machine, "u4")
-    luckiest = machine.view(View("p1", TENANT)).luckiest
-    amounts = [line.amount_fen for line in machine.view(View("p1", TENANT)).grabs]
-    assert (luckiest.amount_fen, luckiest.rank) == (max(amounts), amounts.index(max(amounts)) + 1)
 
 
 @pytest.mark.parametrize("size", [1, 127, 128, 300, 16_384, 1_000_000])

@@ -444,7 +444,7 @@ def test_asks_are_counted_within_their_limits_and_each_key_once_in_its_time(
             journal.append(decided)
             book.apply(decided, ASK_RULES)
             assert len(book.all) == len(fresh) + 1, "what is past its time is forgotten"
-        assert sorted(key for keys in book.of_asker.values() for key in keys) == sorted(key for *_, key in book.all)
+        assert sorted(key for keys in book.keys.values() for key in keys) == sorted(book.all)
     again = AskBook()
     for event in journal:
         again.apply(event, ASK_RULES)

@@ -145,7 +145,7 @@ def test_a_stream_holds_so_many_notes_and_forgets_them_after_a_time() -> None:
     assert isinstance(write(book, "p1", "u", "changed", NOW_MS + RULES.keep_ms - 1), Noted)
     assert isinstance(write(book, "p4", "u", "t", NOW_MS + RULES.keep_ms + 1), Noted)
     assert (book.of("p1"), book.of("p2")) == ([], [])
-    assert (list(book.authors), len(book.all)) == (["p3", "p4"], 2)
+    assert (list(book.keys), len(book.all)) == (["p3", "p4"], 2)
 
 
 def test_a_change_keeps_the_place_and_says_when_it_was_made() -> None:
