@@ -8,8 +8,6 @@ Instants and periods are Unix milliseconds.
 from collections.abc import Callable
 from typing import NamedTuple
 
-import msgspec
-
 from actors.kernel.bounds import Own, Period, Section, Shared
 from actors.kernel.messages import Refused
 from actors.kernel.remembered import Remembered
