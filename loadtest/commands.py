@@ -35,11 +35,13 @@ def demo(
     """Replay the minute 00:05 of 2016-01-01 and account for every fen; exit code 0 only if all of it is clean."""
     import msgspec
 
-    from loadtest.demo import Options, replay
+    from loadtest.demo import DemoOptions, replay
     from loadtest.display import show
     from loadtest.target import own_target, running_target
 
-    options = Options(seconds=seconds, users=users, seed=seed, connections_max=connections, advance_clock=advance_clock)
+    options = DemoOptions(
+        seconds=seconds, users=users, seed=seed, connections_max=connections, advance_clock=advance_clock
+    )
     if url is None and (operator_token or gateway_token or data or advance_clock):
         raise Failure("--operator-token, --gateway-token, --data and --advance-clock-of-running-system go with --url")
     try:
@@ -79,14 +81,14 @@ def fairness(
 
     from loadtest.fairness.display import show
     from loadtest.fairness.report import report_of
-    from loadtest.fairness.run import FairnessFailed, Options, measure
+    from loadtest.fairness.run import FairnessFailed, FairnessOptions, measure
     from loadtest.target import own_target
 
     if (url is None) != (token is None) or (url is not None and data is not None):
         raise Failure("--url goes with --token, an operator's (hongbao token --scope operator), and without --data")
     if plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise Failure("--plot needs matplotlib: pip install 'hongbao[bench]'")
-    options = Options(users=users, packets=packets, seed=seed, spread_ms=spread_ms)
+    options = FairnessOptions(users=users, packets=packets, seed=seed, spread_ms=spread_ms)
     try:
         with contextlib.ExitStack() as ended_with_us:
             if url is None and data is None:

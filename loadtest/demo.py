@@ -21,7 +21,7 @@ from typing import NamedTuple
 from rich.console import Console
 
 from cluster.client import AuditAnswer, Client
-from loadtest.display import Line, Rates, counts
+from loadtest.display import ProgressLine, Rates, counts
 from loadtest.finale import Ending, Finale
 from loadtest.gather import gather
 from loadtest.history import GrabAttempt, History, SendAttempt, wins_of
@@ -41,7 +41,7 @@ LAG_POLL_S = 1.0
 ERRORS_SHARE_MAX = 0.01
 
 
-class Options(NamedTuple):
+class DemoOptions(NamedTuple):
     """What a run is asked to be."""
 
     seconds: float = 30.0
@@ -56,7 +56,7 @@ class Options(NamedTuple):
 class MinuteReplay:
     """One run of the minute against a target."""
 
-    def __init__(self, target: Target, options: Options, console: Console) -> None:
+    def __init__(self, target: Target, options: DemoOptions, console: Console) -> None:
         """Prepare a run; progress goes to `console`."""
         self._target = target
         self._options = options
@@ -95,7 +95,7 @@ class MinuteReplay:
             self._recorder = recorder
             started = time.monotonic()
             balances = dict.fromkeys(names, BALANCE_FEN)
-            with Line(self._console, self._words) as line:
+            with ProgressLine(self._console, self._words) as line:
                 users = create_users(recorder.operator, balances, options.connections_max)
                 self._tokens |= await line.during("users", None, users)
                 await line.during("00:05", options.seconds, self._load(auditor))
@@ -230,7 +230,7 @@ class MinuteReplay:
         ]
 
 
-def replay(target: Target, options: Options, console: Console) -> Outcome:
+def replay(target: Target, options: DemoOptions, console: Console) -> Outcome:
     """Run the demo against a target until its end, Ctrl-C or SIGTERM. Raises Failure, KeyboardInterrupt."""
 
     async def main() -> Outcome:

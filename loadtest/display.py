@@ -40,7 +40,7 @@ class Rates:
         return (first - first_before) / passed_s, (second - second_before) / passed_s
 
 
-class Line:
+class ProgressLine:
     """The live progress line: on a terminal redrawn, elsewhere a plain line every few seconds."""
 
     def __init__(self, console: Console, words: Callable[[], str]) -> None:
@@ -57,7 +57,7 @@ class Line:
             disable=not console.is_terminal,
         )
 
-    def __enter__(self) -> "Line":
+    def __enter__(self) -> "ProgressLine":
         """Show the line."""
         self._progress.start()
         return self

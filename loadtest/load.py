@@ -41,14 +41,14 @@ from cluster.client import ApiProblem, Client
 from cluster.commands.terminal import Failure
 from cluster.local.processes import end_with_parent
 from cluster.screen import Screen
-from loadtest.display import Line, Rates
+from loadtest.display import ProgressLine, Rates
 from loadtest.finale import AT_ONCE
 from loadtest.recorder import create_users
 from loadtest.scenarios.load_profile import Profile, ProfileUnusable, load_profile, names
 from loadtest.scenarios.orders import Orders, answers_path, read_answers, user_name, write_orders
 from loadtest.scenarios.schedule import arrivals
 from loadtest.scenarios.summary import as_json, show
-from loadtest.scenarios.tally import Tally
+from loadtest.scenarios.tally import LoadTally
 from loadtest.scenarios.verdict import BALANCE_FEN, Verdict, judge
 from loadtest.target import Target, own_target, running_target
 
@@ -62,7 +62,7 @@ LATE_END_S = 60.0
 UNUSABLE, INTERRUPTED = 2, 130
 
 
-class Options(NamedTuple):
+class LoadOptions(NamedTuple):
     """How a run is carried out."""
 
     scenario: str
@@ -76,11 +76,11 @@ class Result(NamedTuple):
     """A run that was carried out."""
 
     profile: Profile
-    tally: Tally
+    tally: LoadTally
     verdict: Verdict
 
 
-async def load(target: Target, profile: Profile, options: Options, console: Console) -> Result:
+async def load(target: Target, profile: Profile, options: LoadOptions, console: Console) -> Result:
     """Load the target with a scenario and judge it. Raises Failure, TimeoutError."""
     if importlib.util.find_spec("locust") is None:
         raise Failure("locust is not installed: pip install 'hongbao[load]', or `make load`")
@@ -89,7 +89,10 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
     parts = max(options.workers, 1)
     progress = _Progress(options.folder, parts)
     async with Client(target.url, target.operator_token, connections_max=AT_ONCE) as operator:
-        with Line(console, progress.words) as line, tempfile.TemporaryDirectory(prefix="hongbao-load-") as secret:
+        with (
+            ProgressLine(console, progress.words) as line,
+            tempfile.TemporaryDirectory(prefix="hongbao-load-") as secret,
+        ):
             if isinstance(found := await operator.ready(), ApiProblem):
                 raise Failure(f"{target.url} is not ready: it {found.told}")
             if profile.clients.door == "stream":
@@ -109,7 +112,7 @@ async def load(target: Target, profile: Profile, options: Options, console: Cons
             write_orders(path, orders)
             run_s = run_seconds(profile)
             await line.during(options.scenario, run_s, _locust(path, target, profile, options, run_s))
-            tally = Tally(run)
+            tally = LoadTally(run)
             for told in read_answers(options.folder, parts):
                 tally.told(told)
             judging = judge(target, orders, tally, progress.say, allow_behind=options.allow_behind)
@@ -136,7 +139,7 @@ def run_seconds(profile: Profile) -> int:
     return math.ceil(last_ms / 1_000 + TAIL_S)
 
 
-async def _locust(orders: Path, target: Target, profile: Profile, options: Options, run_s: int) -> None:
+async def _locust(orders: Path, target: Target, profile: Profile, options: LoadOptions, run_s: int) -> None:
     """Run the locust processes to their end. Raises Failure."""
     folder = options.folder
     clients = profile.clients
@@ -286,7 +289,7 @@ def main() -> int:
             connections=arguments.connections,
             seed=arguments.seed,
         )
-        options = Options(arguments.scenario, arguments.workers, folder, arguments.allow_behind)
+        options = LoadOptions(arguments.scenario, arguments.workers, folder, arguments.allow_behind)
         with _target_of(arguments, console) as target:
             result = asyncio.run(load(target, profile, options, console))
     except (Failure, ProfileUnusable, TimeoutError) as failure:

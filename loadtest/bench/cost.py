@@ -29,7 +29,7 @@ PerGrab = Mapping[str, float]
 """Microseconds of processor time a grab, by hop."""
 
 
-class Line(NamedTuple):
+class CostRow(NamedTuple):
     """One line of the table: what carries the grabs, microseconds on each hop, in all, and cores at each rate."""
 
     name: str
@@ -49,12 +49,12 @@ def median_of(rounds: Sequence[PerGrab]) -> dict[str, float]:
     return {hop: statistics.median(found[hop] for found in rounds) for hop in rounds[0]}
 
 
-def line(name: str, us: PerGrab) -> Line:
+def line(name: str, us: PerGrab) -> CostRow:
     """Compute the cores; the client's are not the platform's."""
     hops_us = {hop: us.get(hop, 0.0) for hop in SERVERS}
     total_us = sum(hops_us.values())
     cores = {rate: round(rate * total_us / 1e6, 1) for rate in RATES}
-    return Line(name, {hop: round(found, 2) for hop, found in hops_us.items()}, round(total_us, 2), cores)
+    return CostRow(name, {hop: round(found, 2) for hop, found in hops_us.items()}, round(total_us, 2), cores)
 
 
 def combined(parts: Sequence[tuple[float, PerGrab]]) -> dict[str, float]:
@@ -62,7 +62,7 @@ def combined(parts: Sequence[tuple[float, PerGrab]]) -> dict[str, float]:
     return {hop: sum(times * us.get(hop, 0.0) for times, us in parts) for hop in SERVERS}
 
 
-def table(measured: Mapping[str, Sequence[PerGrab]]) -> list[Line]:
+def table(measured: Mapping[str, Sequence[PerGrab]]) -> list[CostRow]:
     """Compute every line that the measured doors allow."""
     us = {door: median_of(rounds) for door, rounds in measured.items() if rounds}
     lines = [line(door, us[door]) for door in ("single", "batch", "stream") if door in us]

@@ -216,12 +216,12 @@ class Ground:
 
     async def stream(
         self, packet_ids: Sequence[str], shares: int, *, connections: int, window: int, seconds: float = WINDOW_S
-    ) -> stream_load.Report:
+    ) -> stream_load.StreamReport:
         """Send grabs over streams from a process of their own. Raises AssertionError at a wrong answer."""
         grabs: list[list[tuple[str, str]]] = [[] for _ in range(connections)]
         for at, packet_id in enumerate(packet_ids):
             grabs[at % connections] += [(packet_id, taker_of(at, user, shares)) for user in range(shares)]
-        order = stream_load.Order(self.bed.url, self.bed.gateway_token, window, seconds, grabs)
+        order = stream_load.StreamJob(self.bed.url, self.bed.gateway_token, window, seconds, grabs)
         report = await stream_load.run_apart(order)
         assert not report.codes, f"stream: refused {report.codes}"
         assert report.answers_in_all == report.sent, "every grab of a stream is answered"

@@ -51,7 +51,7 @@ CONFIGURATION = {"HONGBAO_LIMITS__COUNT_MAX": str(SHARES), "HONGBAO_TIMING__SNAP
 _ENCODE = msgspec.json.encode
 
 
-class Door(NamedTuple):
+class BenchRoute(NamedTuple):
     """A way in: `items` shares a request, over so many connections; what is kept of its rate at the double."""
 
     name: str
@@ -61,7 +61,7 @@ class Door(NamedTuple):
     kept_min: float
 
 
-DOORS = (Door("batch of 200", BATCH_SIZE, 256, 24, 0.9), Door("single", 1, 1_024, 128, 0.45))
+DOORS = (BenchRoute("batch of 200", BATCH_SIZE, 256, 24, 0.9), BenchRoute("single", 1, 1_024, 128, 0.45))
 
 
 class Turn(NamedTuple):
@@ -72,7 +72,7 @@ class Turn(NamedTuple):
     run: OpenRun
 
 
-class Crowd:
+class OfferedPackets:
     """Packets with shares for all, and requests for them."""
 
     def __init__(self, url: str, operator_token: str, gateway_token: str, say: Callable[[str], None]) -> None:
@@ -135,7 +135,7 @@ class Crowd:
             assert time.monotonic() < deadline_s, f"settlement does not end: {audit}"
             await asyncio.sleep(0.3)
 
-    async def sustainable(self, door: Door) -> float:
+    async def sustainable(self, door: BenchRoute) -> float:
         """Return the greatest rate of requests that is carried."""
         await self.stock(int(PROBE_S * 120_000 if door.items > 1 else PROBE_S * 10_000))
         probe = await drive_http(
@@ -153,7 +153,7 @@ class Crowd:
             found = peak * step
         return found
 
-    async def turn(self, door: Door, rate: float, seconds: float) -> Turn:
+    async def turn(self, door: BenchRoute, rate: float, seconds: float) -> Turn:
         """Offer a rate; the shares paid are counted by the audit."""
         await self.stock(int(rate * seconds * 1.1 + 100) * door.items)
         requests = list(itertools.islice(self.requests(door.items), int(rate * seconds) + 1))
@@ -172,7 +172,7 @@ class Crowd:
         )
         return turn
 
-    async def rows(self, door: Door, turns: int) -> list[Row]:
+    async def rows(self, door: BenchRoute, turns: int) -> list[Row]:
         """Offer once and twice the sustainable rate, by turns."""
         rate = await self.sustainable(door)
         once, twice = [], []
@@ -226,10 +226,10 @@ async def overload_rows(
     gateway_token: str,
     say: Callable[[str], None],
     turns: int = TURNS,
-    doors: tuple[Door, ...] = DOORS,
+    doors: tuple[BenchRoute, ...] = DOORS,
 ) -> list[Row]:
     """Measure every door of a running system whose packets may have 20,000 shares (`limits.count_max`)."""
-    crowd = Crowd(url, operator_token, gateway_token, say)
+    crowd = OfferedPackets(url, operator_token, gateway_token, say)
     await crowd.begin()
     rows: list[Row] = []
     for door in doors:

@@ -79,7 +79,7 @@ def show_rows(rows: Sequence[Row], console: Console) -> None:
     console.print(table)
 
 
-def show_costs(lines: Sequence[cost.Line], console: Console) -> None:
+def show_costs(lines: Sequence[cost.CostRow], console: Console) -> None:
     """Print the cost model: microseconds a grab on each hop, cores at the field's peaks, and what was not measured."""
     if not lines:
         return

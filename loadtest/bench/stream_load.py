@@ -1,8 +1,8 @@
 """Stream load: closed-loop load on `POST /v1/grabs/stream` from a process of its own, as light as Python allows.
 
-`python -m loadtest.bench.stream_load` reads an `Order` from standard input and writes a `Report` to standard output.
-Each connection keeps `window` grabs under way: as many lines leave in one chunk as answers came in one read. At the
-end of the time or of the lines it half-closes and waits for the rest, so that everything sent is answered.
+`python -m loadtest.bench.stream_load` reads a `StreamJob` from standard input and writes a `StreamReport` to standard
+output. Each connection keeps `window` grabs under way: as many lines leave in one chunk as answers came in one read. At
+the end of the time or of the lines it half-closes and waits for the rest, so that everything sent is answered.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ PATH = "/v1/grabs/stream"
 FAREWELL_S_MAX = 20.0
 
 
-class Order(msgspec.Struct):
+class StreamJob(msgspec.Struct):
     """What to send. `grabs`: the lines of each connection, as (packet, user)."""
 
     url: str
@@ -30,7 +30,7 @@ class Order(msgspec.Struct):
     grabs: list[list[tuple[str, str]]]
 
 
-class Report(msgspec.Struct):
+class StreamReport(msgspec.Struct):
     """What was seen. `codes`: refusals by code; `seconds`: until the time was up; `answers`: until then."""
 
     seconds: float
@@ -43,7 +43,7 @@ class Report(msgspec.Struct):
     cpu_s: float
 
 
-class Answer(msgspec.Struct):
+class LineReply(msgspec.Struct):
     """One line out. A stream that is closed by the other side says why in a last line without an id."""
 
     id: int = -1
@@ -51,13 +51,13 @@ class Answer(msgspec.Struct):
     code: str = ""
 
 
-_ANSWERS = msgspec.json.Decoder(Answer)
+_ANSWERS = msgspec.json.Decoder(LineReply)
 
 
 class Stream(asyncio.Protocol):
     """One connection."""
 
-    def __init__(self, order: Order, grabs: list[tuple[str, str]]) -> None:
+    def __init__(self, order: StreamJob, grabs: list[tuple[str, str]]) -> None:
         self._order = order
         self.until_s = 0.0
         encode = msgspec.json.encode
@@ -179,7 +179,7 @@ def _same(stream: Stream) -> Stream:
     return stream
 
 
-async def drive(order: Order) -> Report:
+async def drive(order: StreamJob) -> StreamReport:
     """Send everything. Raises OSError if a stream is refused or cut."""
     place = urlsplit(order.url)
     loop = asyncio.get_running_loop()
@@ -199,7 +199,7 @@ async def drive(order: Order) -> Report:
     for stream in streams:
         for code, count in stream.codes.items():
             codes[code] = codes.get(code, 0) + count
-    return Report(
+    return StreamReport(
         seconds=max(stream.last_s for stream in streams) - began_s,
         answers=sum(stream.answers_in_time for stream in streams),
         answers_in_all=len(latencies_s),
@@ -211,7 +211,7 @@ async def drive(order: Order) -> Report:
     )
 
 
-async def run_apart(order: Order) -> Report:
+async def run_apart(order: StreamJob) -> StreamReport:
     """Let a process of its own send everything. Raises OSError."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -224,12 +224,12 @@ async def run_apart(order: Order) -> Report:
     output, complaint = await process.communicate(msgspec.msgpack.encode(order))
     if process.returncode != os.EX_OK:
         raise OSError(f"the stream's client failed: {complaint.decode().strip()[-500:]}")
-    return msgspec.msgpack.decode(output, type=Report)
+    return msgspec.msgpack.decode(output, type=StreamReport)
 
 
 def main() -> None:
     """Carry out one order."""
-    order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
+    order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=StreamJob)
     report = uvloop.run(drive(order))
     sys.stdout.buffer.write(msgspec.msgpack.encode(report))
 

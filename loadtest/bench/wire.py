@@ -47,7 +47,7 @@ def http_request(method: str, path: str, token: str = "", body: bytes = b"", **h
     return ("\r\n".join(lines) + "\r\n\r\n").encode() + body
 
 
-class _Connection(asyncio.Protocol):
+class _WireConnection(asyncio.Protocol):
     """Sends the next request as soon as the last is answered, until none is left."""
 
     def __init__(self, requests: Iterator[bytes], run: "_Run") -> None:
@@ -143,10 +143,10 @@ async def drive_http(
     loop = asyncio.get_running_loop()
     started_s = time.perf_counter()
     run = _Run(started_s, seconds, keep, 1 / per_second if per_second else 0.0)
-    open_: list[_Connection] = []
+    open_: list[_WireConnection] = []
     for _ in range(connections):
         _, protocol = await loop.create_connection(
-            lambda: _Connection(requests, run), place.hostname or "127.0.0.1", place.port or 80
+            lambda: _WireConnection(requests, run), place.hostname or "127.0.0.1", place.port or 80
         )
         open_.append(protocol)
     await asyncio.gather(*(connection.done for connection in open_))

@@ -25,7 +25,7 @@ PEOPLE_MAX = 40
 MEAN_SHARES_FEN = (1, 10, 66, 88, 188, 520)
 
 
-class Crowd:
+class ChaosLoad:
     """The clients' load. `live` holds the newest packets, for whoever wants to ask about them elsewhere."""
 
     def __init__(self, recorder: Recorder, seed: int) -> None:

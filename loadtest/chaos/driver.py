@@ -45,7 +45,7 @@ POLL_S = 0.05
 NO_ANSWER = "no_answer"
 
 
-class Ask(msgspec.Struct):
+class DriverCall(msgspec.Struct):
     """One line of input."""
 
     do: str
@@ -65,7 +65,7 @@ class Driver:
         self._keys = keys_at(folder / "keys.json")
         self._rivals: dict[str, Any] = {}
 
-    def answer(self, ask: Ask) -> Any:
+    def answer(self, ask: DriverCall) -> Any:
         """Do what is asked. Raises RayError, TimeoutError."""
         match ask.do:
             case "census":
@@ -98,7 +98,7 @@ class Driver:
             ray.kill(ray.get_actor(name, namespace=NAMESPACE), no_restart=True)
         return {}
 
-    def _grab(self, ask: Ask) -> list[tuple[str, int, int]]:
+    def _grab(self, ask: DriverCall) -> list[tuple[str, int, int]]:
         groups = []
         for packet_id, user in ask.grabs:
             place = parse_packet_id(packet_id)
@@ -110,7 +110,7 @@ class Driver:
             answers.append(("", reply.rank, reply.amount_fen) if won else (reply.code, 0, 0))
         return answers
 
-    def _send(self, ask: Ask) -> list[tuple[str, str]]:
+    def _send(self, ask: DriverCall) -> list[tuple[str, str]]:
         groups = []
         for user, key, kind, total_fen, count in ask.orders:
             stream = wallet_stream(wallet_index_of(TENANT, user, Layout.of(self._settings.layout).wallet))
@@ -144,7 +144,7 @@ def main() -> None:
     sys.stdout.flush()
     for line in sys.stdin:
         try:
-            answer = driver.answer(msgspec.json.decode(line, type=Ask))
+            answer = driver.answer(msgspec.json.decode(line, type=DriverCall))
         except (RayError, TimeoutError, ValueError) as failure:
             answer = {"failure": f"{type(failure).__name__}: {failure}"[:500]}
         sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")

@@ -27,9 +27,9 @@ import psutil
 from redis.asyncio import Redis
 
 from cluster.local.processes import runs
-from loadtest.chaos.crowd import Crowd
+from loadtest.chaos.crowd import ChaosLoad
 from loadtest.chaos.probes import NotServed, Prober, until
-from loadtest.chaos.rival import Driver, DriverFailed, Rival
+from loadtest.chaos.rival import DriverFailed, DriverProcess, Rival
 from loadtest.chaos.site import CONTROLLER, GATEWAY, GCS, HAPROXY, SETTLEMENT, SUPERVISOR, Site, kill
 from loadtest.history import FaultLine
 from loadtest.recorder import Recorder
@@ -89,14 +89,14 @@ def deal(seed: int, count: int, only: Collection[str] = ()) -> list[str]:
 class Faults:
     """Does faults to a site. One at a time."""
 
-    def __init__(self, site: Site, recorder: Recorder, crowd: Crowd, prober: Prober, seed: int) -> None:
+    def __init__(self, site: Site, recorder: Recorder, crowd: ChaosLoad, prober: Prober, seed: int) -> None:
         """Break nothing yet."""
         self._site = site
         self._recorder = recorder
         self._crowd = crowd
         self._prober = prober
         self._rng = random.Random(seed)
-        self._driver = Driver(site)
+        self._driver = DriverProcess(site)
         self._rivals = 0
         self._kinds: dict[str, Callable[[], Awaitable[Broken]]] = {
             "packet_shard": lambda: self._shard("packet"),

@@ -27,7 +27,7 @@ class DriverFailed(Exception):
     """The driver did not do what it was asked; the sentence says why. Ray may just have been killed: start another."""
 
 
-class Driver:
+class DriverProcess:
     """One process in the system's Ray, started when it is first needed and again after its Ray has died."""
 
     def __init__(self, site: Site) -> None:
@@ -89,7 +89,7 @@ async def _exchange(process: asyncio.subprocess.Process, question: object) -> An
 class Rival:
     """One second owner."""
 
-    def __init__(self, driver: Driver, recorder: Recorder, name: str, streams: list[str]) -> None:
+    def __init__(self, driver: DriverProcess, recorder: Recorder, name: str, streams: list[str]) -> None:
         """`name` begins with the kind of its streams, e.g. "packet-rival-1"."""
         self._driver = driver
         self._recorder = recorder

@@ -31,7 +31,7 @@ from rich.table import Table
 from cluster.local.bootstrap import system_environment
 from cluster.screen import Screen
 from cluster.tokens import mint
-from loadtest.chaos.crowd import Crowd
+from loadtest.chaos.crowd import ChaosLoad
 from loadtest.chaos.faults import DECK, Faults, deal
 from loadtest.chaos.probes import PROBER, PROBER_FEN, NotServed, Prober
 from loadtest.chaos.replay import Replayed, replay_journals
@@ -57,7 +57,7 @@ COULD_NOT, INTERRUPTED = 2, 130
 T = TypeVar("T")
 
 
-class Figures(msgspec.Struct, frozen=True):
+class ChaosFigures(msgspec.Struct, frozen=True):
     """The last line. Counts of violations by what they mean; recovery in ms by kind of fault."""
 
     faults: int
@@ -110,7 +110,7 @@ class Chaos:
                 asyncio.timeout(end_s - time.monotonic()),
                 Recorder(self._site.record.url, self._history, token_of, self._seed) as recorder,
             ):
-                crowd = Crowd(recorder, self._seed)
+                crowd = ChaosLoad(recorder, self._seed)
                 credited_fen = crowd.credited_fen | {PROBER: PROBER_FEN}
                 await create_users(recorder.operator, credited_fen, AT_ONCE)
                 await self._break(recorder, crowd, kinds, end_s - END_S)
@@ -124,7 +124,7 @@ class Chaos:
         self.replayed = await replay_journals(self._site.folder)
         return self.replayed.fen
 
-    async def _break(self, recorder: Recorder, crowd: Crowd, kinds: list[str], end_s: float) -> None:
+    async def _break(self, recorder: Recorder, crowd: ChaosLoad, kinds: list[str], end_s: float) -> None:
         """Do fault after fault while the crowd asks on, none of them after `end_s`."""
         faults = Faults(self._site, recorder, crowd, Prober(recorder, self._site), self._seed)
         stop = asyncio.Event()
@@ -154,7 +154,7 @@ class Chaos:
         after = "not recovered" if line.recovery_ms is None else f"served again after {line.recovery_ms / 1_000:.1f} s"
         self._say(f"{number:3} {kind}: {after}{f' ({line.note})' if line.note else ''}")
 
-    def figures(self, final: FinalState, violations: list[Violation], seconds: float) -> Figures:
+    def figures(self, final: FinalState, violations: list[Violation], seconds: float) -> ChaosFigures:
         """Count."""
         attempts = self._history.attempts
         kinds = Counter(violation.kind for violation in violations)
@@ -164,7 +164,7 @@ class Chaos:
                 recovered[line.kind].append(line.recovery_ms)
         told = {(a.packet_id, a.user) for a in attempts if isinstance(a, GrabAttempt) and a.outcome == "ok"}
         sent = {(a.user, a.key) for a in attempts if isinstance(a, SendAttempt) and a.outcome == "ok"}
-        return Figures(
+        return ChaosFigures(
             faults=len(self.lines),
             by_kind=dict(sorted(Counter(line.kind for line in self.lines).items())),
             requests=len(attempts),
@@ -193,7 +193,7 @@ class Chaos:
         )
 
 
-def is_clean(figures: Figures) -> bool:
+def is_clean(figures: ChaosFigures) -> bool:
     """Tell whether nothing at all is wrong."""
     return not any(
         (
@@ -211,7 +211,7 @@ def is_clean(figures: Figures) -> bool:
     )
 
 
-def show(figures: Figures, sentences: list[str], console: Console) -> None:
+def show(figures: ChaosFigures, sentences: list[str], console: Console) -> None:
     """Print what was done, how long clients waited, and what is wrong."""
     table = Table(title=f"hongbao chaos, seed {figures.seed}")
     for column in ("fault", "times", "served again, p50", "max"):

@@ -22,7 +22,7 @@ ATTEMPT_S = 15.0
 _TAKEN = msgspec.json.Decoder(GrabAnswer)
 
 
-class Told(NamedTuple):
+class DefiniteAnswer(NamedTuple):
     """A definite answer. `rank` 0: no share, for the reason in `code`. `served_by`: the replica that answered."""
 
     rank: int
@@ -44,7 +44,7 @@ class Fired(NamedTuple):
     loss: str
     sent_s: float
     answered_s: float
-    told: Told | None
+    told: DefiniteAnswer | None
     tries: int
 
 
@@ -91,7 +91,7 @@ class EqualClient:
             self.close()
         return Fired(self.user, loss, sent_s, answered_s, told, tries)
 
-    async def repeat(self, packet_id: str) -> Told:
+    async def repeat(self, packet_id: str) -> DefiniteAnswer:
         """Ask again, over a new connection, as after a lost answer. Raises OSError if no answer can be had."""
         self.close()
         return (await self._ask(self._request(packet_id)))[0]
@@ -99,7 +99,7 @@ class EqualClient:
     def _request(self, packet_id: str) -> bytes:
         return http_request("POST", f"/v1/packets/{packet_id}/grabs", self._token, b"{}")
 
-    async def _ask(self, request: bytes) -> tuple[Told, int]:
+    async def _ask(self, request: bytes) -> tuple[DefiniteAnswer, int]:
         """Ask until the answer is definite; return it and the number of tries. The same request again: same place."""
         code = NO_ANSWER
         for tried in range(1, TRIES_MAX + 1):
@@ -114,10 +114,10 @@ class EqualClient:
             served_by = headers.get("x-served-by", "")
             if status == 200:
                 taken = _TAKEN.decode(body)
-                return Told(taken.rank, taken.amount_fen, taken.replayed, "", served_by), tried
+                return DefiniteAnswer(taken.rank, taken.amount_fen, taken.replayed, "", served_by), tried
             problem = problem_of(status, body, headers.get("retry-after", ""))
             if not problem.retryable:
-                return Told(0, 0, False, problem.code, served_by), tried
+                return DefiniteAnswer(0, 0, False, problem.code, served_by), tried
             code = problem.code
             await asyncio.sleep(min(max(problem.retry_after_ms / 1_000, PAUSE_S_MIN), PAUSE_S_MAX))
         raise ConnectionError(f"{self.user} got no definite answer in {TRIES_MAX} tries: {code}")

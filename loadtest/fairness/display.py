@@ -4,10 +4,10 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.display import judged
-from loadtest.fairness.report import P_MIN, Report
+from loadtest.fairness.report import P_MIN, FairnessReport
 
 
-def show(report: Report, console: Console) -> None:
+def show(report: FairnessReport, console: Console) -> None:
     """Print a report."""
     chances = report.chances
     table = Table(title=f"{report.packets} packets of {report.users // 2} shares, {report.users} equal clients each")
@@ -34,7 +34,7 @@ def show(report: Report, console: Console) -> None:
     console.print("Fair." if report.fair else "NOT FAIR", style="green" if report.fair else "red")
 
 
-def _facts(report: Report) -> list[tuple[str, str]]:
+def _facts(report: FairnessReport) -> list[tuple[str, str]]:
     chances, order, waits, repeats = report.chances, report.order, report.waits, report.repeats
     return [
         ("seed", str(report.seed)),

@@ -14,8 +14,8 @@ from itertools import combinations
 
 import msgspec
 
-from loadtest.fairness.client import CUT, UNREAD, Fired, Told
-from loadtest.fairness.run import Options, Round
+from loadtest.fairness.client import CUT, UNREAD, DefiniteAnswer, Fired
+from loadtest.fairness.run import FairnessOptions, Round
 from loadtest.fairness.statistic import chi_square, chi_square_p, jain, percentile
 
 P_MIN = 0.001
@@ -42,7 +42,7 @@ class Chances(msgspec.Struct, frozen=True):
     one_replica_part: float
 
 
-class Order(msgspec.Struct, frozen=True):
+class RankOrder(msgspec.Struct, frozen=True):
     """Pairs of clients of whom one at least won; inverted: who sent earlier got the later rank, or none.
 
     0.5 is no order at all. `within_part` is of pairs answered by the same replica.
@@ -79,7 +79,7 @@ class Repeats(msgspec.Struct, frozen=True):
     lost_place: int
 
 
-class Report(msgspec.Struct, frozen=True):
+class FairnessReport(msgspec.Struct, frozen=True):
     """The result as `--json` prints it."""
 
     seed: int
@@ -89,7 +89,7 @@ class Report(msgspec.Struct, frozen=True):
     grabs: int
     refused_for_now: int
     chances: Chances
-    order: Order
+    order: RankOrder
     waits: Waits
     repeats: Repeats
     double_grabs: int
@@ -99,7 +99,7 @@ class Report(msgspec.Struct, frozen=True):
     fair: bool
 
 
-def report_of(rounds: Sequence[Round], options: Options) -> Report:
+def report_of(rounds: Sequence[Round], options: FairnessOptions) -> FairnessReport:
     """Judge the rounds."""
     broken: Counter[str] = Counter()
     sentences: list[str] = []
@@ -116,7 +116,7 @@ def report_of(rounds: Sequence[Round], options: Options) -> Report:
         listed = _places(found)
         kept += sum(user in listed and listed[user] == told.place for user, told in found.repeated.items())
     chances = chances_of(rounds)
-    return Report(
+    return FairnessReport(
         seed=options.seed,
         spread_ms=options.spread_ms,
         users=options.users,
@@ -164,11 +164,11 @@ def _places(found: Round) -> dict[str, tuple[int, int]]:
     return {share.user: (share.rank, share.amount_fen) for share in found.after}
 
 
-def _words(told: Told) -> str:
+def _words(told: DefiniteAnswer) -> str:
     return f"{told.place}, replayed={told.replayed}" if told.rank else f"`{told.code}`"
 
 
-def _answered(found: Round) -> list[tuple[Fired, Told]]:
+def _answered(found: Round) -> list[tuple[Fired, DefiniteAnswer]]:
     """Return the shots that were answered at once, with the answers."""
     return [(shot, shot.told) for shot in found.fired if shot.told is not None]
 
@@ -212,7 +212,7 @@ def chances_of(rounds: Sequence[Round]) -> Chances:
     )
 
 
-def order_of(rounds: Sequence[Round]) -> Order:
+def order_of(rounds: Sequence[Round]) -> RankOrder:
     """Count the pairs whose ranks are not in the order of their requests. Whoever won nothing comes after all ranks."""
     gaps_ms = array("d")
     spans_ms = []
@@ -229,7 +229,7 @@ def order_of(rounds: Sequence[Round]) -> Order:
                 gaps_ms.append(1_000 * (later_s - sent_s))
                 within_inverted += replica == later_replica
     ordered = sorted(gaps_ms)
-    return Order(
+    return RankOrder(
         pairs,
         len(ordered),
         inverted_part=len(ordered) / max(pairs, 1),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cluster.client import ApiProblem, Client, PacketAnswer, PacketOrder, TakenShare
-from loadtest.fairness.client import CUT, UNREAD, EqualClient, Fired, Told
+from loadtest.fairness.client import CUT, UNREAD, DefiniteAnswer, EqualClient, Fired
 from loadtest.gather import gather
 from loadtest.target import TENANT
 
@@ -30,7 +30,7 @@ class FairnessFailed(Exception):
     """Fairness could not be measured; the sentence says what to look at."""
 
 
-class Options(NamedTuple):
+class FairnessOptions(NamedTuple):
     """What a run is asked to be. `packets`: rounds, with one packet each, of `users` / 2 shares.
 
     `spread_ms`: over so long the requests of a round are sent, at even distances; 0: at one instant.
@@ -48,7 +48,7 @@ class Round(NamedTuple):
     shares: int
     total_fen: int
     fired: list[Fired]
-    repeated: dict[str, Told]
+    repeated: dict[str, DefiniteAnswer]
     before: list[TakenShare]
     after: list[TakenShare]
 
@@ -56,7 +56,7 @@ class Round(NamedTuple):
 class Rounds:
     """The rounds of one run against a system."""
 
-    def __init__(self, url: str, operator_token: str, options: Options, report: Callable[[str], None]) -> None:
+    def __init__(self, url: str, operator_token: str, options: FairnessOptions, report: Callable[[str], None]) -> None:
         """Prepare a run; `report` is told how far it is."""
         self._url = url
         self._operator_token = operator_token
@@ -138,6 +138,6 @@ class Rounds:
         return packet.grabs or []
 
 
-def measure(url: str, operator_token: str, options: Options, report: Callable[[str], None]) -> list[Round]:
+def measure(url: str, operator_token: str, options: FairnessOptions, report: Callable[[str], None]) -> list[Round]:
     """Run all rounds. Raises FairnessFailed."""
     return asyncio.run(Rounds(url, operator_token, options, report).run())

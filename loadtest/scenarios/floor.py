@@ -19,7 +19,7 @@ from gevent.queue import Empty, SimpleQueue
 
 from loadtest.scenarios.answers import SHED, Answer, repeat_after_ms
 from loadtest.scenarios.desk import Desk
-from loadtest.scenarios.orders import Orders, Told, answers_path, user_name
+from loadtest.scenarios.orders import Orders, TimedAnswer, answers_path, user_name
 from loadtest.scenarios.schedule import BATCH, GRAB, SEND, SLOW, STREAM, VIEW, WALLET, Arrival, arrivals
 
 LEAD_S = 1.0
@@ -86,7 +86,7 @@ class Floor:
         packet_id = self.desk.packet_ids.get(arrival.packet, "")
         if arrival.route == SEND and answer.seen is not None:
             packet_id = answer.seen.packet_id
-        told = Told(
+        told = TimedAnswer(
             number=arrival.number,
             route=arrival.route,
             packet=arrival.packet,

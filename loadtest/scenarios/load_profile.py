@@ -54,7 +54,7 @@ class Clients(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     slow_hold_s: float = 4.0
 
 
-class Bounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class RunBounds(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """What no run of the scenario exceeds, whatever it is asked."""
 
     users_max: int = 20_000
@@ -84,7 +84,7 @@ class Profile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """A request that starts later than this after its instant was not started on time."""
     on_time_share_min: float = 0.95
     clients: Clients = Clients()
-    bounds: Bounds = Bounds()
+    bounds: RunBounds = RunBounds()
 
     @property
     def load_s(self) -> float:

@@ -1,8 +1,8 @@
 """Orders: the one file through which `loadtest.load` tells its locust processes what to do, and how they answer.
 
 Locust runs in processes of its own, because gevent changes the whole process it is in. The orders hold tokens: the file
-is readable by its owner alone and goes with the run. What was told to users comes back as lines of JSON, one `Told` a
-request, appended to a file for each process.
+is readable by its owner alone and goes with the run. What users were told comes back as lines of JSON, a `TimedAnswer`
+per request, appended to a file for each process.
 
 Instants in milliseconds from the beginning of the load, durations in microseconds, money in fen.
 """
@@ -46,7 +46,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
     """The grab may have taken effect without his learning of it."""
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True):
+class TimedAnswer(msgspec.Struct, frozen=True, array_like=True):
     """One request and its answer, as the client saw it."""
 
     number: int
@@ -96,9 +96,9 @@ def answers_path(folder: Path, part: int) -> Path:
     return folder / f"answers-{part}.ndjson"
 
 
-def read_answers(folder: Path, parts: int) -> Iterator[Told]:
+def read_answers(folder: Path, parts: int) -> Iterator[TimedAnswer]:
     """Yield what all processes have written, in the order in which it was answered in each."""
-    decoder = msgspec.json.Decoder(Told)
+    decoder = msgspec.json.Decoder(TimedAnswer)
     for part in range(parts):
         path = answers_path(folder, part)
         if path.exists():

@@ -28,7 +28,7 @@ VIEW_MS = (200, 1_500)
 SEND, GRAB, BATCH, STREAM, SLOW, VIEW, WALLET = "send", "grab", "batch", "stream", "slow", "view", "wallet"
 
 
-class Parcel(NamedTuple):
+class PlannedPacket(NamedTuple):
     """What a sender pays for."""
 
     kind: str
@@ -47,7 +47,7 @@ class Arrival(NamedTuple):
     """Its plan's number."""
     people: tuple[int, ...]
     """Indexes into the population: who acts."""
-    parcel: Parcel | None = None
+    parcel: PlannedPacket | None = None
     attempt: int = 0
 
 
@@ -56,7 +56,7 @@ class _Wave(NamedTuple):
 
     sent_ms: int
     sender: int
-    parcel: Parcel
+    parcel: PlannedPacket
     coming: list[tuple[int, str, tuple[int, ...]]]
 
 
@@ -93,7 +93,7 @@ def _ordinary(profile: Profile, rng: random.Random) -> Iterator[_Wave]:
     dealt = plans(profile.seed, profile.users)
     for sent_ms in _instants(profile, rng):
         plan = next(dealt)
-        parcel = Parcel(plan.kind, plan.total_fen, plan.shares)
+        parcel = PlannedPacket(plan.kind, plan.total_fen, plan.shares)
         yield _Wave(sent_ms, plan.sender, parcel, list(_coming(profile, plan, sent_ms, rng)))
 
 
@@ -148,7 +148,7 @@ def _burst_packets(profile: Profile, bursts: Bursts, rng: random.Random) -> Iter
         begin_ms = int(1_000 * (bursts.first_s + burst * bursts.every_s))
         leads = sorted((rng.uniform(REACH_MS, 1_000 * bursts.lead_s) for _ in range(bursts.packets)), reverse=True)
         for lead_ms in leads:
-            parcel = Parcel("lucky", MEAN_SHARE_FEN * bursts.shares, bursts.shares)
+            parcel = PlannedPacket("lucky", MEAN_SHARE_FEN * bursts.shares, bursts.shares)
             sent_ms = max(0, begin_ms - int(lead_ms))
             crowd = rng.sample(range(profile.users), people)
             batched = round(people * bursts.batched_share)

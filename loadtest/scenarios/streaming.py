@@ -28,7 +28,7 @@ DRAINING = "draining"
 _CONNECT_S = 5.0
 
 
-class _Line(msgspec.Struct):
+class _StreamLine(msgspec.Struct):
     id: str | None = None
     amount_fen: int = 0
     rank: int = 0
@@ -44,7 +44,7 @@ class _Asked(NamedTuple):
 Tell = Callable[[Arrival, int, int, Answer], None]
 """Hears of an arrival, when it was asked in us, the status and the answer."""
 
-_DECODE = msgspec.json.Decoder(_Line).decode
+_DECODE = msgspec.json.Decoder(_StreamLine).decode
 
 
 class StreamClient:

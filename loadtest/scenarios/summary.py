@@ -11,11 +11,11 @@ from loadtest.display import counts, judged, show_violations
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND
 from loadtest.result import SENTENCES_MAX
 from loadtest.scenarios.load_profile import Profile
-from loadtest.scenarios.tally import Tally
+from loadtest.scenarios.tally import LoadTally
 from loadtest.scenarios.verdict import Verdict
 
 
-def as_json(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Path) -> dict[str, Any]:
+def as_json(name: str, profile: Profile, tally: LoadTally, verdict: Verdict, folder: Path) -> dict[str, Any]:
     """Return the run as one object."""
     pace = verdict.pace
     return {
@@ -48,7 +48,7 @@ def as_json(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder:
     }
 
 
-def show(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Path, console: Console) -> None:
+def show(name: str, profile: Profile, tally: LoadTally, verdict: Verdict, folder: Path, console: Console) -> None:
     """Print the run and its verdict."""
     console.print(_facts(profile, tally, verdict))
     console.print(_latencies(tally))
@@ -67,7 +67,7 @@ def show(name: str, profile: Profile, tally: Tally, verdict: Verdict, folder: Pa
         console.print(f"{name}: clean, and at the asked rate.", style="green", highlight=False)
 
 
-def _facts(profile: Profile, tally: Tally, verdict: Verdict) -> Table:
+def _facts(profile: Profile, tally: LoadTally, verdict: Verdict) -> Table:
     pace, sent, wins = verdict.pace, len(tally.opened), verdict.wins
     table = Table(title=profile.title, show_header=False)
     rows = [
@@ -93,7 +93,7 @@ def _facts(profile: Profile, tally: Tally, verdict: Verdict) -> Table:
     return table
 
 
-def _latencies(tally: Tally) -> Table:
+def _latencies(tally: LoadTally) -> Table:
     table = Table(title="Latency in ms, from the instant at which it was to be asked")
     table.add_column("route")
     for column in ("requests", "p50", "p95", "p99", "max"):

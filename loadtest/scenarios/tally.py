@@ -14,7 +14,7 @@ from cluster.client import BROKEN_CONTRACT, RETRYABLE_ITEM_CODES, PacketAnswer
 from loadtest.fairness.statistic import percentile
 from loadtest.history import Attempt, GrabAttempt, Outcome, SendAttempt, ViewAttempt, wins_of
 from loadtest.scenarios.answers import GAVE_UP, GRABS, HALF_SENT, LEFT, SHED
-from loadtest.scenarios.orders import Told, key_of, user_name
+from loadtest.scenarios.orders import TimedAnswer, key_of, user_name
 from loadtest.scenarios.schedule import SEND, VIEW, Arrival
 
 ANSWERED, REFUSED_429, FAILED = "answered", "429", "failed"
@@ -70,7 +70,7 @@ class LatencyRow(NamedTuple):
     max_ms: float
 
 
-class Tally:
+class LoadTally:
     """Everything that was told in one run."""
 
     def __init__(self, run: str) -> None:
@@ -87,14 +87,14 @@ class Tally:
         """Grabs asked for by people: a repeat of the same is none, nor is half a request."""
         self.gave_up = 0
         """Requests whose client did not wait longer."""
-        self.unsure_sends: dict[int, Told] = {}
+        self.unsure_sends: dict[int, TimedAnswer] = {}
         self.opened: set[int] = set()
         self._took: dict[tuple[str, str], list[float]] = {}
         self._started: dict[int, int] = {}
         self._waited: set[int] = set()
         self._begun: Counter[int] = Counter()
 
-    def told(self, told: Told) -> None:
+    def told(self, told: TimedAnswer) -> None:
         """Enter one line of the answers."""
         self.requests += 1
         self.repeats += told.attempt > 0
@@ -117,7 +117,7 @@ class Tally:
         elif told.route == VIEW and told.seen is not None:
             self._viewed(told, told.seen)
 
-    def _sent(self, told: Told) -> None:
+    def _sent(self, told: TimedAnswer) -> None:
         packet = told.seen
         if packet is None:
             if told.unknown:
@@ -139,7 +139,7 @@ class Tally:
             )
         )
 
-    def _grabbed(self, told: Told) -> None:
+    def _grabbed(self, told: TimedAnswer) -> None:
         """Enter what everybody was told."""
         if not told.attempt:
             self.taps += len(told.items)
@@ -160,7 +160,7 @@ class Tally:
                 )
             )
 
-    def _viewed(self, told: Told, seen: PacketAnswer) -> None:
+    def _viewed(self, told: TimedAnswer, seen: PacketAnswer) -> None:
         self.attempts.append(
             ViewAttempt(
                 user=seen.sender,
@@ -220,7 +220,7 @@ class Tally:
         return Pace(total, on_time, late, without_packet, never, waiting, late_ms_p99, last_ms / 1_000, *peaks)
 
 
-def _outcome(told: Told) -> str:
+def _outcome(told: TimedAnswer) -> str:
     codes = {item.code for item in told.items} if told.items else {told.code}
     if codes & SHED and codes <= SHED | {""} and (told.status == 429 or len(told.items) == 1):
         return REFUSED_429
@@ -229,6 +229,6 @@ def _outcome(told: Told) -> str:
     return FAILED if told.code and (told.status == 0 or told.status >= 500 or told.status < 300) else ANSWERED
 
 
-def _times(told: Told) -> dict[str, Any]:
+def _times(told: TimedAnswer) -> dict[str, Any]:
     asked_us = 1_000 * told.due_ms + told.late_us
     return {"asked_us": asked_us, "answered_us": asked_us + told.took_us, "status": told.status}

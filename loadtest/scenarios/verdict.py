@@ -16,7 +16,7 @@ from loadtest.result import Check, promises
 from loadtest.scenarios.load_profile import Profile
 from loadtest.scenarios.orders import Orders, user_name
 from loadtest.scenarios.schedule import SEND, arrivals
-from loadtest.scenarios.tally import BY_DESIGN, FAILED, Pace, Tally
+from loadtest.scenarios.tally import BY_DESIGN, FAILED, LoadTally, Pace
 from loadtest.target import Target
 
 BALANCE_FEN = 1_000_000_000
@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
 
 
 async def judge(
-    target: Target, orders: Orders, tally: Tally, say: Callable[[str], None], *, allow_behind: bool
+    target: Target, orders: Orders, tally: LoadTally, say: Callable[[str], None], *, allow_behind: bool
 ) -> Verdict:
     """Ask, read and judge everything. Raises TimeoutError: the audit is not answered."""
     began_s = time.monotonic()
@@ -80,7 +80,7 @@ def grabs_in(history: History) -> Iterator[GrabAttempt]:
     return (attempt for attempt in history.attempts if isinstance(attempt, GrabAttempt))
 
 
-def _asked_for(tally: Tally, profile: Profile) -> list[Check]:
+def _asked_for(tally: LoadTally, profile: Profile) -> list[Check]:
     """Return what else must hold of the answers to a load."""
     failed = sum(row.requests for row in tally.rows() if row.outcome == FAILED)
     broken = sum(number for words, number in tally.failures.items() if words.endswith(BROKEN_CONTRACT))

@@ -119,7 +119,7 @@ class Slow:
         """Nothing is left to be done."""
 
 
-class Gateway:
+class ChatGateway:
     """A chat gateway with one long request."""
 
     def __init__(self, request_event: Any) -> None:
@@ -173,7 +173,7 @@ class Visitor(FastHttpUser):  # type: ignore[misc]
         """Take a role."""
         role = _Process.floor.role()
         event = self.environment.events.request
-        self._role = Gateway(event) if role == STREAM else Slow(event) if role == SLOW else Ordinary(self.client)
+        self._role = ChatGateway(event) if role == STREAM else Slow(event) if role == SLOW else Ordinary(self.client)
 
     @task  # type: ignore[untyped-decorator]
     def next_arrival(self) -> None:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from loadtest.bench.bed import Bed
-from loadtest.bench.stream_load import Order, Stream
+from loadtest.bench.stream_load import Stream, StreamJob
 from loadtest.bench.wire import drive_http, http_request
 from tests.unit.fake_gateway import GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
 
@@ -86,7 +86,7 @@ def chunk_of(*answers: dict[str, Any]) -> bytes:
 
 
 async def begun(grabs: int, window: int) -> tuple[Stream, Wire]:
-    order = Order("http://127.0.0.1:1", "token", window, 60.0, [])
+    order = StreamJob("http://127.0.0.1:1", "token", window, 60.0, [])
     stream, wire = Stream(order, [("packet", f"user{number}") for number in range(grabs)]), Wire()
     stream.until_s = float("inf")
     stream.connection_made(wire)

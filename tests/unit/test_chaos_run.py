@@ -11,9 +11,9 @@ from actors.kernel.errors import JournalCorrupt
 from loadtest import finale as finales
 from loadtest import history as histories
 from loadtest.chaos import crowd as crowds
-from loadtest.chaos.crowd import Crowd
+from loadtest.chaos.crowd import ChaosLoad
 from loadtest.chaos.faults import DECK, deal
-from loadtest.chaos.run import FAULTS, Figures, is_clean
+from loadtest.chaos.run import FAULTS, ChaosFigures, is_clean
 from loadtest.finale import AT_ONCE, Ending, Finale
 from loadtest.history import Attempt, FaultLine, History
 from loadtest.oracle import Violation, check
@@ -64,7 +64,7 @@ async def run_against(platform: Platform, folder: Path, attempts: int = 300) -> 
         return {user: fen for user, fen in platform.wallets.items() if fen}
 
     async with serving(platform) as url, Recorder(url, history, token_of, seed=1) as recorder:
-        crowd = Crowd(recorder, seed=1)
+        crowd = ChaosLoad(recorder, seed=1)
         await create_users(recorder.operator, crowd.credited_fen, AT_ONCE)
         stop = asyncio.Event()
         load = asyncio.create_task(crowd.run(stop))
@@ -131,7 +131,7 @@ def test_a_seed_names_the_order_and_every_kind_comes_soon() -> None:
 
 
 def test_any_violation_makes_a_run_unclean() -> None:
-    clean = Figures(
+    clean = ChaosFigures(
         faults=1,
         by_kind={"store": 1},
         requests=9,

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from loadtest import finale
-from loadtest.demo import MinuteReplay, Options
+from loadtest.demo import DemoOptions, MinuteReplay
 from loadtest.display import show
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND, SEED, SHARE_FEN_MAX, plans
 from loadtest.result import Outcome
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_minute() -> None:
 async def run_against(
     gateway: FakeGateway, seconds: float = 0.3, *, fresh: bool = True, advance: bool = False
 ) -> Outcome:
-    options = Options(seconds=seconds, users=60, seed=11, connections_max=16, deadline_s=5.0, advance_clock=advance)
+    options = DemoOptions(seconds=seconds, users=60, seed=11, connections_max=16, deadline_s=5.0, advance_clock=advance)
     async with serving(gateway) as url:
         target = Target(url, OPERATOR_TOKEN, GATEWAY_TOKEN, fresh=fresh)
         return await MinuteReplay(target, options, Console(file=io.StringIO())).run()

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 
 from cluster.client import TakenShare
-from loadtest.fairness.client import CUT, UNREAD, Fired, Told
+from loadtest.fairness.client import CUT, UNREAD, DefiniteAnswer, Fired
 from loadtest.fairness.plot import draw
-from loadtest.fairness.report import Report, chances_of, faults_of, order_of, report_of, waits_of
-from loadtest.fairness.run import FairnessFailed, Options, Round, Rounds
+from loadtest.fairness.report import FairnessReport, chances_of, faults_of, order_of, report_of, waits_of
+from loadtest.fairness.run import FairnessFailed, FairnessOptions, Round, Rounds
 from loadtest.fairness.statistic import chi_square, chi_square_p, jain, percentile
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.unit.fake_gateway import OPERATOR_TOKEN, FakeGateway, serving
 from tests.unit.test_cli import run
 
-SMALL = Options(users=20, packets=20, seed=5)
+SMALL = FairnessOptions(users=20, packets=20, seed=5)
 
 
 # Statistics
@@ -64,11 +64,11 @@ def test_a_percentile_is_one_of_the_numbers() -> None:
 
 
 def shot(user: str, sent_ms: float, rank: int, replica: str, *, loss: str = "", wait_ms: float = 10.0) -> Fired:
-    told = Told(rank, 100 if rank else 0, False, "" if rank else "drained", replica)
+    told = DefiniteAnswer(rank, 100 if rank else 0, False, "" if rank else "drained", replica)
     return Fired(user, loss, sent_ms / 1_000, (sent_ms + wait_ms) / 1_000, None if loss == CUT else told, 1)
 
 
-def round_of(fired: list[Fired], **repeated: Told) -> Round:
+def round_of(fired: list[Fired], **repeated: DefiniteAnswer) -> Round:
     """A round whose list is what was told, with ranks 1.. of 100 fen each."""
     wins = [(one.told.rank, one.user) for one in fired if one.told is not None and one.told.rank]
     shares = [TakenShare(rank, user, 100, 0) for rank, user in sorted(wins)]
@@ -133,7 +133,7 @@ def test_an_answer_that_was_cut_is_neither_a_wait_nor_a_pair() -> None:
     assert (waits.worst_ms, waits.worst_over_median) == (pytest.approx(40), pytest.approx(1))
 
 
-WON, LOST = Told(1, 100, True, "", "y"), Told(0, 0, False, "drained", "y")
+WON, LOST = DefiniteAnswer(1, 100, True, "", "y"), DefiniteAnswer(0, 0, False, "drained", "y")
 
 
 @pytest.mark.parametrize("loss", [CUT, UNREAD])
@@ -148,7 +148,7 @@ def test_a_repeat_that_is_told_the_same_breaks_nothing(loss: str) -> None:
     "told",
     [LOST, WON._replace(rank=2), WON._replace(amount_fen=99), WON._replace(replayed=False)],
 )
-def test_a_repeat_that_is_told_anything_else_has_lost_its_place(loss: str, told: Told) -> None:
+def test_a_repeat_that_is_told_anything_else_has_lost_its_place(loss: str, told: DefiniteAnswer) -> None:
     listed = [TakenShare(1, "a", 100, 0)]
     faults = faults_of(Round(1, 100, [shot("a", 0, 1, "x", loss=loss)], {"a": told}, listed, listed))
     assert [kind for kind, _ in faults] == ["lost_place"]
@@ -163,7 +163,7 @@ def test_a_repeat_that_moves_the_place_in_the_list_has_lost_it() -> None:
 
 def test_a_repeat_of_somebody_who_had_nothing_may_not_win() -> None:
     before, after = [], [TakenShare(1, "a", 100, 0)]
-    told = Told(1, 100, False, "", "y")
+    told = DefiniteAnswer(1, 100, False, "", "y")
     faults = faults_of(Round(1, 100, [shot("a", 0, 0, "x", loss=CUT)], {"a": told}, before, after))
     assert [kind for kind, _ in faults] == ["lost_place"]
 
@@ -185,7 +185,7 @@ def test_what_a_packet_lists_wrongly_is_found() -> None:
 # Runs
 
 
-async def measured(*faults: str, options: Options = SMALL) -> tuple[list[Round], Report]:
+async def measured(*faults: str, options: FairnessOptions = SMALL) -> tuple[list[Round], FairnessReport]:
     async with serving(FakeGateway(*faults)) as url:
         rounds = await Rounds(url, OPERATOR_TOKEN, options, lambda words: None).run()
     return rounds, report_of(rounds, options)

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from cluster.commands.terminal import Failure
-from loadtest.load import Options, Result, load
+from loadtest.load import LoadOptions, Result, load
 from loadtest.scenarios.load_profile import Bursts, Clients, Profile
 from loadtest.scenarios.schedule import arrivals
 from loadtest.scenarios.summary import as_json, show
@@ -45,7 +45,7 @@ async def run_against(gateway: FakeGateway, profile: Profile, folder: Path, work
     """Load a fake platform. Whether this machine keeps the pace is no question here."""
     async with serving(gateway) as url:
         target = Target(url, OPERATOR_TOKEN, GATEWAY_TOKEN, fresh=True)
-        options = Options("rain", workers, folder, allow_behind=True)
+        options = LoadOptions("rain", workers, folder, allow_behind=True)
         return await load(target, profile, options, Console(file=io.StringIO()))
 
 
@@ -113,4 +113,4 @@ async def test_a_platform_without_the_fast_door_is_not_loaded_through_it(tmp_pat
         target = Target(url, OPERATOR_TOKEN, "no gateway's", fresh=True)
         profile = msgspec.structs.replace(PROFILE, clients=Clients(door="stream"))
         with pytest.raises(Failure, match="grabs/stream"):
-            await load(target, profile, Options("rain", folder=tmp_path), Console(file=io.StringIO()))
+            await load(target, profile, LoadOptions("rain", folder=tmp_path), Console(file=io.StringIO()))

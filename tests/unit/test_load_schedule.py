@@ -9,7 +9,7 @@ import pytest
 from loadtest.population import ATTEMPTS_PER_OPEN, OPENS_PER_SEND
 from loadtest.scenarios.desk import Desk
 from loadtest.scenarios.load_profile import Profile, ProfileUnusable, load_profile, names
-from loadtest.scenarios.schedule import BATCH, GRAB, SEND, SLOW, STREAM, VIEW, WALLET, Arrival, Parcel, arrivals
+from loadtest.scenarios.schedule import BATCH, GRAB, SEND, SLOW, STREAM, VIEW, WALLET, Arrival, PlannedPacket, arrivals
 
 GRABS = (GRAB, BATCH, STREAM, SLOW)
 
@@ -126,12 +126,12 @@ def test_a_run_lasts_as_long_as_it_is_asked_to() -> None:
 
 # The desk
 
-SENT = Arrival(0, 0, SEND, 0, (1,), Parcel("lucky", 100, 2))
+SENT = Arrival(0, 0, SEND, 0, (1,), PlannedPacket("lucky", 100, 2))
 TAPS = [Arrival(300 + n, 1 + n, GRAB, 0, (2 + n,)) for n in range(3)]
 
 
 def test_what_is_due_comes_whatever_became_of_what_came_before() -> None:
-    others = [Arrival(10 * n, 10 + n, SEND, n, (1,), Parcel("lucky", 100, 2)) for n in range(1, 5)]
+    others = [Arrival(10 * n, 10 + n, SEND, n, (1,), PlannedPacket("lucky", 100, 2)) for n in range(1, 5)]
     desk = Desk(iter([SENT, *others]))
     assert [one.number for one in desk.due(25)] == [0, 11, 12]
     assert desk.next_due_ms() == 30

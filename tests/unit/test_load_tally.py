@@ -8,13 +8,13 @@ from loadtest.history import GrabAttempt, SendAttempt, ViewAttempt
 from loadtest.load import is_loopback
 from loadtest.scenarios.answers import Answer, of_results, read_answer, repeat_after_ms
 from loadtest.scenarios.load_profile import Clients, Profile
-from loadtest.scenarios.orders import Item, Told, user_name
-from loadtest.scenarios.schedule import BATCH, GRAB, SEND, VIEW, Arrival, Parcel
-from loadtest.scenarios.tally import Tally
+from loadtest.scenarios.orders import Item, TimedAnswer, user_name
+from loadtest.scenarios.schedule import BATCH, GRAB, SEND, VIEW, Arrival, PlannedPacket
+from loadtest.scenarios.tally import LoadTally
 from loadtest.scenarios.verdict import paced
 
 PACKET = PacketAnswer("p", "lucky", "open", 100, 2, user_name("r", 0), 0, 1, "c")
-PARCEL = Parcel("lucky", 100, 2)
+PARCEL = PlannedPacket("lucky", 100, 2)
 SENDING = Arrival(0, 0, SEND, 0, (0,), PARCEL)
 
 
@@ -22,16 +22,18 @@ def tap(number: int, person: int) -> Arrival:
     return Arrival(300, number, GRAB, 0, (person,))
 
 
-def told(arrival: Arrival, answer: Answer, status: int = 200, late_ms: float = 1.0, took_ms: float = 5.0) -> Told:
-    return Told(
+def told(
+    arrival: Arrival, answer: Answer, status: int = 200, late_ms: float = 1.0, took_ms: float = 5.0
+) -> TimedAnswer:
+    return TimedAnswer(
         arrival.number, arrival.route, arrival.packet, arrival.attempt, arrival.due_ms, int(1_000 * late_ms),
         0, int(1_000 * took_ms), status, answer.code, answer.unknown, list(answer.items), answer.seen, "p",
     )  # fmt: skip
 
 
-def tally(*lines: Told) -> Tally:
+def tally(*lines: TimedAnswer) -> LoadTally:
     """Return what follows from these, after the packet was sent."""
-    found = Tally("r")
+    found = LoadTally("r")
     for line in (told(SENDING, Answer(seen=PACKET), 201), *lines):
         found.told(line)
     return found
@@ -125,7 +127,7 @@ def test_a_429_is_counted_apart_from_answers_and_from_failures() -> None:
 
 
 def test_a_send_refused_after_silence_stays_unknown_until_it_is_told() -> None:
-    found = Tally("r")
+    found = LoadTally("r")
     found.told(told(SENDING, Answer(NO_ANSWER, True), 0))
     found.told(told(SENDING._replace(attempt=1), Answer("overloaded"), 429))
     assert list(found.unsure_sends) == [0]
@@ -151,7 +153,7 @@ def test_a_run_that_could_not_keep_to_its_schedule_says_so() -> None:
 
 
 def test_who_never_came_because_his_packet_never_opened_is_missing() -> None:
-    found = Tally("r")
+    found = LoadTally("r")
     found.told(told(SENDING, Answer("overloaded"), 429))
     pace = found.pace([SENDING, tap(1, 1), tap(2, 2)], late_ms_max=100)
     assert (pace.on_time, pace.without_packet, pace.never) == (1, 2, 0)
