@@ -17,6 +17,7 @@ from actors.kernel.host import Host
 from actors.kernel.machine import OUT_OF_ORDER, Machine
 from actors.kernel.messages import AdoptSnapshot, Done, Refused, SnapshotTaken
 from actors.kernel.ports import Event
+from actors.kernel.proof import Prover
 from actors.kernel.rules import Rules
 from actors.kernel.switches import ReadSwitches, SetSwitch, Switches, SwitchSet
 from actors.ledger.accounts import TRANSIT, AccountKind
@@ -79,6 +80,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """Its chart of accounts, beyond the two ends of transits."""
     statement: Mapping[str, str] = {}
     """What moves money (the tag of an event, or the cause that its postings name) -> the word for it on a statement."""
+    home: Callable[[str, str, int], int] | None = None
+    """(tenant, user, number of streams) -> the stream of a user's accounts; None: no user has an account here."""
+    prove: Callable[[str], Prover] | None = None
+    """Stream -> its offline check of records that have ended."""
     totals: tuple[str, ...] = ()
     """What its machines add up beside their balances, as columns of a live audit, in fen."""
     pools: tuple[str, ...] = ("",)

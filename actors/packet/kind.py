@@ -7,6 +7,7 @@ from actors.packet.events import Expired, GrabbedMany, Opened, OpeningReturned, 
 from actors.packet.grab_metrics import count_grabs
 from actors.packet.host import PacketShard
 from actors.packet.machine import PacketMachine
+from actors.packet.proof import ShareProver
 from actors.packet.replies import OpenNow, PacketEnd, PacketView, Shares, Takings, Won
 from actors.packet.rules import PacketRules
 from actors.transfers.funding import PacketFunded
@@ -38,4 +39,5 @@ PACKET = Kind(
     statement={"grabbed_many": "grabbed"},
     totals=("funded_fen", "paid_fen", "refunded_fen"),
     pools=("", "hot"),
+    prove=ShareProver,
 )

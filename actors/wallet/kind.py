@@ -3,6 +3,7 @@
 from actors.kernel.kind import Kind
 from actors.ledger.holds import HOLD_EVENTS, HoldTold, hold_postings
 from actors.transfers.funding import PacketFunded
+from actors.transfers.ids import wallet_index_of
 from actors.transfers.payout import PayoutRun
 from actors.wallet import handlers, postings
 from actors.wallet.events import (
@@ -54,4 +55,5 @@ WALLET = Kind(
         PhotoKept: None,
     },
     statement=postings.STATEMENT,
+    home=wallet_index_of,
 )

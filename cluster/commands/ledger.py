@@ -149,13 +149,13 @@ def _show_offline_audit(found: "OfflineAudit") -> None:
     out.print(table)
     totals = " · ".join(f"{account} {fen:,}" for account, fen in found.totals_fen.items())
     out.print(f"fen by kind of account: {totals}", highlight=False)
-    for one in found.negative:
-        out.print(f"negative: {one.stream} {one.account} {one.name} {one.amount_fen:,} fen", style="red")
+    for one in found.wrong_sides:
+        out.print(f"wrong sign: {one.stream} {one.account} {one.name} {one.amount_fen:,} fen", style="red")
     for wrong in found.unproven:
-        out.print(f"unproven: {wrong.stream} {wrong.packet_id}: {wrong.found}", style="red")
-    shares = f"{found.shares_checked:,} of {found.shares_taken:,} shares recomputed"
+        out.print(f"unproven: {wrong.stream} {wrong.record}: {wrong.found}", style="red")
+    proved = [f"{count:,} {words.replace('_', ' ')}" for words, count in found.proved.items()]
     out.print(
-        f"{found.packets_ended:,} ended packets · {shares} · {found.unproven_count:,} unproven",
+        " · ".join([*proved, f"{found.unproven_count:,} unproven"]),
         style="red" if found.unproven_count else None,
         highlight=False,
     )
@@ -205,10 +205,9 @@ async def _statement(ledger: "Ledger", tenant: str, user: str, limit: int | None
 
     async with sources_of(ledger.settings) as sources:
         catalogue = await sources.journals.streams()
-        wallet_streams = sum(kind == "wallet" for kind in catalogue.values())
-        if not wallet_streams:
+        if not catalogue:
             raise Failure("the store holds no system; correct --data or --store-url")
-        whole = await statement(sources, tenant, user, wallet_streams)
+        whole = await statement(sources, tenant, user, catalogue)
         return whole if limit is None else newest(whole, limit)
 
 

@@ -1,6 +1,7 @@
 """Verify-packet command: it recomputes a packet's shares from a file or from the running system's proof.
 
-What is checked, what is printed and the exit codes are those of `cluster.verify_packet`, the page that runs without us.
+What is checked, what is printed and the exit codes are those of `actors.packet.verify_packet`, the page that
+runs without us.
 """
 
 import asyncio
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster import verify_packet as page
+from actors.packet import verify_packet as page
 from cluster.commands.terminal import Data, Failure, out, progress
 from cluster.commands.tokens import SANDBOX_TENANT, reader_at
 

@@ -3,7 +3,7 @@
 A Ray task for each stream adds up its lines with Arrow. Of a running system everything is read up to one atomic cut, of
 which an entry and what caused it are both part or the entry is not. Between two books, what was sent and did not arrive
 must be exactly the transfers that the sender numbered beyond the receiver's watermark (and those it took ahead of it).
-The shares of every packet that has ended are held against its commitment (`cluster.offline.share_check`).
+Records that have ended are held against what was promised, where their kind declares how (`Kind.prove`).
 
 `balances` is one row for each account that is not zero, in order:
 
@@ -11,8 +11,8 @@ The shares of every packet that has ended are held against its commitment (`clus
 |---|---|---|---|
 | stream | string | whose book | never |
 | account | string | first word of the account (`actors.ledger.accounts`) | never |
-| tenant | string | whose, on `change` and `held` | no user's account |
-| name | string | user, packet id or stream | `faucet`, `bank` |
+| tenant | string | whose, if it is a user's | no user's account |
+| name | string | whose, the last word of it: a user, a stream, … | an account that is nobody's |
 | amount_fen | int64 | fen, signed | never |
 """
 
@@ -20,6 +20,7 @@ import asyncio
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -31,9 +32,12 @@ import pyarrow.parquet as pq
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from actors.kernel.proof import UNPROVEN_SHOWN, Proved, Unproven
+from actors.kinds import KINDS
+from actors.ledger.accounts import RECEIVED, SENT, TRANSIT, Side
 from cluster.config import Settings
 from cluster.journal.side_store import StreamCut
-from cluster.offline.share_check import NOTHING, UNPROVEN_SHOWN, Proved, Unproven, prove_stream
+from cluster.offline.proof import prove_stream
 from cluster.offline.sources import LedgerUnavailable, sources_of
 from cluster.offline.stream_reader import Sources, read_lines
 
@@ -44,9 +48,10 @@ PARTIAL_ROWS_MAX = 1_000_000
 DIGEST_ROWS = 100_000
 SENT_KEPT_MIN = 2_000_000
 """Newest transfers of a book that are kept: more than it may ever have unsettled (`bounds.unsettled_max`)."""
-NEGATIVE_SHOWN = 20
+WRONG_SIDES_SHOWN = 20
 _TRANSFERS = pa.schema([("name", pa.string()), ("number", pa.int64()), ("amount_fen", pa.int64())])
-NEVER_NEGATIVE = ("change", "held", "escrow", "bank", "sent")
+CHART = {name: account for kind in KINDS.values() for name, account in kind.chart().items()}
+"""Every kind of account that any book has, by name."""
 
 
 class BookSum(msgspec.Struct, frozen=True):
@@ -74,8 +79,8 @@ class Transit(msgspec.Struct, frozen=True):
     mismatch_fen: int
 
 
-class NegativeBalance(msgspec.Struct, frozen=True):
-    """An account that owes, and may not."""
+class WrongSide(msgspec.Struct, frozen=True):
+    """A balance with a sign that its kind of account can never have, or of an account that no kind has."""
 
     stream: str
     account: str
@@ -92,21 +97,18 @@ class OfflineAudit(msgspec.Struct, frozen=True):
     """By kind of account, over all books."""
     in_flight_fen: int
     transits: list[Transit]
-    negative: list[NegativeBalance]
-    """The first NEGATIVE_SHOWN of them."""
-    negative_count: int
+    wrong_sides: list[WrongSide]
+    """The first WRONG_SIDES_SHOWN of them."""
+    wrong_sides_count: int
     accounts: int
     difference_fen: int
     balances_sha256: str
     """Of the sorted balances that are not zero: two audits of the same money give the same."""
     clean: bool
-    packets_ended: int = 0
-    shares_taken: int = 0
-    """Of them."""
-    shares_checked: int = 0
-    """How many of those were recomputed from the seed, see `cluster.offline.share_check`."""
+    proved: dict[str, int] = {}
+    """What kinds checked of their records that have ended, and how much of it, in their words."""
     unproven: list[Unproven] = []
-    """The first of the ended packets whose shares are not those that were committed to."""
+    """The first of the records that are not what was promised."""
     unproven_count: int = 0
 
 
@@ -159,10 +161,10 @@ async def sum_stream(sources: Sources, stream: str, cut: StreamCut) -> Summed:
             if waiting > PARTIAL_ROWS_MAX:
                 partial = [_sum(pa.concat_tables(partial))]
                 waiting = 0
-            taken = table.filter(pc.equal(table["account"], "received"))
+            taken = table.filter(pc.equal(table["account"], RECEIVED.name))
             for source, number in zip(taken["name"].to_pylist(), taken["number"].to_pylist(), strict=True):
                 arrived.setdefault(source, Arrived()).take(number)
-            sent.append(table.filter(pc.equal(table["account"], "sent")).select(_TRANSFERS.names))
+            sent.append(table.filter(pc.equal(table["account"], SENT.name)).select(_TRANSFERS.names))
             while sum(map(len, sent[1:])) >= SENT_KEPT_MIN:
                 del sent[0]
     balances = _sum(pa.concat_tables(partial))
@@ -181,7 +183,7 @@ def _sum(table: pa.Table) -> pa.Table:
 
 
 def audit_of(found: list[Summed], proved: Sequence[Proved] = ()) -> tuple[OfflineAudit, pa.Table]:
-    """Put the streams together: the report, and the table of balances. `proved`: what was found of ended packets."""
+    """Put the streams together: the report, and the table of balances. `proved`: what was found of ended records."""
     balances = pa.concat_tables([_with_stream(one) for one in found]).sort_by(ORDER)
     books = [
         BookSum(
@@ -196,31 +198,36 @@ def audit_of(found: list[Summed], proved: Sequence[Proved] = ()) -> tuple[Offlin
     ]
     totals = balances.group_by("account").aggregate([("amount_fen", "sum")]).sort_by("account")
     transits = _transits(found)
-    below = balances.filter(
-        pc.and_(
-            pc.less(balances["amount_fen"], 0),
-            pc.is_in(balances["account"], value_set=pa.array(NEVER_NEGATIVE)),
-        )
-    )
+    wrong = balances.filter(_is_wrong(balances))
     difference_fen = sum(abs(book.sum_fen) for book in books) + sum(one.mismatch_fen for one in transits)
     report = OfflineAudit(
         books=books,
         totals_fen=dict(zip(totals["account"].to_pylist(), totals["amount_fen_sum"].to_pylist(), strict=True)),
         in_flight_fen=sum(one.in_flight_fen for one in transits),
         transits=transits,
-        negative=[NegativeBalance(**row) for row in below.slice(0, NEGATIVE_SHOWN).to_pylist()],
-        negative_count=below.num_rows,
+        wrong_sides=[WrongSide(**row) for row in wrong.slice(0, WRONG_SIDES_SHOWN).to_pylist()],
+        wrong_sides_count=wrong.num_rows,
         accounts=balances.num_rows,
         difference_fen=difference_fen,
         balances_sha256=digest_of(balances),
-        clean=difference_fen == 0 and below.num_rows == 0 and not any(one.unproven_count for one in proved),
-        packets_ended=sum(one.ended for one in proved),
-        shares_taken=sum(one.taken for one in proved),
-        shares_checked=sum(one.checked for one in proved),
+        clean=difference_fen == 0 and wrong.num_rows == 0 and not any(one.unproven_count for one in proved),
+        proved=dict(sum((Counter(one.counts) for one in proved), Counter())),
         unproven=[wrong for one in proved for wrong in one.unproven][:UNPROVEN_SHOWN],
         unproven_count=sum(one.unproven_count for one in proved),
     )
     return report, balances
+
+
+def _is_wrong(balances: pa.Table) -> Any:
+    """Tell of each balance whether its sign is one that such an account can never have."""
+
+    def on(side: Side) -> Any:
+        names = [name for name, account in CHART.items() if account.side is side]
+        return pc.is_in(balances["account"], value_set=pa.array(names, pa.string()))
+
+    owed, owing, amounts = on(Side.LIABILITY), on(Side.ASSET), balances["amount_fen"]
+    wrong = pc.or_(pc.and_(owed, pc.less(amounts, 0)), pc.and_(owing, pc.greater(amounts, 0)))
+    return pc.or_(wrong, pc.invert(pc.or_(owed, owing)))
 
 
 def _with_stream(one: Summed) -> pa.Table:
@@ -231,12 +238,12 @@ def _transits(found: list[Summed]) -> list[Transit]:
     """Compare what each book sent with what the other took of it."""
     books = {one.stream: one for one in found}
     ends = {one.stream: _ends(one.balances) for one in found}
-    pairs = {(one.stream, other) for one in found for account, other in ends[one.stream] if account == "sent"}
-    pairs |= {(other, one.stream) for one in found for account, other in ends[one.stream] if account == "received"}
+    pairs = {(one.stream, other) for one in found for account, other in ends[one.stream] if account == SENT.name}
+    pairs |= {(other, one.stream) for one in found for account, other in ends[one.stream] if account == RECEIVED.name}
     transits = []
     for source, destination in sorted(pairs):
-        sent_fen = ends.get(source, {}).get(("sent", destination), 0)
-        received_fen = -ends.get(destination, {}).get(("received", source), 0)
+        sent_fen = ends.get(source, {}).get((SENT.name, destination), 0)
+        received_fen = -ends.get(destination, {}).get((RECEIVED.name, source), 0)
         arrived = books[destination].arrived.get(source, Arrived()) if destination in books else Arrived()
         on_its_way_fen = _beyond(books[source].sent, destination, arrived) if source in books else 0
         in_flight_fen = sent_fen - received_fen
@@ -248,7 +255,7 @@ def _transits(found: list[Summed]) -> list[Transit]:
 
 def _ends(balances: pa.Table) -> dict[tuple[str, str], int]:
     """Return the transit accounts of a book: (account, other book) -> fen."""
-    transit = balances.filter(pc.is_in(balances["account"], value_set=pa.array(["sent", "received"])))
+    transit = balances.filter(pc.is_in(balances["account"], value_set=pa.array([account.name for account in TRANSIT])))
     return {(row["account"], row["name"]): row["amount_fen"] for row in transit.to_pylist()}
 
 
@@ -280,7 +287,7 @@ def _sum_task(stream: str, cut: StreamCut, settings: Settings) -> tuple[Summed, 
     async def run() -> tuple[Summed, Proved]:
         async with sources_of(settings) as sources:
             summed = await sum_stream(sources, stream, cut)
-            return summed, await prove_stream(sources, stream, cut) if stream.startswith("packet-") else NOTHING
+            return summed, await prove_stream(sources, stream, cut)
 
     return asyncio.run(run())
 

@@ -1,7 +1,7 @@
 """A packet whose shares neither side chose: commitment first, then the sender's nonce, then the proof.
 
 Usage: python docs/examples/nonce.py URL SENDER_TOKEN TAKER_TOKEN > proof.json
-Then:  python3 -I cluster/verify_packet.py proof.json --commitment <the one that was printed> --total-fen 100
+Then:  python3 -I actors/packet/verify_packet.py proof.json --commitment <the one that was printed> --total-fen 100
 """
 
 import asyncio

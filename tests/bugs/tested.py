@@ -11,7 +11,7 @@ def bug(promise: str, anchor: str, edit: Edit, *tests: str) -> Mutant:
 
 SEALER, PHOTOS = "cluster.journal.sealing:Sealer", "cluster.gateway.packet.photos:Photos"
 STREAM, BATCHER = "cluster.gateway.packet.stream:_Stream", "cluster.gateway.dispatch.batcher:Batcher"
-PAGE, VERIFY = "cluster.verify_packet", "cluster.offline.verify:StreamCheck"
+PAGE, VERIFY = "actors.packet.verify_packet", "cluster.offline.verify:StreamCheck"
 
 TESTED = (
     # Machines and hosts.
@@ -166,14 +166,38 @@ TESTED = (
         "contract.test_offline",
     ),
     bug(
+        "two books of one kind are compared",
+        "cluster.runtime.live_audit:pairs_of",
+        put("one.received.items()", "[(s, r) for s, r in one.received.items() if s[:3] != one.stream[:3]]"),
+        "unit.test_live_audit",
+    ),
+    bug(
+        "a wrong sign is not clean though the sums agree",
+        "cluster.runtime.live_audit:_report",
+        put("difference_fen == 0 and not wrong_sides", "difference_fen == 0"),
+        "unit.test_live_audit",
+    ),
+    bug(
+        "a kind says of every event what it posts",
+        "actors.kernel.kind:_check_postings",
+        first("return"),
+        "unit.test_postings",
+    ),
+    bug(
+        "an open hold is never forgotten",
+        "actors.ledger.holds:Holds._forget",
+        first("self._book.open.pop(next(iter(self._book.open), None), None)"),
+        "unit.test_holds",
+    ),
+    bug(
         "a statement is of one tenant's user",
-        "cluster.offline.statement:statement",
+        "cluster.offline.statement:_read",
         put('pc.equal(table["tenant"], tenant)', 'pc.equal(table["name"], user)'),
         "contract.test_offline",
     ),
     bug(
         "an audit holds a published seed against its commitment",
-        "cluster.offline.share_check:Prover._wrong_in",
+        "actors.packet.proof:ShareProver._wrong_in",
         never("commitment"),
         "unit.test_offline_shares",
     ),

@@ -7,7 +7,7 @@ import sys
 import time
 from typing import Any
 
-from cluster import verify_packet as page
+from actors.packet import verify_packet as page
 from tests.cluster.platform import Platform, kill, until
 
 SHARES = 300_000

@@ -51,6 +51,6 @@ async def test_the_proof_of_the_example_matches_the_commitment_that_was_noted_be
     )
     proof, commitment = tmp_path / "proof.json", done.stderr.split()[-1].decode()
     proof.write_bytes(done.stdout)
-    page = [sys.executable, "-I", "cluster/verify_packet.py", proof, "--total-fen", "100", "--commitment"]
+    page = [sys.executable, "-I", "actors/packet/verify_packet.py", proof, "--total-fen", "100", "--commitment"]
     assert (await asyncio.to_thread(subprocess.run, [*page, commitment], cwd=ROOT, capture_output=True)).returncode == 0
     assert (await asyncio.to_thread(subprocess.run, [*page, "0" * 64], cwd=ROOT, capture_output=True)).returncode == 1

@@ -4,7 +4,7 @@ import asyncio
 import time
 from typing import Any
 
-from cluster import verify_packet as page
+from actors.packet import verify_packet as page
 from tests.cluster.platform import Platform, kill
 
 BALANCE_FEN = 10_000

@@ -40,7 +40,7 @@ from tests.contract.history import (
     stands,
     write,
 )
-from tests.contract.stores import Store, Valkey, flipped
+from tests.contract.stores import STREAMS, Store, Valkey, flipped
 from tests.unit.samples import NOW_MS, SERVICES, TENANT, WALLET_RULES, funding
 
 DAYS = 4
@@ -137,7 +137,7 @@ async def test_a_packet_that_was_opened_ahead_of_its_predecessor_is_no_differenc
 async def test_a_negative_balance_is_not_clean(ledger: Store, archive: Archive) -> None:
     await write(ledger, WALLET, [[funding("p0", 1, total_fen=1, at_ms=NOW_MS, sender="poor")]])
     found = await audited(ledger, archive)
-    assert [(one.stream, one.account, one.name, one.amount_fen) for one in found.negative] == [
+    assert [(one.stream, one.account, one.name, one.amount_fen) for one in found.wrong_sides] == [
         (WALLET, "change", "poor", -1)
     ]
     assert not found.clean
@@ -217,13 +217,15 @@ async def test_a_statement_has_every_line_the_shard_ever_wrote(
         for event in events:
             machine.apply(event)
     for user in ("sender", "taker", "nobody"):
-        found = await statement(sources(ledger, archive), TENANT, user, 1)
+        found = await statement(sources(ledger, archive), TENANT, user, STREAMS)
         kept = machine.statement(TENANT, user, 1_000, None).lines
         assert [msgspec.structs.astuple(one) for one in found.entries] == [msgspec.structs.astuple(one) for one in kept]
         view = machine.view(TENANT, user)
         assert (found.available_fen, found.held_fen) == (view.available_fen, view.held_fen)
         assert newest(found, 2).entries == found.entries[:2]
-    assert (await statement(sources(ledger, archive), "qq", "sender", 1)).entries == [], "another tenant's namesake"
+    assert (await statement(sources(ledger, archive), "qq", "sender", STREAMS)).entries == [], (
+        "another tenant's namesake"
+    )
 
 
 async def test_lines_are_read_once_each_while_their_elements_move_to_the_archive(

@@ -13,7 +13,7 @@ from tests.simulation.clients import Clients
 from tests.simulation.wishes import USERS
 from tests.simulation.world import TENANT
 
-ACTIONS = {"reserve": 10, "end_hold": 10, "end_any_hold": 4, "reserve_again": 4}
+ACTIONS = {"reserve": 6, "end_hold": 6, "end_any_hold": 2, "reserve_again": 2}
 """What clients do here, and how often beside what `Clients` does."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from actors.kernel.messages import Refused
+from actors.packet import verify_packet as page
 from actors.packet.fairness import block_seed_of, share_seed_of
 from actors.packet.split import BLOCK_COUNT_MAX, Division, split
 from actors.packet.state import sizes_of
@@ -15,7 +16,6 @@ from actors.refusals import Refusal
 from actors.wallet.commands import Commit
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.events import Committed
-from cluster import verify_packet as page
 from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 from tests.unit.samples import NOW_MS, TENANT, funding, packets

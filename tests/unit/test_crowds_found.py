@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.packet import verify_packet as page
 from actors.packet.commands import Grab, GrabMany, Open, ReadEnd
 from actors.packet.host import PacketShard
 from actors.packet.kind import PACKET as KIND
 from actors.packet.replies import PacketEnd
 from actors.wallet.commands import ReadWallet
-from cluster import verify_packet as page
 from cluster.config import load
 from cluster.journal.codec import platform_codec
 from cluster.runtime.shards import WallClock, services_of

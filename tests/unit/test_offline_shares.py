@@ -7,12 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
+from actors.kernel.proof import UNPROVEN_SHOWN, Proved
 from actors.packet.events import Expired, GrabbedMany, Opened, Passivated
 from actors.packet.machine import PacketMachine
+from actors.packet.proof import BLOCKS_MAX, ShareProver
 from actors.packet.state import Packet, decode_record
 from actors.transfers.seeds import commitment_of, seed_of
 from cluster.offline.audit import audit_of, sum_stream
-from cluster.offline.share_check import BLOCKS_MAX, UNPROVEN_SHOWN, Proved, Prover, prove_stream
+from cluster.offline.proof import prove_stream
 from cluster.offline.stream_reader import Sources
 from tests.simulation.loop import simulated
 from tests.unit.samples import DAY_MS, KEYS, NOW_MS, PACKET, PACKET_RULES, TENANT, WALLET, funding, services
@@ -47,8 +49,12 @@ def life(terms: Any, users: int, change: Change = as_it_is, keys: Any = KEYS) ->
     return events, machine
 
 
+def counts(ended: int, taken: int, checked: int) -> dict[str, int]:
+    return {"packets_ended": ended, "shares_taken": taken, "shares_checked": checked}
+
+
 def proved(events: list[Any]) -> Proved:
-    prover = Prover(PACKET)
+    prover = ShareProver(PACKET)
     for event in events:
         assert prover.take(event) == ()
     return prover.result()
@@ -58,16 +64,16 @@ def proved(events: list[Any]) -> Proved:
 @pytest.mark.parametrize("users", [0, 1, 3, 5])
 def test_every_share_of_an_honest_packet_is_recomputed_however_it_ended(kind: str, users: int) -> None:
     events, _ = life(funding(kind=kind, sender_nonce="a nonce"), users)
-    assert proved(events) == (1, users, users, [], 0)
+    assert proved(events) == (counts(1, users, users), [], 0)
 
 
 def test_of_a_long_packet_some_blocks_are_recomputed_which_its_seed_chooses_and_that_is_told() -> None:
     count = (BLOCKS_MAX + 2) * 10_000
     terms = funding(count=count, total_fen=3 * count)
     events, _ = life(terms, count)
-    assert proved(events) == (1, count, BLOCKS_MAX * 10_000, [], 0)
+    assert proved(events) == (counts(1, count, BLOCKS_MAX * 10_000), [], 0)
     events, _ = life(terms, 14_321)
-    assert proved(events) == (1, 14_321, 14_321, [], 0)
+    assert proved(events) == (counts(1, 14_321, 14_321), [], 0)
 
     def raised(event: Any) -> Any:
         if isinstance(event, GrabbedMany) and event.first_rank == 12_001:
@@ -116,7 +122,7 @@ def test_whatever_was_changed_the_packet_is_named(change: Change, says: str, use
     events, _ = life(funding(), users, change)
     found = proved(events)
     [wrong] = found.unproven
-    assert (wrong.stream, wrong.packet_id, found.unproven_count) == (PACKET, "p1", 1)
+    assert (wrong.stream, wrong.record, found.unproven_count) == (PACKET, "p1", 1)
     assert says in wrong.found
 
 
@@ -167,7 +173,7 @@ def test_the_record_that_answers_for_a_packet_is_held_against_its_journal(change
         packet = decode_record(record)
         change(packet)
         shown = msgspec.msgpack.encode(packet)
-    prover = Prover(PACKET)
+    prover = ShareProver(PACKET)
     gone = [name for event in (*events, Passivated(["p1"])) for name in prover.take(event)]
     assert gone == ["p1"]
     prover.show("p1", shown)
@@ -182,12 +188,12 @@ async def test_a_system_that_lived_is_proven_across_sealed_files_journals_and_re
     journals = bench.system.journals
     sources, cut = Sources(journals, journals.codec, bench.archive), await journals.cut(0)
     assert any(stood.sealed for stood in cut.streams.values())
-    found = [await prove_stream(sources, name, stood) for name, stood in cut.streams.items() if "packet" in name]
+    found = [await prove_stream(sources, name, stood) for name, stood in cut.streams.items()]
     summed = [await sum_stream(sources, name, stood) for name, stood in sorted(cut.streams.items())]
     report, _ = audit_of(summed, found)
     assert report.clean
-    assert report.packets_ended == len(bench.packets)
-    assert report.shares_checked == report.shares_taken > 0
+    assert report.proved["packets_ended"] == len(bench.packets)
+    assert report.proved["shares_checked"] == report.proved["shares_taken"] > 0
     wrong = proved(life(funding(), 5, _other_seed)[0])
     report, _ = audit_of(summed, [*found, wrong])
     assert (report.clean, report.unproven, report.unproven_count) == (False, wrong.unproven, 1)

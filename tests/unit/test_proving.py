@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cluster import verify_packet as page
+from actors.packet import verify_packet as page
 from cluster.keys import new_keys
 from tests.unit.fake_gateway import FakeGateway, serving
 from tests.unit.proofs import PACKET_ID, Proof, heads_of, lanes_of, opened, proof_of

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from actors.packet import verify_packet as page
 from actors.packet.split import split
 from actors.transfers.seeds import commitment_of
-from cluster import verify_packet as page
 from tests.unit.proofs import START_MS, Proof, heads_of, lanes_of, opened, pages_of, proof_of
 
 PAGE = Path(page.__file__)

@@ -14,40 +14,14 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from actors.kernel.ports import Event
+from actors.kernel.proof import UNPROVEN_SHOWN, Proved, Unproven
+from actors.packet import verify_packet as page
 from actors.packet.events import Expired, GrabbedMany, Opened, Passivated
 from actors.packet.state import GRAB, HEAD_BYTES, decode_record
 from actors.transfers.funding import PacketFunded
-from cluster import verify_packet as page
-from cluster.journal.side_store import StreamCut
-from cluster.offline.stream_reader import Sources, read_events
 
 BLOCKS_MAX = 8
-UNPROVEN_SHOWN = 20
-
-
-class Unproven(msgspec.Struct, frozen=True):
-    """An ended packet whose shares are not those that were committed to, and what was found first."""
-
-    stream: str
-    packet_id: str
-    found: str
-
-
-class Proved(NamedTuple):
-    """What was found in one stream. `checked`: shares that were recomputed, of those `taken` of ended packets."""
-
-    ended: int
-    taken: int
-    checked: int
-    unproven: list[Unproven]
-    """The first UNPROVEN_SHOWN of them."""
-    unproven_count: int
-
-
-NOTHING = Proved(0, 0, 0, [], 0)
 
 
 class _Claims:
@@ -88,7 +62,7 @@ class _Ended(NamedTuple):
     is_proven: bool
 
 
-class Prover:
+class ShareProver:
     """Takes the events of one packet stream in, oldest first."""
 
     def __init__(self, stream: str) -> None:
@@ -130,7 +104,8 @@ class Prover:
 
     def result(self) -> Proved:
         """Return what was found."""
-        return Proved(self._packets, self._taken, self._checked, self._unproven, self._unproven_count)
+        counts = {"packets_ended": self._packets, "shares_taken": self._taken, "shares_checked": self._checked}
+        return Proved(counts, self._unproven, self._unproven_count)
 
     def _grab(self, event: GrabbedMany) -> None:
         claims = self._open[event.packet_id]
@@ -189,20 +164,3 @@ def _recomputed(claims: _Claims, seed: bytes) -> Iterator[tuple[int, list[int]]]
         part = total * end // count - total * start // count
         own = page.mac(key, b"block\0" + block.to_bytes(8, "big"))
         yield start, page.split(terms.algorithm, own, part, end - start, *limits)
-
-
-async def prove_stream(sources: Sources, stream: str, cut: StreamCut) -> Proved:
-    """Check the shares of every packet of a stream that had ended by a cut.
-
-    Raises JournalUnavailable, JournalCorrupt.
-    """
-    prover = Prover(stream)
-    if cut.last is None:
-        return NOTHING
-    async for events in read_events(sources, stream, cut.last):
-        for event in events:
-            gone = prover.take(event)
-            if gone:
-                for packet_id, record in zip(gone, await sources.journals.find_records(stream, gone), strict=True):
-                    prover.show(packet_id, record)
-    return prover.result()
