@@ -49,7 +49,7 @@ class LineAnswer(msgspec.Struct, frozen=True, gc=False):
 Sink = Callable[[LineAnswer], None]
 
 
-class _Line(msgspec.Struct, gc=False, omit_defaults=True):
+class _GrabLine(msgspec.Struct, gc=False, omit_defaults=True):
     id: int
     packet_id: str
     user: str
@@ -165,8 +165,8 @@ class GrabStream:
         self._silence_s = silence_s
         self._ids = itertools.count(1)
         self._chance = chance
-        self._asked: dict[int, tuple[_Line, Sink, float]] = {}
-        self._unsent: list[_Line] = []
+        self._asked: dict[int, tuple[_GrabLine, Sink, float]] = {}
+        self._unsent: list[_GrabLine] = []
         self._wire: _Wire | None = None
         self._flushing = False
         self._hearing = False
@@ -219,7 +219,7 @@ class GrabStream:
             sink(LineAnswer(number, code=self.refused))
             return
         was_idle = not self._asked
-        line = _Line(number, grab.packet_id, grab.user, grab.passphrase, grab.group)
+        line = _GrabLine(number, grab.packet_id, grab.user, grab.passphrase, grab.group)
         self._asked[number] = (line, sink, time.monotonic())
         self._unsent.append(line)
         if self._hearing or self._flushing:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import msgspec
 
 from loadtest.bench.open_loop import OpenRun, offer, percentile
-from loadtest.bench.result import Row
+from loadtest.bench.result import BenchRow
 from loadtest.bench.wire import drive_http, http_request
 
 TENANT = "wechat"
@@ -172,7 +172,7 @@ class OfferedPackets:
         )
         return turn
 
-    async def rows(self, door: BenchRoute, turns: int) -> list[Row]:
+    async def rows(self, door: BenchRoute, turns: int) -> list[BenchRow]:
         """Offer once and twice the sustainable rate, by turns."""
         rate = await self.sustainable(door)
         once, twice = [], []
@@ -212,12 +212,12 @@ class OfferedPackets:
         return answers
 
 
-def _row(name: str, ours: list[float], peer: list[float], target: float, unit: str, *, most: bool = False) -> Row:
+def _row(name: str, ours: list[float], peer: list[float], target: float, unit: str, *, most: bool = False) -> BenchRow:
     a, b = statistics.median(ours), statistics.median(peer)
     ratio = a / b if b else float("inf")
     met = ratio <= target if most else ratio >= target
     note = "by turn " + " ".join(f"{x:,.0f}/{y:,.0f}" for x, y in zip(ours, itertools.cycle(peer), strict=False))
-    return Row(name, round(a, 1), round(b, 1), round(ratio, 2), target, met, unit, most, note)
+    return BenchRow(name, round(a, 1), round(b, 1), round(ratio, 2), target, met, unit, most, note)
 
 
 async def overload_rows(
@@ -227,11 +227,11 @@ async def overload_rows(
     say: Callable[[str], None],
     turns: int = TURNS,
     doors: tuple[BenchRoute, ...] = DOORS,
-) -> list[Row]:
+) -> list[BenchRow]:
     """Measure every door of a running system whose packets may have 20,000 shares (`limits.count_max`)."""
     crowd = OfferedPackets(url, operator_token, gateway_token, say)
     await crowd.begin()
-    rows: list[Row] = []
+    rows: list[BenchRow] = []
     for door in doors:
         rows += await crowd.rows(door, turns)
     return rows

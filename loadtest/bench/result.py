@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 
-class Row(NamedTuple):
+class BenchRow(NamedTuple):
     """One line of the result. `unit` is of `ours` and `peer`."""
 
     name: str
@@ -32,7 +32,7 @@ def compare(
     at_least: float = 0.0,
     at_most: float = 0.0,
     note: str = "",
-) -> Row:
+) -> BenchRow:
     """Compare the medians of two sides over the rounds; at most one of the two bounds is given."""
     assert not (at_least and at_most), "a row has one target"
     left, right = statistics.median(ours), statistics.median(peer)
@@ -42,17 +42,17 @@ def compare(
     by_round = " ".join(f"{a / b:.2f}" for a, b in zip(ours, peer, strict=False) if b)
     if len(ours) > 1 and len(ours) == len(peer):
         note = f"{note}{'; ' if note else ''}by round {by_round}"
-    return Row(name, rounded(left), rounded(right), round(ratio, 3), target, met, unit, bool(at_most), note)
+    return BenchRow(name, rounded(left), rounded(right), round(ratio, 3), target, met, unit, bool(at_most), note)
 
 
-def bounded(name: str, found: float, bound: float, unit: str, note: str = "") -> Row:
+def bounded(name: str, found: float, bound: float, unit: str, note: str = "") -> BenchRow:
     """Hold a figure against a bound of its own unit: the ratio must be at most 1."""
-    return Row(name, rounded(found), bound, round(found / bound, 3), 1.0, found <= bound, unit, True, note)
+    return BenchRow(name, rounded(found), bound, round(found / bound, 3), 1.0, found <= bound, unit, True, note)
 
 
-def stated(name: str, found: float, unit: str, note: str = "") -> Row:
+def stated(name: str, found: float, unit: str, note: str = "") -> BenchRow:
     """State a figure that is compared with nothing."""
-    return Row(name, rounded(found), 0.0, 0.0, 0.0, True, unit, False, note)
+    return BenchRow(name, rounded(found), 0.0, 0.0, 0.0, True, unit, False, note)
 
 
 def rounded(number: float) -> float:
@@ -60,7 +60,7 @@ def rounded(number: float) -> float:
     return float(round(number)) if abs(number) >= 100 else round(number, 2)
 
 
-def target_words(row: Row) -> str:
+def target_words(row: BenchRow) -> str:
     """Write a row's target, e.g. ">= 4"; empty if it has none."""
     if not row.target:
         return ""

@@ -26,7 +26,7 @@ from cluster.local import bootstrap
 from cluster.screen import Screen
 from loadtest.bench import cost
 from loadtest.bench.hops import SERVERS
-from loadtest.bench.result import Row, target_words
+from loadtest.bench.result import BenchRow, target_words
 from loadtest.target import own_system
 
 if TYPE_CHECKING:
@@ -43,11 +43,11 @@ LIMITS = {
 WIDTH = 170
 
 
-async def measure(ground: "Ground", names: Sequence[str]) -> tuple[list[Row], list[str]]:
+async def measure(ground: "Ground", names: Sequence[str]) -> tuple[list[BenchRow], list[str]]:
     """Run groups of rows; return all rows, and the names of groups that failed: that costs no other group its rows."""
     from loadtest.bench.rows import group_of
 
-    made: list[Row] = []
+    made: list[BenchRow] = []
     failed: list[str] = []
     await ground.begin()
     try:
@@ -67,7 +67,7 @@ async def measure(ground: "Ground", names: Sequence[str]) -> tuple[list[Row], li
     return made, failed
 
 
-def show_rows(rows: Sequence[Row], console: Console) -> None:
+def show_rows(rows: Sequence[BenchRow], console: Console) -> None:
     """Print the rows as a table."""
     table = Table(title="hongbao bench: medians, one run, one machine, fsync always")
     for column in ("what", "ours", "peer", "unit", "ratio", "target", "met", "note"):
@@ -117,7 +117,7 @@ def arguments_of(argv: Sequence[str] | None = None) -> argparse.Namespace:
     return arguments
 
 
-def run(names: Sequence[str], rounds: int, say: Callable[[str], None]) -> tuple[list[Row], list[str], "Ground"]:
+def run(names: Sequence[str], rounds: int, say: Callable[[str], None]) -> tuple[list[BenchRow], list[str], "Ground"]:
     """Measure on a system of its own, whose driver this process is; return rows, failed groups, and the ground."""
     os.environ.update(LIMITS)
     with own_system("bench", say) as record:

@@ -16,7 +16,10 @@ from urllib.parse import urlsplit
 import msgspec
 import uvloop
 
-PATH = "/v1/grabs/stream"
+from cluster.client import LineAnswer
+from cluster.client.chunked import LAST_CHUNK, Dechunker, chunk
+from cluster.client.stream import PATH
+
 FAREWELL_S_MAX = 20.0
 
 
@@ -43,15 +46,7 @@ class StreamReport(msgspec.Struct):
     cpu_s: float
 
 
-class LineReply(msgspec.Struct):
-    """One line out. A stream that is closed by the other side says why in a last line without an id."""
-
-    id: int = -1
-    amount_fen: int = 0
-    code: str = ""
-
-
-_ANSWERS = msgspec.json.Decoder(LineReply)
+_ANSWERS = msgspec.json.Decoder(LineAnswer)
 
 
 class Stream(asyncio.Protocol):
@@ -69,6 +64,7 @@ class Stream(asyncio.Protocol):
         self._buffer = b""
         self._text = b""
         self._in_body = False
+        self._body = Dechunker()
         self._closed = False
         self.sent = 0
         self.answers = 0
@@ -97,17 +93,19 @@ class Stream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take answers, send as many grabs."""
-        self._buffer += data
-        if not self._in_body and not self._read_head():
-            return
-        payload, ended = self._read_chunks()
+        if not self._in_body:
+            self._buffer += data
+            if not self._read_head():
+                return
+            data = self._buffer
+        payload = self._body.feed(data)
         found = 0
         if payload:
             text = self._text + payload
             end = text.rfind(b"\n") + 1
             self._text = text[end:]
             found = self._take(text[:end]) if end else 0
-        if ended:
+        if self._body.ended:
             self._finish(None if self.answers == self.sent else ConnectionResetError("some grabs were not answered"))
         elif found:
             self._send(found)
@@ -123,27 +121,12 @@ class Stream(asyncio.Protocol):
         self._in_body = True
         return True
 
-    def _read_chunks(self) -> tuple[bytes, bool]:
-        """Take whole chunks off the buffer; True: the last one was among them."""
-        buffer, at, parts = self._buffer, 0, []
-        ended = False
-        while (end := buffer.find(b"\r\n", at)) >= 0:
-            size = int(buffer[at:end], 16)
-            if len(buffer) < end + 2 + size + 2:
-                break
-            parts.append(buffer[end + 2 : end + 2 + size])
-            at = end + 2 + size + 2
-            if size == 0:
-                ended = True
-                break
-        self._buffer = buffer[at:]
-        return b"".join(parts), ended
-
     def _take(self, lines: bytes) -> int:
         now_s = time.perf_counter()
         found = _ANSWERS.decode_lines(lines)
         sent_s, latencies_s = self._sent_s, self.latencies_s
         for answer in found:
+            assert type(answer.id) is int, f"the stream ended: {answer.code}"
             latencies_s.append(now_s - sent_s[answer.id])
             if answer.code:
                 self.codes[answer.code] = self.codes.get(answer.code, 0) + 1
@@ -160,10 +143,10 @@ class Stream(asyncio.Protocol):
             payload = b"".join(lines)
             self._sent_s[self.sent : self.sent + len(lines)] = [now_s] * len(lines)
             self.sent += len(lines)
-            self._transport.write(b"%x\r\n%b\r\n" % (len(payload), payload))
+            self._transport.write(chunk(payload))
         elif not self._closed:
             self._closed = True
-            self._transport.write(b"0\r\n\r\n")
+            self._transport.write(LAST_CHUNK)
 
     def _finish(self, failure: Exception | None) -> None:
         if self.done.done():

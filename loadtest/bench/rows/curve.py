@@ -2,7 +2,7 @@
 
 from loadtest.bench.ground import BATCH_SIZE, SHARES, Ground, Point
 from loadtest.bench.peers.no_op import ROUTE
-from loadtest.bench.result import Row
+from loadtest.bench.result import BenchRow
 from loadtest.bench.rows.stream import WINDOW
 
 CONNECTIONS = (1, 4, 16, 64, 256)
@@ -13,7 +13,7 @@ SINGLE, BATCH, STREAM = "hongbao, single", "hongbao, batch of 200", f"hongbao, s
 LUA, NO_OP = "FastAPI + Redis Lua, single", "Serve raw no-op, single"
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Collect the points."""
     bed = ground.bed
 

@@ -15,7 +15,7 @@ from actors.wallet.replies import Funded, WalletView
 from cluster.runtime.directory import REPLIES
 from loadtest.bench.ground import Ground
 from loadtest.bench.own_shard import CALLS_AT_ONCE, TENANT, OwnShard, amounts_of
-from loadtest.bench.result import Row, compare
+from loadtest.bench.result import BenchRow, compare
 
 FEW, MANY = 1_000, 1_000_000
 SHARES = 10
@@ -110,7 +110,7 @@ async def _carry(shard: OwnShard, calls: list[bytes]) -> tuple[list[list[object]
     return [list(REPLIES.decode(answer)[0]) for answer in answers], seconds
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Compare a million with a thousand, of packets and of accounts."""
 
     async def shard(kind: str, count: int) -> OwnShard:

@@ -5,7 +5,7 @@ import time
 from cluster.tokens import mint
 from loadtest.bench.floods import FLOODS, GREEDY, HALVES, IDLE, Fared, beside, fare
 from loadtest.bench.ground import Ground
-from loadtest.bench.result import Row, compare
+from loadtest.bench.result import BenchRow, compare
 
 SECONDS = 6.0
 FLOOD_S = 30.0
@@ -18,7 +18,7 @@ KINDS = {
 }
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Compare a user's successes and p99 with and without each flood."""
     now_s = int(time.time())
     quiet, greedy = (

@@ -7,7 +7,7 @@ settled, so that no round pays for the one before it, and each packet's payout i
 from loadtest.bench.ground import BATCH_SIZE, CONNECTIONS, SHARES, WINDOW_S, Ground
 from loadtest.bench.load import Load
 from loadtest.bench.peers.no_op import ROUTE
-from loadtest.bench.result import Row, compare
+from loadtest.bench.result import BenchRow, compare
 
 LOSERS_A_PACKET = 50
 LOSER_PACKETS = 200
@@ -108,7 +108,7 @@ class Doors:
         self._ground.say(f"  {name} {seen.per_second * each:,.0f}/s, p50 {seen.p50_ms:.1f}, p99 {seen.p99_ms:.1f} ms")
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Measure every door beside its peers."""
     doors = Doors(ground)
     for turn in range(ground.rounds):

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from loadtest.bench.ground import SHARES, Ground
 from loadtest.bench.peers.no_op import ROUTE
-from loadtest.bench.result import Row, compare
+from loadtest.bench.result import BenchRow, compare
 from loadtest.bench.traffic import BareActor
 
 SECONDS = 2.0
@@ -27,7 +27,7 @@ async def call_p50_ms(ask: Callable[[], Awaitable[object]]) -> float:
     return statistics.median(taken_ms)
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Compare the medians of one idle client."""
     bed = ground.bed
     bare = BareActor()

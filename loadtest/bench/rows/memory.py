@@ -5,7 +5,7 @@ import sys
 
 from cluster.local.processes import end_with_parent
 from loadtest.bench.ground import Ground
-from loadtest.bench.result import Row, bounded
+from loadtest.bench.result import BenchRow, bounded
 
 COUNT = 100_000
 PACKET_BYTES_MAX = 1_536
@@ -24,7 +24,7 @@ async def bytes_of(what: str) -> int:
     return int(output)
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Measure both."""
     ground.say("memory")
     return [

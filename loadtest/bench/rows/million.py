@@ -2,14 +2,14 @@
 
 from loadtest.bench.bed import assert_paid_out
 from loadtest.bench.ground import Ground
-from loadtest.bench.result import Row, stated
+from loadtest.bench.result import BenchRow, stated
 
 SHARES = 1_000_000
 SIZE = 1_000
 CONNECTIONS = 8
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Drain it, then add everything up. The first grab makes the split of the whole packet, and is part of the rate."""
     bed = ground.bed
     ground.say(f"one packet with {SHARES:,} shares")

@@ -2,10 +2,10 @@
 
 from loadtest.bench.ground import Ground
 from loadtest.bench.overload import overload_rows
-from loadtest.bench.result import Row
+from loadtest.bench.result import BenchRow
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Measure them."""
     bed = ground.bed
     return await overload_rows(bed.url, ground.operator_token, bed.gateway_token, ground.say)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from loadtest.bench.bed import POLL_S, REPEATED_STATUSES
 from loadtest.bench.ground import BATCH_CONNECTIONS, BATCH_SIZE, Ground
-from loadtest.bench.result import Row, bounded, compare
+from loadtest.bench.result import BenchRow, bounded, compare
 from loadtest.bench.wire import drive_http
 
 SHARES = 1_000
@@ -27,7 +27,7 @@ BACKLOG_S = 3.0
 DRAIN_POLL_S = 0.05
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Measure the peak, the lag below it, then the backlog."""
     peak = await _peak(ground)
     lag_ms, offered, accepted, late_ms = await _lag(ground, peak * OFFERED)

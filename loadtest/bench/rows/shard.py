@@ -3,7 +3,7 @@
 from loadtest.bench.ground import Ground
 from loadtest.bench.own_shard import OwnShard
 from loadtest.bench.peers import redis_direct
-from loadtest.bench.result import Row, compare
+from loadtest.bench.result import BenchRow, compare
 
 SHARES = 200_000
 LUA_SHARES = 100_000
@@ -11,7 +11,7 @@ SIZE = 1_000
 ROUNDS_MIN = 5
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Drain big packets by turns."""
     shard = OwnShard("packet-000", ground.settings, ground.keys, f"{ground.run}-shard")
     await shard.start()

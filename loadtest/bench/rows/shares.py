@@ -5,7 +5,7 @@ import time
 
 from actors.packet.split import split
 from loadtest.bench.ground import Ground
-from loadtest.bench.result import Row, stated
+from loadtest.bench.result import BenchRow, stated
 
 ALGORITHMS = ("double-mean/1", "even/1")
 COUNTS = (10, 10_000)
@@ -24,7 +24,7 @@ def per_second(algorithm: str, count: int, round_: int, shares: int = SHARES_A_R
     return made / seconds
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Measure both algorithms by turns."""
     ground.say("shares")
     cases = [(algorithm, count) for count in COUNTS for algorithm in ALGORITHMS]

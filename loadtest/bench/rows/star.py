@@ -6,14 +6,14 @@ The packet of a million shares has four lanes; those of fewer lanes have as many
 from actors.wallet.rules import WalletRules
 from loadtest.bench.bed import assert_paid_out
 from loadtest.bench.ground import Ground
-from loadtest.bench.result import Row, stated
+from loadtest.bench.result import BenchRow, stated
 
 LANES = (1, 2, 4)
 SIZE = 1_000
 CONNECTIONS = 8
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Drain a packet of each number of lanes, round after round, and add everything up every time."""
     rates: dict[int, list[float]] = {lanes: [] for lanes in LANES}
     for turn in range(ground.rounds):

@@ -4,7 +4,7 @@ import statistics
 
 from loadtest.bench.ground import CONNECTIONS, SHARES, WINDOW_S, Ground
 from loadtest.bench.load import Load
-from loadtest.bench.result import Row, bounded, compare
+from loadtest.bench.result import BenchRow, bounded, compare
 from loadtest.bench.rows.idle import call_p50_ms
 from loadtest.bench.traffic import BareActor
 
@@ -16,7 +16,7 @@ IDLE_S = 2.0
 IDLE_RATE_MAX = 2_000
 
 
-async def rows(ground: Ground) -> list[Row]:
+async def rows(ground: Ground) -> list[BenchRow]:
     """Measure the stream; nothing where the platform has none yet."""
     bed = ground.bed
     bare = BareActor()
