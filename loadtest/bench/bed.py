@@ -57,9 +57,9 @@ class Bed:
         requests = [http_request("POST", "/sandbox/users", self._operator_token, _ENCODE(body)) for body in bodies]
         await self.carry(requests, 201)
 
-    def sends(self, count: int, shares: int) -> list[bytes]:
+    def sends(self, count: int, shares: int, kind: str = "lucky") -> list[bytes]:
         """Make requests that send packets, each with a key of its own: repeated, they answer the same packet."""
-        body = _ENCODE({"kind": "lucky", "total_fen": shares * SHARE_FEN, "count": shares})
+        body = _ENCODE({"kind": kind, "total_fen": shares * SHARE_FEN, "count": shares})
         return [
             http_request(
                 "POST",
@@ -102,9 +102,10 @@ class Bed:
 
     def batch_grabs(self, packet_ids: Sequence[str], shares: int, size: int) -> list[bytes]:
         """Make batches of `size` grabs that take every share, packet after packet."""
-        return self._batches(every_grab(packet_ids, shares), size)
+        return self.batches(every_grab(packet_ids, shares), size)
 
-    def _batches(self, grabs: Sequence[dict[str, str]], size: int) -> list[bytes]:
+    def batches(self, grabs: Sequence[dict[str, str]], size: int) -> list[bytes]:
+        """Make batches of `size` grabs."""
         return [
             http_request("POST", "/v1/grabs/batch", self.gateway_token, _ENCODE({"grabs": grabs[at : at + size]}))
             for at in range(0, len(grabs), size)
@@ -119,7 +120,7 @@ class Bed:
         wins = [ItemAnswer()] * len(grabs)
         left = list(range(len(grabs)))
         while left:
-            bodies = await self.carry(self._batches([grabs[at] for at in left], DRAIN_SIZE), 200, CONNECTIONS_DRAIN)
+            bodies = await self.carry(self.batches([grabs[at] for at in left], DRAIN_SIZE), 200, CONNECTIONS_DRAIN)
             results = [win for body in bodies for win in _ITEMS.decode(body).results]
             for at, win in zip(left, results, strict=True):
                 wins[at] = win
@@ -138,7 +139,7 @@ class Bed:
         `first_alone`: nothing else is under way beside the first batch, which makes the split of the whole packet.
         """
         names = list(users)
-        requests = self._batches([{"packet_id": packet_id, "user": user} for user in names], size)
+        requests = self.batches([{"packet_id": packet_id, "user": user} for user in names], size)
         began_s = time.perf_counter()
         bodies = await self.carry(requests[:1], 200, 1) if first_alone else []
         bodies += await self.carry(requests[len(bodies) :], 200, connections)

@@ -19,12 +19,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from loadtest.bench.bed import SHARE_FEN, Bed
 from loadtest.bench.open_loop import OpenRun, offer, percentile
-from loadtest.bench.result import BenchRow
-from loadtest.bench.wire import drive_http, http_request
+from loadtest.bench.result import BenchRow, bounded, compare
+from loadtest.bench.wire import drive_http
+from loadtest.target import Target
 
-TENANT = "wechat"
-SHARE_FEN = 10
 SHARES = 20_000
 PACKETS = 16
 """Packets that the crowd is before at any time."""
@@ -44,7 +44,7 @@ P99_MS_MAX = 250.0
 """and the p99 stays below."""
 
 TURNS = 2
-SETTLE_S_MAX = 90.0
+REFUSAL_MS_MAX = 20.0
 CONFIGURATION = {"HONGBAO_LIMITS__COUNT_MAX": str(SHARES), "HONGBAO_TIMING__SNAPSHOT_EVENTS": "1000000000"}
 """Of a system of its own: packets for a crowd; no snapshots, which on two cores take turns with what is measured."""
 
@@ -75,37 +75,15 @@ class Turn(NamedTuple):
 class OfferedPackets:
     """Packets with shares for all, and requests for them."""
 
-    def __init__(self, url: str, operator_token: str, gateway_token: str, say: Callable[[str], None]) -> None:
-        self._url = url
-        self._operator = operator_token
-        self._gateway = gateway_token
+    def __init__(self, bed: Bed, say: Callable[[str], None]) -> None:
+        self._bed = bed
         self._say = say
-        self._sender = f"overload-{time.time_ns()}"
-        self._serial = itertools.count()
         self._open: list[Iterator[tuple[str, int]]] = []
-
-    async def begin(self) -> None:
-        """Give the sender money."""
-        body = _ENCODE({"user": self._sender, "tenant": TENANT, "balance_fen": 10**12})
-        await self._ask([http_request("POST", "/sandbox/users", self._operator, body)], 201)
 
     async def stock(self, shares: int) -> None:
         """Have packets for so many shares."""
-        body = _ENCODE({"kind": "equal", "total_fen": SHARES * SHARE_FEN, "count": SHARES})
-        sends = [
-            http_request(
-                "POST",
-                "/v1/packets",
-                self._gateway,
-                body,
-                X_Acting_User=self._sender,
-                Idempotency_Key=f"{self._sender}-{next(self._serial)}",
-            )
-            for _ in range(PACKETS + -(-shares // SHARES))
-        ]
-        answers = await self._ask(sends, 201)
-        ids = [msgspec.json.decode(answer)["packet_id"] for answer in answers]
-        self._open = [iter([(packet_id, user) for user in range(SHARES)]) for packet_id in ids]
+        packets = await self._bed.open(self._bed.sends(PACKETS + -(-shares // SHARES), SHARES, kind="equal"))
+        self._open = [iter([(packet_id, user) for user in range(SHARES)]) for packet_id in packets]
 
     def requests(self, items: int) -> Iterator[bytes]:
         """Yield requests, each for one packet, the packets by turns, until the stock is gone."""
@@ -117,29 +95,21 @@ class OfferedPackets:
             self._open.insert(min(PACKETS, len(self._open)), shelf)
             if items == 1:
                 [(packet_id, user)] = wanted
-                path = f"/v1/packets/{packet_id}/grabs"
-                yield http_request("POST", path, self._gateway, b"{}", X_Acting_User=f"taker-{user}")
+                yield self._bed.single_grab(packet_id, f"taker-{user}")
             else:
-                grabs = [{"packet_id": packet_id, "user": f"taker-{user}"} for packet_id, user in wanted]
-                yield http_request("POST", "/v1/grabs/batch", self._gateway, _ENCODE({"grabs": grabs}))
+                yield from self._bed.batches(
+                    [{"packet_id": packet_id, "user": f"taker-{user}"} for packet_id, user in wanted], items
+                )
 
     async def paid(self) -> int:
         """Wait for settlement; return the shares paid so far. Raises AssertionError if a fen is missing."""
-        deadline_s = time.monotonic() + SETTLE_S_MAX
-        while True:
-            [answer] = await self._ask([http_request("GET", "/v1/audit", self._operator)], 200)
-            audit = msgspec.json.decode(answer)
-            assert audit["clean"], f"the audit is not clean: {audit}"
-            if audit["in_flight_fen"] == 0:
-                return int(audit["paid_fen"]) // SHARE_FEN
-            assert time.monotonic() < deadline_s, f"settlement does not end: {audit}"
-            await asyncio.sleep(0.3)
+        return int((await self._bed.check())["paid_fen"]) // SHARE_FEN
 
     async def sustainable(self, door: BenchRoute) -> float:
         """Return the greatest rate of requests that is carried."""
         await self.stock(int(PROBE_S * 120_000 if door.items > 1 else PROBE_S * 10_000))
         probe = await drive_http(
-            self._url, self.requests(door.items), connections=door.probe_connections, seconds=PROBE_S
+            self._bed.url, self.requests(door.items), connections=door.probe_connections, seconds=PROBE_S
         )
         peak = probe.statuses.get(200, 0) / probe.seconds
         self._say(f"{door.name}: a closed loop gets {peak * door.items:,.0f}/s ({probe.statuses})")
@@ -158,7 +128,7 @@ class OfferedPackets:
         await self.stock(int(rate * seconds * 1.1 + 100) * door.items)
         requests = list(itertools.islice(self.requests(door.items), int(rate * seconds) + 1))
         before = await self.paid()
-        run = await offer(self._url, iter(requests), rate=rate, seconds=seconds, connections=door.connections)
+        run = await offer(self._bed.url, iter(requests), rate=rate, seconds=seconds, connections=door.connections)
         paid = await self.paid() - before
         told = len(run.accepted_ms) * door.items
         assert paid >= told or run.partial, f"{told} shares were promised and {paid} paid"
@@ -179,62 +149,32 @@ class OfferedPackets:
         for _ in range(turns):
             once.append(await self.turn(door, rate, TURN_S))
             twice.append(await self.turn(door, 2 * rate, TURN_S))
-        rows = [
-            _row(
-                f"{door.name}: shares/s kept at twice the load",
-                [turn.shares for turn in twice],
-                [turn.shares for turn in once],
-                door.kept_min,
-                "/s",
-            )
-        ]
+        kept = [turn.shares for turn in twice], [turn.shares for turn in once]
+        rows = [compare(f"{door.name}: shares/s kept at twice the load", *kept, "/s", at_least=door.kept_min)]
         if door.items > 1:
-            p99_once = [percentile(turn.run.accepted_ms, 0.99) for turn in once]
-            p99_twice = [percentile(turn.run.accepted_ms, 0.99) for turn in twice]
-            rows.append(
-                _row(f"{door.name}: p99 of accepted at twice the load", p99_twice, p99_once, 3.0, "ms", most=True)
-            )
-            refused = [percentile(turn.run.refused_ms, 0.99) for turn in twice]
-            rows.append(_row(f"{door.name}: p99 of refusals", refused, [20.0], 1.0, "ms", most=True))
+            ours_ms = [percentile(turn.run.accepted_ms, 0.99) for turn in twice]
+            peer_ms = [percentile(turn.run.accepted_ms, 0.99) for turn in once]
+            rows.append(compare(f"{door.name}: p99 of accepted at twice the load", ours_ms, peer_ms, "ms", at_most=3.0))
+            refused_ms = statistics.median(percentile(turn.run.refused_ms, 0.99) for turn in twice)
+            rows.append(bounded(f"{door.name}: p99 of refusals", refused_ms, REFUSAL_MS_MAX, "ms"))
         return rows
-
-    async def _ask(self, requests: list[bytes], status: int) -> list[bytes]:
-        """Set up: everything must be answered so, a refusal of an overloaded gateway is repeated."""
-        answers: list[bytes] = []
-        for request in requests:
-            while True:
-                run = await drive_http(self._url, iter([request]), connections=1, seconds=600.0, keep=True)
-                if set(run.statuses) == {status}:
-                    break
-                assert set(run.statuses) <= {429, 503}, f"set-up was answered {run.statuses}: {run.bodies!r}"
-                await asyncio.sleep(0.3)
-            answers += run.bodies
-        return answers
-
-
-def _row(name: str, ours: list[float], peer: list[float], target: float, unit: str, *, most: bool = False) -> BenchRow:
-    a, b = statistics.median(ours), statistics.median(peer)
-    ratio = a / b if b else float("inf")
-    met = ratio <= target if most else ratio >= target
-    note = "by turn " + " ".join(f"{x:,.0f}/{y:,.0f}" for x, y in zip(ours, itertools.cycle(peer), strict=False))
-    return BenchRow(name, round(a, 1), round(b, 1), round(ratio, 2), target, met, unit, most, note)
 
 
 async def overload_rows(
-    url: str,
-    operator_token: str,
-    gateway_token: str,
-    say: Callable[[str], None],
-    turns: int = TURNS,
-    doors: tuple[BenchRoute, ...] = DOORS,
+    bed: Bed, say: Callable[[str], None], turns: int = TURNS, doors: tuple[BenchRoute, ...] = DOORS
 ) -> list[BenchRow]:
     """Measure every door of a running system whose packets may have 20,000 shares (`limits.count_max`)."""
-    crowd = OfferedPackets(url, operator_token, gateway_token, say)
-    await crowd.begin()
+    offered = OfferedPackets(bed, say)
     rows: list[BenchRow] = []
     for door in doors:
-        rows += await crowd.rows(door, turns)
+        rows += await offered.rows(door, turns)
     return rows
+
+
+async def _measured(target: Target, say: Callable[[str], None], doors: tuple[BenchRoute, ...]) -> list[BenchRow]:
+    bed = Bed(target.url, target.operator_token, target.gateway_token, f"overload-{time.time_ns()}")
+    await bed.make_senders()
+    return await overload_rows(bed, say, doors=doors)
 
 
 def main() -> None:
@@ -247,7 +187,7 @@ def main() -> None:
 
     doors = tuple(door for door in DOORS if not sys.argv[1:] or any(word in door.name for word in sys.argv[1:]))
     with own_target("overload", say) as target:
-        rows = asyncio.run(overload_rows(target.url, target.operator_token, target.gateway_token, say, doors=doors))
+        rows = asyncio.run(_measured(target, say, doors))
     for row in rows:
         sys.stdout.write(_ENCODE(row._asdict()).decode() + "\n")
     sys.exit(0 if all(row.met for row in rows) else 1)

@@ -7,5 +7,4 @@ from loadtest.bench.result import BenchRow
 
 async def rows(ground: Ground) -> list[BenchRow]:
     """Measure them."""
-    bed = ground.bed
-    return await overload_rows(bed.url, ground.operator_token, bed.gateway_token, ground.say)
+    return await overload_rows(ground.bed, ground.say)
