@@ -117,7 +117,7 @@ class Machine(Protocol):
         ...
 
 
-class State(Protocol):
+class StreamState(Protocol):
     """What the state of any stream has."""
 
     stamp_ms: int
@@ -125,7 +125,7 @@ class State(Protocol):
     switches: dict[str, Switch]
 
 
-S = TypeVar("S", bound=State)
+S = TypeVar("S", bound=StreamState)
 E = TypeVar("E", bound=Moving)
 
 _NO_BOOK: Book[Moving] = Book()

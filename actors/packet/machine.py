@@ -42,13 +42,13 @@ from actors.packet.grab_replies import (
     replies_of,
 )
 from actors.packet.postings import ESCROW
-from actors.packet.quotas import Holders
+from actors.packet.quotas import PacketHolders
 from actors.packet.rain import is_of_second_rain, overdue_before, rest_of
 from actors.packet.recall import Recalled, Unhashed
 from actors.packet.replies import OpenNow, PacketEnd, PacketState, PacketView, Shares, Takings, Won
 from actors.packet.rules import PacketRules
 from actors.packet.split import BLOCK_COUNT_MAX
-from actors.packet.state import SHARE_BYTES, Packet, State, back_to_sender, decode_state
+from actors.packet.state import SHARE_BYTES, Packet, PacketStreamState, back_to_sender, decode_state
 from actors.packet.switches import GRABS, packet_of, packet_switch
 from actors.packet.views import records_of, totals_of, view_of, winners_of
 from actors.refusals import Refusal
@@ -61,11 +61,11 @@ _TIMER_SLACK = 1_024
 """Timer entries of packets that ended early, beyond twice the packets in memory, before the timer is made anew."""
 
 
-class PacketMachine(BookMachine[State, PayoutRun]):
+class PacketMachine(BookMachine[PacketStreamState, PayoutRun]):
     """The packets of one stream."""
 
     def __init__(self, stream: str, rules: PacketRules, services: Services) -> None:
-        super().__init__(stream, State(), rules.settle_batch_max)
+        super().__init__(stream, PacketStreamState(), rules.settle_batch_max)
         self._rules = rules
         self._first_key = services.first_key
         self._wallet_streams = services.streams("wallet")
@@ -401,13 +401,13 @@ class PacketMachine(BookMachine[State, PayoutRun]):
 
     # Derived.
 
-    def _adopt(self, state: State) -> None:
+    def _adopt(self, state: PacketStreamState) -> None:
         self._state = state
         self._timer = self._timer_of_open()
         self._quiet = deque(packet_id for packet_id, packet in state.packets.items() if packet.is_quiet)
         wallets = (wallet_stream(index) for index in range(self._wallet_streams))
         self._sent = [state.book.to(wallet) for wallet in wallets]
-        self._holders = Holders(self._rules, self._wallet_streams, state)
+        self._holders = PacketHolders(self._rules, self._wallet_streams, state)
 
     def _timer_of_open(self) -> Timer:
         """Return a timer of the open packets."""

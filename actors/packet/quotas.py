@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from actors.kernel.quota import Bound, Counts
 from actors.ledger.book import Received
-from actors.packet.state import State
+from actors.packet.state import PacketStreamState
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import wallet_index_of, wallet_stream
 from actors.transfers.payout import PayoutRun
@@ -29,10 +29,10 @@ class _Ahead:
         self.owners: dict[int, tuple[str, str]] = {}
 
 
-class Holders:
+class PacketHolders:
     """Who holds what in one stream."""
 
-    def __init__(self, rules: "PacketRules", wallet_streams: int, state: State) -> None:
+    def __init__(self, rules: "PacketRules", wallet_streams: int, state: PacketStreamState) -> None:
         self.payouts = Counts(Bound.of(rules.unsettled_max, rules.fair.unsettled_max))
         self._bound = Bound.of(rules.opened_ahead_max, rules.fair.opened_ahead_max)
         self._ahead: dict[str, _Ahead] = {}
@@ -71,7 +71,7 @@ class Holders:
         for run in runs:
             self.payouts.remove(run.tenant, run.packet_id, run.transfers)
 
-    def _rebuild(self, source: str, received: Received, state: State, wallet_streams: int) -> None:
+    def _rebuild(self, source: str, received: Received, state: PacketStreamState, wallet_streams: int) -> None:
         """Find the owners of what is ahead among the packets, the newest first; of what went back nobody is known."""
         ahead = self._ahead[source] = _Ahead(self._bound)
         for packet in reversed(state.packets.values()):

@@ -223,7 +223,7 @@ class Passed(msgspec.Struct):
         self.refunded_fen += packet.refunded_fen
 
 
-class State(msgspec.Struct):
+class PacketStreamState(msgspec.Struct):
     """Everything durable about one packet stream: what a snapshot holds."""
 
     packets: dict[str, Packet] = {}
@@ -237,9 +237,9 @@ class State(msgspec.Struct):
     """The switches that are on: `grabs`, and those of open packets."""
 
 
-def decode_state(state: bytes) -> State:
+def decode_state(state: bytes) -> PacketStreamState:
     """Read what a snapshot holds."""
-    return msgspec.msgpack.decode(state, type=State)
+    return msgspec.msgpack.decode(state, type=PacketStreamState)
 
 
 def decode_record(record: bytes) -> Packet:

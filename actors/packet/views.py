@@ -9,7 +9,7 @@ import msgspec
 from actors.kernel.names import user_hash
 from actors.packet.commands import View
 from actors.packet.replies import GrabLine, Luckiest, PacketView
-from actors.packet.state import GRAB, HEAD_BYTES, Packet, State
+from actors.packet.state import GRAB, HEAD_BYTES, Packet, PacketStreamState
 
 
 def view_of(packet: Packet, asked: View) -> PacketView:
@@ -52,7 +52,7 @@ def winners_of(tenant: str, users: Iterable[str]) -> bytes:
     return array("I", sorted(user_hash(tenant, user) for user in users)).tobytes()
 
 
-def totals_of(state: State) -> dict[str, int]:
+def totals_of(state: PacketStreamState) -> dict[str, int]:
     """Return what its packets were paid and have paid, in fen, read from every packet: O(packets)."""
     packets, passed = state.packets.values(), state.passed
     return {

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from actors.transfers.funding import PacketFunded
 
 if TYPE_CHECKING:
-    from actors.wallet.machine import State
+    from actors.wallet.machine import WalletState
 
 
-def remember(state: "State", event: PacketFunded, keep_ms: int) -> None:
+def remember(state: "WalletState", event: PacketFunded, keep_ms: int) -> None:
     """Take a funding in, and forget what is past its time and has arrived."""
     fundings = state.fundings
     known = fundings.pop(event.packet_id, None)  # older systems forgot what had not arrived, and paid again
@@ -30,7 +30,7 @@ def remember(state: "State", event: PacketFunded, keep_ms: int) -> None:
             fundings[oldest.packet_id] = oldest  # it is looked at again when those behind it are past
 
 
-def _has_arrived(state: "State", funding: PacketFunded) -> bool:
+def _has_arrived(state: "WalletState", funding: PacketFunded) -> bool:
     """Tell whether all that the same key paid for is known to have arrived at its packets' streams."""
     names = state.named.get(funding.named_by_key, [])
     parts = [funding, *(state.fundings[name] for name in names if name in state.fundings)]

@@ -52,7 +52,7 @@ from actors.wallet.idempotency import remember
 from actors.wallet.lishi import LishiBook
 from actors.wallet.notes import NoteBook
 from actors.wallet.postings import BANK, CHANGE, FAUCET, HELD, STATEMENT, STATEMENT_WORDS, cause_of
-from actors.wallet.quotas import Fresh, Holders
+from actors.wallet.quotas import Fresh, WalletHolders
 from actors.wallet.replies import Funded, Statement, StatementLine, WalletView
 from actors.wallet.rules import WalletRules
 from actors.wallet.sends import Place, Terms, TermsMaker, fundings, is_same, is_timely
@@ -81,7 +81,7 @@ class Account(msgspec.Struct, gc=False):
     """Lines ever written; the newest of them are kept."""
 
 
-class State(msgspec.Struct):
+class WalletState(msgspec.Struct):
     """Everything durable about one wallet stream: what a snapshot holds."""
 
     accounts: dict[str, dict[str, Account]] = {}
@@ -108,16 +108,16 @@ class State(msgspec.Struct):
     """photo id -> what it takes on the disk."""
 
 
-class WalletMachine(BookMachine[State, PacketFunded]):
+class WalletMachine(BookMachine[WalletState, PacketFunded]):
     """The accounts of one stream."""
 
     def __init__(self, stream: str, rules: WalletRules, services: Services) -> None:
-        super().__init__(stream, State(), rules.settle_batch_max)
+        super().__init__(stream, WalletState(), rules.settle_batch_max)
         self._rules = rules
         self.maker = TermsMaker(rules.sends, services)
         self.lishi_rules = rules.lishi.among(services.streams("wallet"))
         self._commitments = Commitments(self._state.commitments, rules.commitments)
-        self._holders = Holders(rules, self._state)
+        self._holders = WalletHolders(rules, self._state)
         self.holds = Holds(self._state.holds, rules.holds)
         self._lines_bytes = rules.statement_lines_max * _LINE.size
 
@@ -370,9 +370,9 @@ class WalletMachine(BookMachine[State, PacketFunded]):
 
     def restore(self, state: bytes) -> None:
         """Replace the whole state by a snapshot's."""
-        self._state = msgspec.msgpack.decode(state, type=State)
+        self._state = msgspec.msgpack.decode(state, type=WalletState)
         self._commitments = Commitments(self._state.commitments, self._rules.commitments)
-        self._holders = Holders(self._rules, self._state)
+        self._holders = WalletHolders(self._rules, self._state)
         self.holds = Holds(self._state.holds, self._rules.holds)
 
 

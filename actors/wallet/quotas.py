@@ -23,7 +23,7 @@ from actors.wallet.events import (
 )
 
 if TYPE_CHECKING:
-    from actors.wallet.machine import State
+    from actors.wallet.machine import WalletState
     from actors.wallet.rules import WalletRules
 
 PHOTO_BYTES_MIN = 65_536
@@ -33,10 +33,10 @@ Fresh = Committed | LishiAsked | LishiCounted | Noted | SandboxCredited
 """An event, only decided on, that takes a place in a table."""
 
 
-class Holders:
+class WalletHolders:
     """Who holds what in one stream."""
 
-    def __init__(self, rules: "WalletRules", state: "State") -> None:
+    def __init__(self, rules: "WalletRules", state: "WalletState") -> None:
         fair = rules.fair
         self._rules = rules
         self._keys = Lapsing(Bound.of(rules.idempotency_keys_max, fair.idempotency_keys_max), rules.idempotency_ms)
@@ -99,7 +99,7 @@ class Holders:
         """Count new accounts."""
         self._accounts.add(tenant, "", accounts)
 
-    def take(self, event: Any, state: "State") -> None:
+    def take(self, event: Any, state: "WalletState") -> None:
         """Count what any other event has added to a table."""
         match event:
             case Committed():
@@ -121,7 +121,7 @@ class Holders:
         until_ms = made.expires_at_ms
         self._commitments.add(made.packet_id, until_ms, made.tenant, made.user, len(made.commitments))
 
-    def _rebuild(self, state: "State") -> None:
+    def _rebuild(self, state: "WalletState") -> None:
         # One that is past and has not arrived is remembered out of its order, and counts as unsettled alone.
         for funding in sorted(state.fundings.values(), key=lambda one: one.at_ms):
             self._keys.add(funding.at_ms, funding.tenant, funding.sender)

@@ -81,19 +81,19 @@ class SendRules(Section, frozen=True):
     """More shares than this are divided into lanes."""
 
 
-class _Part(msgspec.Struct, frozen=True):
+class _GiftPart(msgspec.Struct, frozen=True):
     total_fen: int
     count: int
     expires_at_ms: int
     special: Special | None
 
 
-def _parts(send: Send, places: list[Place], lifetime_ms: int, now_ms: int) -> list[_Part]:
+def _parts(send: Send, places: list[Place], lifetime_ms: int, now_ms: int) -> list[_GiftPart]:
     special = send.special
     if send.bursts:
         assert special is not None, "a burst knows that it is one"
         return [
-            _Part(
+            _GiftPart(
                 burst.total_fen,
                 burst.count,
                 burst.ends_at_ms,
@@ -111,7 +111,7 @@ def _parts(send: Send, places: list[Place], lifetime_ms: int, now_ms: int) -> li
     expires_at_ms = max(now_ms, opens_at_ms) + lifetime_ms
     lanes = len(places)
     if lanes == 1:
-        return [_Part(send.total_fen, send.count, expires_at_ms, special)]
+        return [_GiftPart(send.total_fen, send.count, expires_at_ms, special)]
     assert special is not None, "a lane knows that it is one"
     parts = []
     for lane in range(lanes):
@@ -125,7 +125,7 @@ def _parts(send: Send, places: list[Place], lifetime_ms: int, now_ms: int) -> li
             whole_count=send.count,
             day_count_max=part_of(special.day_count_max, lane, lane + 1, lanes),
         )
-        parts.append(_Part(part_of(send.total_fen, first, end, send.count), end - first, expires_at_ms, of_lane))
+        parts.append(_GiftPart(part_of(send.total_fen, first, end, send.count), end - first, expires_at_ms, of_lane))
     return parts
 
 

@@ -44,7 +44,7 @@ from actors.kernel.ports import Event, Position
 from actors.kinds import kind_of
 from cluster.instants import day_of
 from cluster.journal.codec import CHAIN_START, Chain, Codec, corrupt
-from cluster.journal.posting_rows import Line, lines_of
+from cluster.journal.posting_rows import PostingRow, lines_of
 from cluster.journal.sealed_names import folder_of, last_in, path_of
 from cluster.journal.snapshot import Elements, Verified
 
@@ -310,16 +310,16 @@ def _write_durably(root: Path, path: str, content: bytes, place: Callable[[Path,
             return
 
 
-class Row(NamedTuple):
+class ElementRow(NamedTuple):
     """One element as a part holds it."""
 
     position: Position
     first_version: int | None
     payload: bytes
-    lines: list[Line]
+    lines: list[PostingRow]
 
 
-def parquet_of(rows: list[Row]) -> bytes:
+def parquet_of(rows: list[ElementRow]) -> bytes:
     """Return the file that holds these elements. The same rows give the same bytes."""
     leaves = [f"lines.list.element.{field.name}" for field in _LINE]
     sink = io.BytesIO()
@@ -334,7 +334,7 @@ def parquet_of(rows: list[Row]) -> bytes:
     return sink.getvalue()
 
 
-def table_of(rows: list[Row]) -> pa.Table:
+def table_of(rows: list[ElementRow]) -> pa.Table:
     """Return the rows as a table of SCHEMA."""
     columns = [
         pa.array([row.position.epoch for row in rows], pa.int64()),
@@ -346,7 +346,7 @@ def table_of(rows: list[Row]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _list_of_lines(rows: list[Row]) -> pa.Array:
+def _list_of_lines(rows: list[ElementRow]) -> pa.Array:
     offsets = [0]
     for row in rows:
         offsets.append(offsets[-1] + len(row.lines))
@@ -355,14 +355,16 @@ def _list_of_lines(rows: list[Row]) -> pa.Array:
     )
 
 
-def struct_of(lines: list[Line]) -> pa.StructArray:
+def struct_of(lines: list[PostingRow]) -> pa.StructArray:
     """Return lines as Arrow, one field a column."""
-    columns = list(zip(*lines, strict=True)) or [()] * len(Line._fields)
+    columns = list(zip(*lines, strict=True)) or [()] * len(PostingRow._fields)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _LINE, strict=True)]
     return pa.StructArray.from_arrays(arrays, fields=list(_LINE))
 
 
-def part_of(stream: str, rows: list[Row], before: Stand, after: Stand, stamp_ms: int, content: bytes) -> SealedPart:
+def part_of(
+    stream: str, rows: list[ElementRow], before: Stand, after: Stand, stamp_ms: int, content: bytes
+) -> SealedPart:
     """Describe the file of these rows: where the chain stands before and after them, the greatest stamp so far."""
     digest = hashlib.sha256(content).digest()
     first, last, day = rows[0].position, rows[-1].position, day_of(stamp_ms)
@@ -401,7 +403,7 @@ def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | No
     """
     table = _table_in(stream, part, content)
     verified: list[Verified] = []
-    rows: list[Row] = []
+    rows: list[ElementRow] = []
     for epoch, seq, payload in zip(*(table[name].to_pylist() for name in ("epoch", "seq", "payload")), strict=True):
         position, version = Position(epoch, seq), chain.version
         if not part.first <= position <= part.last:
@@ -428,11 +430,11 @@ def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | No
     return verified
 
 
-def row_of(stream: str, position: Position, payload: bytes, events: Sequence[Event], first_version: int) -> Row:
+def row_of(stream: str, position: Position, payload: bytes, events: Sequence[Event], first_version: int) -> ElementRow:
     """Return an element as a part holds it."""
     if position.seq == 0:
-        return Row(position, None, payload, [])
-    return Row(position, first_version, payload, lines_of(kind_of(stream), events, first_version))
+        return ElementRow(position, None, payload, [])
+    return ElementRow(position, first_version, payload, lines_of(kind_of(stream), events, first_version))
 
 
 def _table_in(stream: str, part: SealedPart, content: bytes | None) -> pa.Table:

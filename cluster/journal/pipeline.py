@@ -1,4 +1,4 @@
-"""Line: one connection to the store, shared by many callers. Commands of one event-loop tick leave in one write.
+"""Pipeline: one connection to the store, shared by many callers. Commands of one event-loop tick leave in one write.
 
 Full duplex: the next write does not wait for the answers to the last. Answers come in the order of the commands, so
 each is matched to its caller's future; one failing command fails its caller only, a broken connection fails everybody
@@ -27,7 +27,7 @@ class _Call(NamedTuple):
     deadline_s: float
 
 
-class Line:
+class Pipeline:
     """Belongs to the event loop that first calls it. Connects when called."""
 
     def __init__(self, make_connection: Callable[[], AbstractConnection], timeout_ms: int) -> None:

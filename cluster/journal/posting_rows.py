@@ -13,7 +13,7 @@ from actors.ledger.accounts import AccountKind
 from actors.ledger.posting import stamp_of
 
 
-class Line(NamedTuple):
+class PostingRow(NamedTuple):
     """One posting. `tenant` is None unless the account is a user's, `name` unless somebody or something is named.
 
     `reference` is the id of what it is about, `number` that of the transfer, on its two transit accounts only.
@@ -30,7 +30,7 @@ class Line(NamedTuple):
     number: int | None
 
 
-def lines_of(kind: Kind, events: Sequence[Event], first_version: int) -> list[Line]:
+def lines_of(kind: Kind, events: Sequence[Event], first_version: int) -> list[PostingRow]:
     """Return the lines of the events of a stream of that kind; the first of them is number `first_version` of it.
 
     Raises TypeError for an event or account that the kind of stream does not have: our own bug.
@@ -39,7 +39,7 @@ def lines_of(kind: Kind, events: Sequence[Event], first_version: int) -> list[Li
     return [line for at, event in enumerate(events, first_version) for line in _lines(kind, chart, event, at)]
 
 
-def _lines(kind: Kind, chart: dict[str, AccountKind], event: Event, version: int) -> list[Line]:
+def _lines(kind: Kind, chart: dict[str, AccountKind], event: Event, version: int) -> list[PostingRow]:
     lines = []
     at_ms, tag = stamp_of(event), tag_of(type(event))
     for (name, *owner), amount_fen, reference, number, cause in kind.postings_of(event):
@@ -49,5 +49,5 @@ def _lines(kind: Kind, chart: dict[str, AccountKind], event: Event, version: int
         word = kind.statement.get(cause or tag, cause or tag)
         tenant = owner[0] if account.owner[:1] == ("tenant",) else None
         whose = owner[-1] if owner else None
-        lines.append(Line(version, at_ms, word, name, tenant, whose, amount_fen, reference or None, number))
+        lines.append(PostingRow(version, at_ms, word, name, tenant, whose, amount_fen, reference or None, number))
     return lines

@@ -32,7 +32,7 @@ from actors.kinds import streams_of
 from cluster.journal.catalogue import check_growth, check_streams, decode_layout, encode_layout
 from cluster.journal.codec import Codec, corrupt, position_of, stream_gone
 from cluster.journal.owner import OwnedJournal
-from cluster.journal.pipeline import Line
+from cluster.journal.pipeline import Pipeline
 from cluster.journal.side_store import Cut, StreamCut, beyond_snapshot
 from cluster.journal.snapshot import READ_CHUNK
 from cluster.journal.store import Store
@@ -201,7 +201,7 @@ class RedisJournals(Store):
         )
         self._client = Redis.from_pool(pool)
         lines = ConnectionPool.from_url(url, socket_timeout=None, socket_connect_timeout=None, **options)
-        self.line = Line(lines.make_connection, timeout_ms)
+        self.line = Pipeline(lines.make_connection, timeout_ms)
 
     def open(self, stream: str) -> "RedisJournal":
         """Return a fresh journal object for one activation of the stream."""

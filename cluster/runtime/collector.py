@@ -34,7 +34,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class Pulse:
+class Collector:
     """The loops beside the supervisor's own."""
 
     def __init__(self, settings: Settings, ready: Callable[[], Awaitable[list[str]]], *, again: bool) -> None:

@@ -43,7 +43,7 @@ NICENESS = 15
 log = logging.getLogger(__name__)
 
 
-class Streams(Protocol):
+class StreamAccess(Protocol):
     """The way to the streams; `cluster.runtime.directory.Directory` is it."""
 
     async def ask(self, groups: Sequence[tuple[str, Sequence[Any]]]) -> Any:
@@ -53,7 +53,7 @@ class Streams(Protocol):
 
 async def tend(
     journals: Store,
-    streams: Streams,
+    streams: StreamAccess,
     settings: Settings,
     keys: KeyRing,
     stream: str,
@@ -124,7 +124,7 @@ def start_tending(streams: list[str], settings: Settings, keys: Keys) -> Any:
     return tend_streams.remote(streams, settings, keys)
 
 
-class Tending:
+class HostMaintenance:
     """At most one task for the streams of one host; it costs a process, so it takes all that are due."""
 
     def __init__(

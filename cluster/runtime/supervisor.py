@@ -17,8 +17,8 @@ from ray.exceptions import RayError
 from actors.kernel.host import StreamFigures
 from cluster.config import Keys, Settings
 from cluster.observability.logs import log_json
-from cluster.runtime.collector import Pulse, now_ms
-from cluster.runtime.maintenance import Tending, start_tending
+from cluster.runtime.collector import Collector, now_ms
+from cluster.runtime.maintenance import HostMaintenance, start_tending
 from cluster.runtime.placement import NAMESPACE, SUPERVISOR, hosts
 from cluster.runtime.settlement import start_settlement
 from cluster.runtime.shards import REPORTS, TALLY, create_shard
@@ -46,7 +46,7 @@ class Supervisor:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Ray answers this by way of something that it has deprecated
             again = ray.get_runtime_context().was_current_actor_reconstructed
-        self._pulse = Pulse(settings, self.ready, again=again)
+        self._pulse = Collector(settings, self.ready, again=again)
         self._watching += self._pulse.loops
 
     async def ready(self) -> list[str]:
@@ -65,7 +65,7 @@ class Supervisor:
 
     async def _watch(self, name: str, streams: list[str]) -> None:
         timing = self._settings.timing
-        tending = Tending(
+        tending = HostMaintenance(
             lambda due: start_tending(due, self._settings, self._keys),
             lambda failures: self._pulse.gathered.add("tending_failures", name, failures),
         )

@@ -25,7 +25,7 @@ from cluster.journal.sealed_names import first_of
 from cluster.journal.sealing import Sealing
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
-from cluster.runtime.maintenance import PAUSE_S_MAX, Tending, tend
+from cluster.runtime.maintenance import PAUSE_S_MAX, HostMaintenance, tend
 from tests.simulation.loop import simulated
 from tests.simulation.system import KEYS, TENANT, System
 from tests.unit.samples import NOW_MS, WALLET, funding
@@ -155,7 +155,7 @@ async def test_one_task_at_a_time_takes_everything_that_is_due_and_failures_make
         endings.append(asyncio.get_running_loop().create_future())
         return await endings[-1]
 
-    tending = Tending(start)
+    tending = HostMaintenance(start)
     tending.offer([])
     tending.offer(["a", "b"])
     await asyncio.sleep(0)
