@@ -4,9 +4,11 @@
 """
 
 import re
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 README_LINES_MAX = 150
@@ -22,6 +24,7 @@ _TEST = re.compile(r"test_[a-z0-9_]+")
 _COMMAND = re.compile(r"\bhongbao ([a-z][a-z-]*)")
 _TARGET = re.compile(r"(?<![\w-])make ([a-z][a-z-]*)")
 _MODULE = re.compile(r"python(?:3)? -m ((?:actors|cluster|loadtest|tests)\.[a-z0-9_.]*[a-z0-9_])")
+_SETTING = re.compile(r"[a-z_]+(\.[a-z_]+)+")
 _PROSE = {"make": {"sure", "it", "them", "up", "a", "an", "the"}}
 
 
@@ -82,9 +85,20 @@ def _names(text: str, name: str) -> Iterator[str]:
         for command in _COMMAND.findall(code):
             if command not in commands():
                 yield f"{name}:{number}: there is no command hongbao {command}"
+        if _SETTING.fullmatch(code) and code.partition(".")[0] in settings() and not _is_setting(code):
+            yield f"{name}:{number}: configs/local.toml has no {code}"
         for target in _TARGET.findall(code):
             if target not in targets() and target not in _PROSE["make"]:
                 yield f"{name}:{number}: there is no target make {target}"
+
+
+def _is_setting(name: str) -> bool:
+    table: Any = settings()
+    for part in name.split("."):
+        if not isinstance(table, dict) or part not in table:
+            return False
+        table = table[part]
+    return True
 
 
 def _prose(text: str) -> Iterator[tuple[int, str]]:
@@ -128,6 +142,12 @@ def commands() -> frozenset[str]:
     from cluster.cli import COMMANDS
 
     return frozenset(command.__name__.replace("_", "-") for command in COMMANDS)
+
+
+@cache
+def settings() -> dict[str, Any]:
+    """Return the configuration of one machine, which has every setting."""
+    return tomllib.loads((ROOT / "configs" / "local.toml").read_text())
 
 
 @cache

@@ -310,7 +310,7 @@ def _write_durably(root: Path, path: str, content: bytes, place: Callable[[Path,
             return
 
 
-class ElementRow(NamedTuple):
+class PartRow(NamedTuple):
     """One element as a part holds it."""
 
     position: Position
@@ -319,7 +319,7 @@ class ElementRow(NamedTuple):
     lines: list[PostingRow]
 
 
-def parquet_of(rows: list[ElementRow]) -> bytes:
+def parquet_of(rows: list[PartRow]) -> bytes:
     """Return the file that holds these elements. The same rows give the same bytes."""
     leaves = [f"lines.list.element.{field.name}" for field in _LINE]
     sink = io.BytesIO()
@@ -334,7 +334,7 @@ def parquet_of(rows: list[ElementRow]) -> bytes:
     return sink.getvalue()
 
 
-def table_of(rows: list[ElementRow]) -> pa.Table:
+def table_of(rows: list[PartRow]) -> pa.Table:
     """Return the rows as a table of SCHEMA."""
     columns = [
         pa.array([row.position.epoch for row in rows], pa.int64()),
@@ -346,7 +346,7 @@ def table_of(rows: list[ElementRow]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def _list_of_lines(rows: list[ElementRow]) -> pa.Array:
+def _list_of_lines(rows: list[PartRow]) -> pa.Array:
     offsets = [0]
     for row in rows:
         offsets.append(offsets[-1] + len(row.lines))
@@ -362,9 +362,7 @@ def struct_of(lines: list[PostingRow]) -> pa.StructArray:
     return pa.StructArray.from_arrays(arrays, fields=list(_LINE))
 
 
-def part_of(
-    stream: str, rows: list[ElementRow], before: Stand, after: Stand, stamp_ms: int, content: bytes
-) -> SealedPart:
+def part_of(stream: str, rows: list[PartRow], before: Stand, after: Stand, stamp_ms: int, content: bytes) -> SealedPart:
     """Describe the file of these rows: where the chain stands before and after them, the greatest stamp so far."""
     digest = hashlib.sha256(content).digest()
     first, last, day = rows[0].position, rows[-1].position, day_of(stamp_ms)
@@ -403,7 +401,7 @@ def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | No
     """
     table = _table_in(stream, part, content)
     verified: list[Verified] = []
-    rows: list[ElementRow] = []
+    rows: list[PartRow] = []
     for epoch, seq, payload in zip(*(table[name].to_pylist() for name in ("epoch", "seq", "payload")), strict=True):
         position, version = Position(epoch, seq), chain.version
         if not part.first <= position <= part.last:
@@ -430,11 +428,11 @@ def verify_part(codec: Codec, stream: str, part: SealedPart, content: bytes | No
     return verified
 
 
-def row_of(stream: str, position: Position, payload: bytes, events: Sequence[Event], first_version: int) -> ElementRow:
+def row_of(stream: str, position: Position, payload: bytes, events: Sequence[Event], first_version: int) -> PartRow:
     """Return an element as a part holds it."""
     if position.seq == 0:
-        return ElementRow(position, None, payload, [])
-    return ElementRow(position, first_version, payload, lines_of(kind_of(stream), events, first_version))
+        return PartRow(position, None, payload, [])
+    return PartRow(position, first_version, payload, lines_of(kind_of(stream), events, first_version))
 
 
 def _table_in(stream: str, part: SealedPart, content: bytes | None) -> pa.Table:

@@ -23,7 +23,7 @@ from actors.ledger.posting import stamp_of
 from cluster.instants import day_of
 from cluster.journal.archive import (
     Archive,
-    ElementRow,
+    PartRow,
     SealedElements,
     SealedPart,
     Stand,
@@ -72,7 +72,7 @@ class _Draft:
     def __init__(self, before: Stand, stamp_ms: int) -> None:
         """`stamp_ms` is the greatest stamp so far."""
         self.before = before
-        self.rows: list[ElementRow] = []
+        self.rows: list[PartRow] = []
         self.size = 0
         self.stamp_ms = stamp_ms
 
@@ -83,7 +83,7 @@ class _Draft:
         full = len(self.rows) >= bounds.elements_max or self.size >= bounds.bytes_max
         return full or day_of(stamp_ms) != day_of(self.stamp_ms)
 
-    def add(self, row: ElementRow, stamp_ms: int) -> None:
+    def add(self, row: PartRow, stamp_ms: int) -> None:
         """Take the next element."""
         self.rows.append(row)
         self.size += len(row.payload)

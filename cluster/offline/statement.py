@@ -19,7 +19,7 @@ from cluster.offline.stream_reader import Sources, read_lines
 COLUMNS = ["at_ms", "kind", "account", "tenant", "name", "amount_fen", "reference"]
 
 
-class StatementEntry(msgspec.Struct, frozen=True):
+class AccountLine(msgspec.Struct, frozen=True):
     """One line, as the HTTP contract has it: what moved, and the available balance after it."""
 
     at_ms: int
@@ -38,7 +38,7 @@ class WholeStatement(msgspec.Struct, frozen=True):
     """Where their accounts are."""
     available_fen: int
     held_fen: int
-    entries: list[StatementEntry]
+    entries: list[AccountLine]
 
 
 class _Line(NamedTuple):
@@ -69,7 +69,7 @@ async def statement(sources: Sources, tenant: str, user: str, streams: Mapping[s
     available_fen = 0
     for line in lines:
         available_fen += line.amount_fen
-        entries.append(StatementEntry(line.at_ms, line.kind, line.amount_fen, available_fen, line.reference))
+        entries.append(AccountLine(line.at_ms, line.kind, line.amount_fen, available_fen, line.reference))
     return WholeStatement(tenant, user, homes, available_fen, held_fen, entries[::-1])
 
 

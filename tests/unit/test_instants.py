@@ -13,7 +13,7 @@ from cluster.client import PausedSwitch
 from cluster.commands import ledger
 from cluster.commands import switches as levers
 from cluster.instants import day_of, second_of
-from cluster.offline.statement import StatementEntry, WholeStatement
+from cluster.offline.statement import AccountLine, WholeStatement
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.unit.samples import NOW_MS
@@ -45,7 +45,7 @@ def test_the_day_of_a_stamp_is_that_of_utc() -> None:
 def test_a_statement_and_a_lever_of_any_instant_can_be_shown(at_ms: int, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(ledger, "out", Console(file=screen, width=200))
-    line = StatementEntry(at_ms, "sandbox", 5, 5, "")
+    line = AccountLine(at_ms, "sandbox", 5, 5, "")
     ledger._show_statement(WholeStatement("wechat", "li", "wallet-000", 5, 0, [line]))
     assert second_of(at_ms) in screen.getvalue()
     assert second_of(at_ms) in levers.sentence([PausedSwitch("sends", None, at_ms, "li", [])])

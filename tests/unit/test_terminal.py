@@ -24,7 +24,7 @@ from cluster.commands import ledger
 from cluster.commands import switches as levers
 from cluster.commands.terminal import out
 from cluster.config import data_folder
-from cluster.offline.statement import StatementEntry, WholeStatement
+from cluster.offline.statement import AccountLine, WholeStatement
 from cluster.screen import READER_GONE
 from loadtest.display import judged
 from tests.processes import as_child
@@ -72,7 +72,7 @@ def test_text_is_printed_as_it_is_in_lines_cells_titles_and_verdicts(text: str) 
 @example(text="[/x]")
 @given(text=TEXTS)
 def test_users_and_operators_of_any_name_are_shown(text: str) -> None:
-    entry = StatementEntry(5, "sandbox", 5, 5, text)
+    entry = AccountLine(5, "sandbox", 5, 5, text)
     with caught() as paper:
         ledger._show_statement(WholeStatement(text, text, "wallet-000", 5, 0, [entry]))
         out.print(f"Paused now: {levers.sentence([PausedSwitch(text, text, 5, text, [text])])}", soft_wrap=True)
