@@ -199,7 +199,7 @@ class Traffic:
         opened = await asyncio.gather(*(self._ask(stream, commands) for stream, commands in opens.items()))
         replies = list(itertools.chain(*opened))
         assert all(isinstance(reply, OpenNow) for reply in replies), f"what is paid for opens: {replies[:1]}"
-        return [reply.funding for reply in replies]
+        return [command.funding for commands in opens.values() for command in commands]
 
     async def _all(self, stream: str, commands: Iterator[Any]) -> None:
         """Ask one stream everything, some calls at a time."""
