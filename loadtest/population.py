@@ -101,7 +101,7 @@ def _plan(rng: random.Random, occasion: Occasion, number: int, users: int) -> Pa
     taps = _crowd(rng, people, users)
     late: tuple[int, ...] = ()
     if rng.random() < _LATE:
-        # One who was there already and learns his old answer again, and one who never was.
+        # One user who was there already and hears the old answer again, and one who never was.
         late = (*taps[:1], rng.randrange(users))
     return PacketPlan(
         number=number,

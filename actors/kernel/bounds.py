@@ -22,7 +22,7 @@ class Owner(StrEnum):
     OPERATOR = "operators, beside whom nobody else is let in"
     INTERNAL = "the platform itself: the size of a batch, a step or a piece, beyond which work waits for its next turn"
     PERIOD = "nobody: a time, a rate, a threshold or a number of processes"
-    NETWORK = "whoever reaches the port: nobody is known before a head is read, and deadlines empty it"
+    NETWORK = "anybody who reaches the port: nobody is known before a head is read, and deadlines empty it"
     OUTER = "nobody before another bound is met, above which it is kept"
 
 

@@ -160,7 +160,7 @@ class Bed:
             await asyncio.sleep(POLL_S)
 
     async def carry(self, requests: Sequence[bytes], status: int, connections: int = CONNECTIONS_SETUP) -> list[bytes]:
-        """Send what is no load: each must be answered so, and is repeated if it was too much just now."""
+        """Send what is not load: each must be answered so, and is repeated if it was too much just now."""
         bodies = [b""] * len(requests)
         left = list(range(len(requests)))
         while left:

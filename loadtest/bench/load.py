@@ -1,7 +1,7 @@
 """Load: closed-loop HTTP load from `wrk` where it is installed, else from the bundled asyncio client.
 
 Both send requests made beforehand, each once (or one for ever), one under way on each connection, for a fixed time.
-What is under way when the time is up may be carried out and stays uncounted: whoever checks sums allows for it.
+What is under way when the time is up may be carried out and stays uncounted: a check of sums allows for it.
 wrk reads the requests from a file before its clock starts; a request it has no more of is an idle connection.
 """
 

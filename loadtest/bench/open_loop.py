@@ -1,7 +1,7 @@
 """Open loop: offers requests at a fixed rate, whatever becomes of those before them, as a crowd does.
 
 HTTP/1.1 over keep-alive connections, one request under way on each. A request whose time has come waits for a free
-connection, and its latency counts from that time: whoever only asks when he is answered never sees a queue. Requests
+connection, and its latency counts from that time: a client that asks only after an answer never sees a queue. Requests
 are bytes made beforehand.
 """
 

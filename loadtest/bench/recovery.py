@@ -157,7 +157,7 @@ class Bench:
 
 
 async def first_answer_ms(pid: int, ask: Ask) -> float:
-    """Kill a process and return the milliseconds until whoever takes its place has answered."""
+    """Kill a process and return the milliseconds until its successor has answered."""
     loop = asyncio.get_running_loop()
     os.kill(pid, signal.SIGKILL)
     began_s = loop.time()

@@ -26,7 +26,7 @@ MEAN_SHARES_FEN = (1, 10, 66, 88, 188, 520)
 
 
 class ChaosLoad:
-    """The clients' load. `live` holds the newest packets, for whoever wants to ask about them elsewhere."""
+    """The clients' load. `live` holds the newest packets, for questions about them elsewhere."""
 
     def __init__(self, recorder: Recorder, seed: int) -> None:
         """Prepare the people; nothing is asked yet."""
@@ -82,7 +82,7 @@ class ChaosLoad:
         people = rng.sample(self.takers, rng.randint(1, min(PEOPLE_MAX, 2 * shares)))
         if rng.random() < 0.2:
             self._recorder.note(await self._recorder.try_batch([(packet_id, user) for user in people]))
-            people = people[:5]  # who is impatient taps himself as well
+            people = people[:5]  # the impatient tap themselves as well
         await asyncio.gather(*(self._tap(packet_id, user, rng) for user in people))
         if rng.random() < 0.5:
             await self._recorder.try_view(packet_id, sender)

@@ -325,7 +325,7 @@ class Faults:
         """Ask the rival for shares of living packets, and the same ones over HTTP; return what the rival answered."""
         packets = list(self._crowd.live)[-RIVAL_GRABS:] + [self._prober.packet_id] * 2
         wanted = [(packet_id, self._rng.choice(self._crowd.takers)) for packet_id in packets]
-        # Whoever has an answer still outstanding at the zombie asks the rival too.
+        # Clients with an answer outstanding at the zombie ask the rival too.
         wanted += self._rng.sample(sorted(self._recorder.unknown_grabs), min(4, len(self._recorder.unknown_grabs)))
         grabs: list[Any] = await rival.grab(wanted)
         if over_http:

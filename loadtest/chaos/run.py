@@ -244,7 +244,7 @@ def chaos(arguments: argparse.Namespace, console: Console) -> int:
     """Carry a run out on a system of its own; return the exit code."""
     folder = Path(tempfile.mkdtemp(prefix="hongbao-chaos-"))
     began_s = time.monotonic()
-    keep = True  # whoever looks for a failure needs what the run has left
+    keep = True  # a failure is looked for in what the run has left
 
     def say(words: str) -> None:
         console.print(words, highlight=False, soft_wrap=True)

@@ -45,7 +45,7 @@ class Chances(msgspec.Struct, frozen=True):
 class RankOrder(msgspec.Struct, frozen=True):
     """Pairs of clients of whom one at least won; inverted: who sent earlier got the later rank, or none.
 
-    0.5 is no order at all. `within_part` is of pairs answered by the same replica.
+    0.5 is random order. `within_part` is of pairs answered by the same replica.
     """
 
     pairs: int
@@ -154,9 +154,9 @@ def faults_of(found: Round) -> list[tuple[str, str]]:
     before = {share.user: (share.rank, share.amount_fen) for share in found.before}
     for user, told in found.repeated.items():
         first = told_before[user].place if user in told_before else before.get(user, (0, 0))
-        # Nobody's repeat may win either: the packet is drained, so he would have lost his place and taken another.
+        # No repeat may win either: the packet is drained, so the user would have lost their place and taken another.
         if not told.place == first == listed.get(user, (0, 0)) or told.replayed != bool(first[0]):
-            faults.append(("lost_place", f"{user} had (rank, fen) {first}, and his repeat was told {_words(told)}"))
+            faults.append(("lost_place", f"{user} had (rank, fen) {first}, and their repeat was told {_words(told)}"))
     return faults
 
 
@@ -213,7 +213,7 @@ def chances_of(rounds: Sequence[Round]) -> Chances:
 
 
 def order_of(rounds: Sequence[Round]) -> RankOrder:
-    """Count the pairs whose ranks are not in the order of their requests. Whoever won nothing comes after all ranks."""
+    """Count the pairs whose ranks are not in the order of their requests. Losers come after all ranks."""
     gaps_ms = array("d")
     spans_ms = []
     pairs = within = within_inverted = 0

@@ -1,7 +1,7 @@
 """Run: rounds of one crowd packet each, at which all clients fire, half of them for nothing.
 
-They fire at one instant, or one after another at even distances. The order of the start is shuffled, and who loses his
-answer is drawn, anew for every round from the recorded seed. Who lost his answer repeats once everybody else has his:
+They fire at one instant, or one after another at even distances. The order of the start is shuffled, and whose answer
+is lost is drawn, anew for every round from the recorded seed. Those repeat once all others have their answers:
 by then the packet is drained, so that whatever the repeat is given, the first request had won. Before and after the
 repeats the packet's own list is read.
 """

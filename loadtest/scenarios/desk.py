@@ -1,8 +1,8 @@
 """Desk: hands out arrivals at their instant, and keeps those back whose packet is not open yet. No clock, no I/O.
 
 - An arrival falls due when the schedule says so, whatever became of earlier ones (open loop).
-- Who comes for a packet that is not open waits for it; his instant stays what it was, so that the wait counts. If it
-  never opens he never comes, and the pacing check counts him as missing.
+- A user who comes for a packet that is not open waits for it; their instant stays what it was, so that the wait counts.
+  If it never opens they never come, and the pacing check counts them as missing.
 - A repeat falls due when its client decides; it keeps the arrival's number and people, so it is the same request.
 
 Bounded by the schedule's `requests_max`.

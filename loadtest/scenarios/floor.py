@@ -1,7 +1,7 @@
 """Floor: what the visitors of one locust process share: the desk, its counters, and the book of answers.
 
 One greenlet watches the clock and lays due arrivals on the counters: one for ordinary requests, one for slow ones, one
-for streams. Whoever takes an arrival ends it: the answer is written down, and its client may ask again.
+for streams. The taker of an arrival ends it: the answer is written down, and its client may ask again.
 
 Instants in milliseconds from the beginning of the load, durations in microseconds.
 """

@@ -43,7 +43,7 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
     amount_fen: int = 0
     code: str = ""
     unknown: bool = False
-    """The grab may have taken effect without his learning of it."""
+    """The grab may have taken effect unknown to the user."""
 
 
 class TimedAnswer(msgspec.Struct, frozen=True, array_like=True):

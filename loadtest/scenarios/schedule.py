@@ -131,7 +131,7 @@ def _coming(
 def _single(
     profile: Profile, person: int, due_ms: int, rng: random.Random
 ) -> Iterator[tuple[int, str, tuple[int, ...]]]:
-    """One person taps, and may then look at the packet or at his money."""
+    """One user taps, and may then look at the packet or at their money."""
     route = STREAM if profile.clients.door == "stream" else GRAB
     if rng.random() < profile.clients.slow_share:
         route = SLOW

@@ -86,7 +86,7 @@ class LuaHttp:
             takers += len(amounts)
             paid += sum(map(int, amounts))
         assert takers + left == len(self._packets) * self._shares, "every share is taken or left"
-        assert paid == takers * SHARE_FEN, "every taker has his share"
+        assert paid == takers * SHARE_FEN, "every taker has a share"
         assert answers <= takers <= answers + connections, f"{takers} takers for {answers} answers"
         await self._client.flushdb()
         await self._client.script_load(LUA)

@@ -172,7 +172,7 @@ class Postgres:
         )
         await connection.close()
         assert takers == ranks == taken, "every share is taken once"
-        assert paid == takers * SHARE_FEN, "every taker has his share"
+        assert paid == takers * SHARE_FEN, "every taker has a share"
         assert answers <= takers <= answers + connections, f"{takers} takers for {answers} answers"
 
     async def stop(self) -> None:

@@ -19,7 +19,7 @@ DEPTH = 16
 FILL = 10_000
 USERS_MAX = 2_147_483_647
 TWICE_SHARE_MAX = 0.001
-"""redis-benchmark draws users at random; one who is drawn twice overwrites himself: two or three of 100,000."""
+"""redis-benchmark draws users at random; a user who is drawn twice is overwritten: two or three of 100,000."""
 
 
 def client_name() -> str:
@@ -44,7 +44,7 @@ async def drain(store: PeerStore, count: int) -> float:
         amounts = [int(text) for text in await client.hvals("takers")]
         assert await client.llen("shares") == 0, "every share is taken"
         assert count * (1 - TWICE_SHARE_MAX) <= len(amounts) <= count, f"{len(amounts)} takers of {count} shares"
-        assert sum(amounts) == len(amounts) * SHARE_FEN, "every taker has his share"
+        assert sum(amounts) == len(amounts) * SHARE_FEN, "every taker has a share"
         await client.delete("shares", "takers")
         return per_second
     finally:

@@ -58,7 +58,7 @@ class Workers:
 
     def _wait(self) -> None:
         deadline_s = time.monotonic() + START_S_MAX
-        for _ in self._processes * 10:  # whoever accepts first answers: ask often enough to meet them all
+        for _ in self._processes * 10:  # the first to accept answers: ask often enough to meet them all
             while True:
                 try:
                     urllib.request.urlopen(f"{self.url}/healthz", timeout=START_S_MAX).read()

@@ -46,7 +46,7 @@ class Doors:
         ground, bed = self._ground, self._ground.bed
         late = [f"late-{number}" for number in range(LOSERS_A_PACKET)]
         requests = [bed.single_grab(packet_id, user) for user in late for packet_id in self._drained]
-        # A first look at each packet is what its first loser pays; the peak is everybody after him.
+        # A first look at each packet is what its first loser pays; the peak is all after that one.
         await ground.drive("loser", requests, seconds=1.0, again=True, refused=True)
         seen = await ground.costed("loser", 1, ground.drive("loser", requests, again=True, refused=True))
         self._note("loser", seen)
