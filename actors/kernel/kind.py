@@ -140,13 +140,13 @@ def registry(*kinds: Kind) -> Mapping[str, Kind]:
     """Return the kinds by name. Raises DuplicateKind or IncompleteKind, which names what is wrong."""
     by_name: dict[str, Kind] = {}
     owners = {f"{what} {tag_of(one)!r}": "kernel" for what, types in _KERNEL.items() for one in types}
-    owners |= {f"account {account.name!r}": "ledger" for account in TRANSIT}
+    owners |= {f"account {account.name!r}": LEDGER for account in TRANSIT}
     for kind in kinds:
         _check_postings(kind)
-        for what in _declared(kind):
-            if what in owners:
+        for what, owner in _declared(kind):
+            if owners.get(what, owner) != owner or (what in owners and owner != LEDGER):
                 raise DuplicateKind(f"{what} is declared twice: by kind {owners[what]!r} and by kind {kind.name!r}")
-            owners[what] = kind.name
+            owners[what] = owner
         by_name[kind.name] = kind
     return by_name
 
@@ -174,6 +174,8 @@ def _content_decoder(accepts: tuple[type[msgspec.Struct], ...]) -> msgspec.msgpa
     return msgspec.msgpack.Decoder(union_of(accepts))
 
 
+LEDGER = "ledger"
+"""Owner of what any kind may use, e.g. of the commands and events of holds."""
 _KERNEL = {"command": COMMANDS, "reply": REPLIES, "event": EVENTS}
 
 
@@ -188,13 +190,13 @@ def _check_postings(kind: Kind) -> None:
                 raise IncompleteKind(f"event {event.__name__} of kind {kind.name!r} {wrong}")
 
 
-def _declared(kind: Kind) -> Iterable[str]:
-    """Yield the names that only one kind may have."""
-    yield f"kind {kind.name!r}"
+def _declared(kind: Kind) -> Iterable[tuple[str, str]]:
+    """Yield the names that only one owner may have, and their owner; what is the ledger's any kind may use."""
+    yield f"kind {kind.name!r}", kind.name
     for what, types in (("command", kind.asked), ("reply", kind.replies), ("event", kind.events)):
         for one in types:
-            yield f"{what} {tag_of(one)!r}"
+            yield f"{what} {tag_of(one)!r}", LEDGER if one.__module__.startswith("actors.ledger.") else kind.name
     for account in kind.accounts:
-        yield f"account {account.name!r}"
+        yield f"account {account.name!r}", kind.name
     for column in (*kind.totals, *(account.audit_column for account in kind.accounts)):
-        yield f"audit column {column!r}"
+        yield f"audit column {column!r}", kind.name

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.kernel.timer import SLOT_MS
+from actors.kinds import kind_of
 from actors.packet.replies import Won
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded, LishiList, WalletView
@@ -234,3 +235,6 @@ async def books_agree(world: World, clients: Clients) -> None:
     for stream in streams:
         book = await balances(journals, journals.codec, stream)
         assert book_sum(book) == 0, f"the book of {stream} does not sum to 0"
+        chart = kind_of(stream).chart()
+        wrong = [account for account, amount_fen in book.items() if chart[account[0]].forbids(amount_fen)]
+        assert not wrong, f"in {stream} the balances of {wrong} have the wrong sign"

@@ -254,7 +254,7 @@ class World:
             self.start_host(name)
         for index in range(self.settings.placement.gateway_replicas):
             self.start_gateway(index)
-        self.loop.spawn(self.supervisor, self._supervise())
+        self.loop.spawn(self.supervisor, self._quietly(self._supervise()))
 
     def end(self) -> None:
         """End everything."""
@@ -313,7 +313,7 @@ class World:
 
     async def _supervise(self) -> None:
         """Keep a settlement task at work, and take a snapshot now and then."""
-        random, names, streams = self.random("supervisor"), list(self.members), self.settings.streams
+        random, names, streams = self.random("supervisor"), list(self.members), list(self.settings.streams)
         while True:
             await asyncio.sleep(self.settings.timing.supervise_ms / 1_000)
             if not any(task.name == "settlement" for task in self.running_tasks()):

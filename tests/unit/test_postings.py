@@ -9,6 +9,7 @@ from actors.kernel.kind import EVENTS, DuplicateKind, IncompleteKind, Kind, regi
 from actors.kernel.switches import SwitchSet
 from actors.kinds import KINDS
 from actors.ledger.accounts import RECEIVED, SENT, TRANSIT, AccountKind, Side
+from actors.ledger.holds import HOLD_EVENTS, HoldTold, hold_postings
 from actors.ledger.posting import Leg, Postings, move, sent
 from actors.ledger.transfer import Settled
 from cluster.journal.posting_rows import lines_of
@@ -104,6 +105,18 @@ def test_a_kind_that_forgets_what_an_event_posts_is_refused_by_name() -> None:
 def test_an_account_is_one_kinds_or_the_ledgers(account: AccountKind) -> None:
     with pytest.raises(DuplicateKind, match=f"account '{account.name}' is declared twice"):
         registry(KINDS["wallet"], msgspec.structs.replace(TOY, accounts=(account,)))
+
+
+def test_the_messages_of_the_ledger_may_be_several_kinds_and_no_others() -> None:
+    postings = {Paid: paid, **hold_postings(TILL, TILL, TILL)}
+    holding = msgspec.structs.replace(TOY, events=(Paid, *HOLD_EVENTS), replies=(HoldTold,), postings=postings)
+    assert list(registry(KINDS["wallet"], holding)) == ["wallet", "toy"]
+    theirs = next(event for event in KINDS["wallet"].events if event not in HOLD_EVENTS)
+    stolen = msgspec.structs.replace(TOY, events=(theirs,), postings={theirs: None})
+    with pytest.raises(DuplicateKind, match="is declared twice: by kind 'wallet' and by kind 'toy'"):
+        registry(KINDS["wallet"], stolen)
+    with pytest.raises(DuplicateKind, match="event 'toy_paid' is declared twice"):
+        registry(msgspec.structs.replace(TOY, events=(Paid, Paid)))
 
 
 def test_a_column_of_an_audit_is_one_kinds() -> None:
