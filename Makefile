@@ -17,7 +17,7 @@ SCENARIO ?= midnight
 
 LOCKS := requirements.lock requirements-dev.lock
 
-.PHONY: demo test bench load chaos simulate lint unit cluster mutants lock format clean
+.PHONY: demo test bench load chaos simulate lint unit cluster mutants mutation-score lock format clean
 .DEFAULT_GOAL := help
 
 help:
@@ -87,6 +87,10 @@ cluster: $(READY)
 
 mutants: $(READY)
 	$(BIN)/python -m tests.mutants
+
+# SCORE="--mutants 500 --seed 7" draws others.
+mutation-score: $(READY)
+	$(BIN)/python -m tests.mutation_score $(SCORE)
 
 # pytest last: its closing line says what ran.
 test: lint mutants unit cluster
