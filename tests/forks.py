@@ -14,6 +14,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import CodeType
@@ -71,8 +72,8 @@ def run_all(jobs: Iterable[Job], *, workers: int) -> Iterator[tuple[Job, Outcome
     try:
         while True:
             while len(running) < workers and (job := next(waiting, None)) is not None:
-                output = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the fork has ended
-                running[_fork(lambda job=job: _carry_out(job), output.fileno())] = job, output
+                output: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the fork has ended
+                running[_fork(partial(_carry_out, job), output.fileno())] = job, output
             if not running:
                 return
             pid, status, used = os.wait3(0)

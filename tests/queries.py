@@ -53,7 +53,7 @@ def _walk(node: Any, labels: frozenset[str]) -> Iterator[Used]:
             return
         case promql_parser.VectorSelector():
             asked = {matcher.name for matcher in node.matchers.matchers}
-            yield Used(node.name, labels | asked)
+            yield Used(node.name or "", labels | asked)
         case promql_parser.MatrixSelector():
             yield from _walk(node.vector_selector, labels)
         case promql_parser.AggregateExpr():

@@ -73,8 +73,9 @@ def _undocumented(tree: ast.Module, name: str, exempt: set[ast.stmt]) -> Iterato
     scopes += [node for node in tree.body if isinstance(node, ast.ClassDef)]
     for scope in scopes:
         for node in scope.body:
-            public = isinstance(node, Named) and not node.name.startswith("_") and node not in exempt
-            if public and ast.get_docstring(node) is None and not _is_override(scope):
+            if not isinstance(node, Named) or node.name.startswith("_") or node in exempt:
+                continue
+            if ast.get_docstring(node) is None and not _is_override(scope):
                 yield f"{name}:{node.lineno}: {node.name} has no docstring"
 
 

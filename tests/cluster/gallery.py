@@ -43,7 +43,7 @@ class Gallery:
 
     async def clear(self, path: str, person: str, **headers: str) -> tuple[int, bytes, dict[str, str]]:
         """Ask for the clear picture."""
-        return await self.platform.hear("GET", f"{path}/clear", self.token(person), **headers)
+        return await self.platform.hear("GET", f"{path}/clear", self.token(person), None, **headers)
 
     async def seen(self, path: str, person: str) -> dict[str, Any]:
         """Look at a photo."""

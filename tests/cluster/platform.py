@@ -106,7 +106,7 @@ class Platform:
 
     async def settled(self) -> dict[str, Any]:
         """Wait until no money is between two books, and return the report."""
-        return await until(self.audit, lambda report: report["in_flight_fen"] == 0)
+        return dict(await until(self.audit, lambda report: report["in_flight_fen"] == 0))
 
     def pids(self, title: str) -> list[int]:
         """Return the processes of this system whose title starts so, e.g. "ray::ShardActor"."""

@@ -102,7 +102,8 @@ async def change_last(data: Path, stream: str) -> tuple[str, list[Any]]:
     """Flip a bit of the last entry of a stopped system's stream; return its id, and the elements as they are now."""
     with ledger_of(data, "local", None, None, print) as ledger:
         async with sources_of(ledger.settings) as sources:
-            client: Any = sources.journals._client
+            store: Any = sources.journals
+            client = store._client
             key = f"{ledger.settings.store_prefix}:journal:{stream}"
             elements = await client.xrange(key)
             last = str(await sources.journals.last_position(stream))
@@ -116,7 +117,8 @@ async def change_last(data: Path, stream: str) -> tuple[str, list[Any]]:
 async def elements_of(data: Path, stream: str) -> list[Any]:
     with ledger_of(data, "local", None, None, print) as ledger:
         async with sources_of(ledger.settings) as sources:
-            client: Any = sources.journals._client
+            store: Any = sources.journals
+            client = store._client
             return list(await client.xrange(f"{ledger.settings.store_prefix}:journal:{stream}"))
 
 

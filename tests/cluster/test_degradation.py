@@ -194,7 +194,7 @@ async def test_a_silent_store_is_told_on_every_money_route_and_ends_no_process(
     try:
         problem = await unready(platform)
         assert (problem["code"], problem["retryable"]) == ("journal_unavailable", True)
-        answers = await asyncio.gather(
+        answers: list[Any] = await asyncio.gather(
             platform.ask("POST", "/v1/packets", taker, send, Idempotency_Key=fresh("key")),
             platform.ask("POST", f"{path}/grabs", taker),
             platform.ask("GET", path, taker),

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from cluster.local.record import SystemRecord
 from tests.cluster.platform import Platform
@@ -51,6 +52,7 @@ async def test_the_proof_of_the_example_matches_the_commitment_that_was_noted_be
     )
     proof, commitment = tmp_path / "proof.json", done.stderr.split()[-1].decode()
     proof.write_bytes(done.stdout)
+    run: Any = subprocess.run
     page = [sys.executable, "-I", "actors/packet/verify_packet.py", proof, "--total-fen", "100", "--commitment"]
-    assert (await asyncio.to_thread(subprocess.run, [*page, commitment], cwd=ROOT, capture_output=True)).returncode == 0
-    assert (await asyncio.to_thread(subprocess.run, [*page, "0" * 64], cwd=ROOT, capture_output=True)).returncode == 1
+    assert (await asyncio.to_thread(run, [*page, commitment], cwd=ROOT, capture_output=True)).returncode == 0
+    assert (await asyncio.to_thread(run, [*page, "0" * 64], cwd=ROOT, capture_output=True)).returncode == 1

@@ -69,7 +69,7 @@ async def test_after_payment_the_proxy_sends_the_whole_picture_and_nobody_may_ke
         assert not VALIDATORS & told.keys()
     assert (await gallery.clear(path, "carol"))[0] == 402, "just after, on the same connections"
     as_bob = {"X_Acting_User": gallery.name("bob")}
-    assert (await gallery.platform.hear("GET", f"{path}/clear", gallery.platform.gateway, **as_bob))[1] == whole
+    assert (await gallery.platform.hear("GET", f"{path}/clear", gallery.platform.gateway, None, **as_bob))[1] == whole
     assert (await gallery.seen(path, "bob"))["paid"] is True
     platform = gallery.platform
     await platform.insist("POST", "/sandbox/clock", platform.operator, {"advance_ms": 2 * DAY_MS})

@@ -6,6 +6,7 @@ Real only: what counts is what a server does with our scripts and settings.
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -90,7 +91,8 @@ async def test_a_write_that_found_no_room_on_the_disk_was_not_acknowledged_and_l
     own.server.kill()  # it has ended; this reaps it
     await own.server.start()
     found = await own.store.journals.open(STREAM).activate("next")
-    numbers = [event.number for event in found.events]
+    events: list[Any] = list(found.events)
+    numbers = [event.number for event in events]
     assert numbers == list(range(1, told + 1)), "all that was acknowledged, and not the torn one"
     assert await own.store.journals.last_position(STREAM) == Position(found.epoch, 0)
 

@@ -5,6 +5,7 @@ import functools
 import itertools
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -288,7 +289,8 @@ async def fold(store: Store, through: Position) -> Record:
     state = older.state if older else b""
     record: Record | None = None
     async for element in read_verified(store.journals, CODEC, STREAM, older, through):
-        state += b"".join(b"%d," % event.number for event in element.events)
+        events: list[Any] = list(element.events)
+        state += b"".join(b"%d," % event.number for event in events)
         record = element.record(STREAM, state)
     assert record is not None
     return record

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from actors.kernel.errors import JournalCorrupt
-from actors.kernel.ports import Position
+from actors.kernel.ports import Event, Position
 from actors.ledger.holds import Held, HoldExpired, HoldPosted, HoldVoided
 from actors.packet.events import Opened
 from actors.transfers.payout import PayoutRun
@@ -196,7 +196,7 @@ async def test_balances_can_be_written_as_a_table(ledger: Store, archive: Archiv
 async def test_a_statement_has_every_line_the_shard_ever_wrote(
     sealed_at: int | None, ledger: Store, archive: Archive
 ) -> None:
-    holds = [
+    holds: list[list[Event]] = [
         [Held("h1", TENANT, "sender", 5, NOW_MS + 9, NOW_MS + 90)],
         [
             Held("h2", TENANT, "sender", 7, NOW_MS + 10, NOW_MS + 90),

@@ -294,7 +294,7 @@ async def test_a_zombie_that_wakes_up_with_a_written_file_adds_nothing_and_its_f
             await overtaken.wait()
             return await journals.add_sealed_parts(stream, known, parts)
 
-    zombie = asyncio.create_task(Sealer(Late(), journals.codec, archive, SMALL).run(PACKET, older))  # type: ignore[arg-type]
+    zombie = asyncio.create_task(Sealer(Late(), journals.codec, archive, SMALL).run(PACKET, older))
     await frozen.wait()
     await sealer(ledger, archive, BIG).run(PACKET, older)
     overtaken.set()

@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -132,7 +133,8 @@ def test_a_padded_end_is_told_at_once_and_the_store_starts_after_a_repair(
     assert path.read_bytes() == damaged, "nothing is cut without being asked for"
     assert repair(data) is not None
     watchdog.store.due_s = 0.0
-    until(lambda: watchdog._watch_store() or watchdog.store_ready)
+    watching: Any = watchdog._watch_store
+    until(lambda: watching() or watchdog.store_ready)
     assert entries(watchdog) == left
     assert not watchdog.record.damaged
 

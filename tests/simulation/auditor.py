@@ -231,8 +231,9 @@ class Auditor:
                     self.passivated.add(packet_id)
                     self._passivated.append(packet_id)
             case SwitchSet():
-                life = self.packets.get(packet_of(event.switch) or "")
-                self.pauses.take(stream, event, life and (life.state, life.funding.packet_stream), self.seq)
+                paused = self.packets.get(packet_of(event.switch) or "")
+                about = None if paused is None else (paused.state, paused.funding.packet_stream)
+                self.pauses.take(stream, event, about, self.seq)
             case SnapshotTaken() | PhotoKept():
                 pass
             case _:

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -100,8 +101,8 @@ class Clients:
         """Give everybody money."""
         for number, user in enumerate(USERS):
             amount_fen = POOR_FEN if number % 3 == 2 else BALANCE_FEN
-            credit = CreditSandbox(TENANT, user, amount_fen)
-            reply = await self.ask("credit", lambda service, credit=credit: service.wallet(credit))
+            credit = partial(Service.wallet, command=CreditSandbox(TENANT, user, amount_fen))
+            reply = await self.ask("credit", credit)
             assert isinstance(reply, WalletView), reply
 
     async def act(self, steps: int) -> None:
@@ -196,7 +197,7 @@ class Clients:
                 self.auditor.explain_lever(lever, paused, answer, since)
             except Exception as contradiction:
                 self.world.found_bug(contradiction)
-        return answer
+        return str(answer)
 
     async def persist(self, once: Callable[[], Coroutine[Any, Any, bool]]) -> bool:
         """Repeat until the outcome is known, or patience ends."""
@@ -280,20 +281,20 @@ class Clients:
 
     def asks(self, packet_id: str, user: str) -> tuple[Asked, bool]:
         """Return what somebody says who wants a packet, and whether it is what the packet asks for."""
-        [funding, *_] = self.auditor.fundings.get(self.auditor.lanes_of(packet_id)[0]) or [None]
-        if funding is None or not asks_for_words(funding):
-            return packet_id, funding is not None
+        fundings = self.auditor.fundings.get(self.auditor.lanes_of(packet_id)[0])
+        if not fundings or not asks_for_words(fundings[0]):
+            return packet_id, bool(fundings)
         right = self.random.random() < self.right_words
         if right:
             self.auditor.admitted.add((packet_id, user))
-        return words_for(funding, right=right), right
+        return words_for(fundings[0], right=right), right
 
     def told(self, packet_id: str, user: str, reply: Any, since: Mark, *, said: bool) -> bool:
         """Check the answer to a grab; tell whether there was one."""
         if reply == NO_ANSWER:
             return False
         if isinstance(reply, str):
-            reply = Refused(reply)  # type: ignore[arg-type]
+            reply = Refused(reply)
         self.world.note("told", user, "grab", packet_id, reply)
         self.auditor.explain_grab(packet_id, user, reply, since, said=said)
         if isinstance(reply, Won):
@@ -427,7 +428,7 @@ class Clients:
         reply = await self.ask("look", lambda service: service.view(packet_id, reader))
         if reply != NO_ANSWER:
             if isinstance(reply, str):
-                reply = Refused(reply)  # type: ignore[arg-type]
+                reply = Refused(reply)
             self.world.note("told", "", "look", packet_id, reply)
             self.auditor.explain_view(packet_id, reply, since)
         return reply

@@ -182,7 +182,7 @@ class Faults:
 
     async def second_tending(self, random: Random) -> None:
         """A stream is tended by several at once."""
-        stream = random.choice(self.world.settings.streams)
+        stream = random.choice(list(self.world.settings.streams))
         for _ in range(3):
             self.world.start_task("tending", lambda process: self.world.tend(process, stream))
             await asyncio.sleep(random.random() * 0.02)

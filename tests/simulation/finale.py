@@ -5,6 +5,7 @@ Every deadline here is of virtual time, and generous: it is met, or something ha
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from actors.kernel.timer import SLOT_MS
@@ -14,6 +15,7 @@ from actors.wallet.commands import Send
 from actors.wallet.replies import Funded, LishiList, WalletView
 from actors.wallet.rules import WalletRules
 from cluster.gateway.operator.switches import LeverFlow
+from cluster.gateway.service import Service
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
 from cluster.runtime.directory import ShardUnavailable
@@ -105,13 +107,13 @@ async def told_again(clients: Clients, asking: Asking) -> None:
     told = list(clients.told_shares.items())
     for begin in range(0, len(told), BATCH):
         wanted = [grab for grab, _ in told[begin : begin + BATCH]]
-        replies = await clients.ask("batch", lambda service, wanted=wanted: service.grabs(wanted, TENANT))
+        replies = await clients.ask("batch", partial(Service.grabs, asked=wanted, tenant=TENANT))
         for (_, share), reply in zip(told[begin : begin + BATCH], replies, strict=True):
             assert isinstance(reply, Won), f"a success turned into {reply}"
             assert (reply.rank, reply.amount_fen, reply.at_ms, reply.replayed) == (*share, True), "told otherwise"
     for send, sent in clients.told_sends.values():
         if not world.auditor.forgotten(sent.funding):
-            again = await clients.ask("send", lambda service, send=send: service.send(send))
+            again = await clients.ask("send", partial(Service.send, send=send))
             assert isinstance(again, Funded), f"a sent packet turned into {again}"
             assert (again.funding, again.others) == (sent.funding, sent.others), "a packet was sent otherwise before"
             assert again.replayed
@@ -227,7 +229,7 @@ async def books_agree(world: World, clients: Clients) -> None:
         view = await clients.wallet_once(user)
         assert isinstance(view, WalletView), view
         assert view.available_fen == auditor.balance_fen((TENANT, user))
-    streams = world.settings.streams
+    streams = list(world.settings.streams)
     if world.archive is not None:
         verified = await verify(Sources(journals, journals.codec, world.archive), streams)
         assert verified.whole, f"the chain is broken: {[one.bad for one in verified.streams if one.bad]}"

@@ -20,7 +20,7 @@ class Seen(NamedTuple):
     """What a reader of a packet sees at one moment."""
 
     state: str
-    count: int
+    count: int  # type: ignore[assignment]  # hides tuple.count
     paid_fen: int
     refunded_fen: int
     rolled_in_fen: int

@@ -180,7 +180,7 @@ class InstantLoop(asyncio.AbstractEventLoop):
             process.tasks_max = max(TASKS_KEPT_MIN, 2 * len(process.tasks))
         return task
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         if context is None:
             context = copy_context()
         process = context.get(PROCESS, self.main)
@@ -190,15 +190,15 @@ class InstantLoop(asyncio.AbstractEventLoop):
             self._queue(process)
         return call
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         context = context or copy_context()
         call = Call(callback, args, context, context.get(PROCESS, self.main))
         self._at(call, self.now_us + max(0, round(delay * 1_000_000)))
         return call
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         return self.call_later(when - self.time(), callback, *args, context=context)
 
     def _at(self, call: Call, at_us: int) -> None:
@@ -294,7 +294,8 @@ def run(scenario: Coroutine[Any, Any, T]) -> T:
     """Run one scenario on a loop of its own."""
     loop = InstantLoop()
     try:
-        return loop.run_until_complete(scenario)
+        outcome: T = loop.run_until_complete(scenario)
+        return outcome
     finally:
         loop.end()
 

@@ -29,7 +29,7 @@ TOLD_US = (200, 50_000)
 Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
-class Broken(RayError):
+class Broken(RayError):  # type: ignore[misc]
     """The call failed; whether it was executed is unknown."""
 
 

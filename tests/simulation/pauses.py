@@ -44,7 +44,7 @@ class Pauses:
     def is_on(self, stream: str, lever: str) -> bool:
         """Tell whether a lever is durably on."""
         spans = self._spans.get((stream, lever))
-        return bool(spans) and spans[-1][1] == NEVER
+        return spans is not None and spans[-1][1] == NEVER
 
     def was_on(self, stream: str, lever: str, since: int) -> bool:
         """Tell whether a lever was durably on at some moment since then."""

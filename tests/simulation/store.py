@@ -249,7 +249,7 @@ def _step(name: str) -> Any:
 _Steps: Any = type("_Steps", (Shelf,), {name: _step(name) for name in sorted(Shelf.__abstractmethods__)})
 
 
-class Connection(_Steps):
+class Connection(_Steps):  # type: ignore[misc]
     """The store as one process reaches it: `actors.kernel.ports.Journals`, and the side store, a request per step."""
 
     def __init__(self, store: Store, process: Process) -> None:

@@ -94,8 +94,9 @@ class System:
         self.keys = KEYS
         """Those of the hosts that are made from now on."""
         self.members: dict[str, Host] = {}
-        self.directory: Any = LocalDirectory(settings, self.members)
-        self.service = Service(settings, self.directory)
+        directory: Any = LocalDirectory(settings, self.members)
+        self.directory = directory
+        self.service = Service(settings, directory)
 
     @classmethod
     async def start(cls, **override: Any) -> "System":

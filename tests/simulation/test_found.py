@@ -1,5 +1,7 @@
 """Found: what the simulator found in the platform, each as a plain test of its own."""
 
+from typing import Any
+
 import pytest
 
 from actors.kernel.names import User
@@ -17,7 +19,7 @@ async def test_a_stranger_hears_of_no_packet_although_its_forgotten_key_was_used
     system = await System.start()
     for user in ("alice", "bob"):
         await system.service.wallet(CreditSandbox(TENANT, user, 10_000))
-    wish = "lucky", 1_000, 5, ""
+    wish: Any = "lucky", 1_000, 5, ""
     funded = await system.service.send(Send(TENANT, "alice", "k", *wish))
     packet_id = funded.funding.packet_id
     await system.settle()
@@ -35,10 +37,10 @@ async def test_a_stranger_hears_of_no_packet_although_its_forgotten_key_was_used
 async def test_a_request_for_a_commitment_that_comes_late_does_not_make_a_used_one_usable() -> None:
     system = await System.start()
     await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
-    wish = Commit(TENANT, "alice", "token", "even/1")
+    wish: Any = Commit(TENANT, "alice", "token", "even/1")
     made = await system.service.commit(wish)
     assert isinstance(made, Committed)
-    terms = "lucky", 1_000, 5, "", "even/1", None, made.packet_id, "a nonce"
+    terms: Any = "lucky", 1_000, 5, "", "even/1", None, made.packet_id, "a nonce"
     await system.service.send(Send(TENANT, "alice", "k", *terms))
     with pytest.raises(Problem, match="commitment_not_found"):
         await system.service.commit(wish)

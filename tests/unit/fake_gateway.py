@@ -301,7 +301,13 @@ class FakeGateway:
             return problem(404, "packet_not_found")
         name = request.match_info.get("lever", "packet")
         if (await request.json())["paused"]:
-            on = {"lever": name, "packet_id": packet_id, "since_ms": self.now_ms, "by": "operator", "missing": []}
+            on: dict[str, Any] = {
+                "lever": name,
+                "packet_id": packet_id,
+                "since_ms": self.now_ms,
+                "by": "operator",
+                "missing": [],
+            }
             self.levers.setdefault((name, packet_id), on)
         else:
             self.levers.pop((name, packet_id), None)

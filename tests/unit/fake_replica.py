@@ -31,6 +31,11 @@ class OpenGate:
     def leave(self, caller: gate.Caller) -> None: ...
 
 
+def open_gate() -> Any:
+    """Return one, in the place of a `Gate`."""
+    return OpenGate()
+
+
 SMALL = {"stream_inflight_max": 5, "streams_max": 2, "line_bytes_max": 512, "stream_age_ms_max": 60_000}
 
 

@@ -54,7 +54,7 @@ def wallet(field: str, **rules: Any) -> WalletMachine:
     )
 
 
-def applied(machine: WalletMachine, decided: Any) -> Any:
+def applied(machine: Any, decided: Any) -> Any:
     """Apply what was decided, unless it is a refusal."""
     if not isinstance(decided, Refused):
         for event in decided if isinstance(decided, list) else [decided]:

@@ -18,8 +18,9 @@ from actors.wallet.asks import AskRules
 from actors.wallet.commands import CreditSandbox, Send
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.lishi import LishiRules
-from actors.wallet.machine import WalletMachine, WalletRules
+from actors.wallet.machine import WalletMachine
 from actors.wallet.notes import NoteRules
+from actors.wallet.rules import WalletRules
 from actors.wallet.sends import Place, SendRules, Terms
 from cluster.config import Keys
 

@@ -12,6 +12,7 @@ class Moved(msgspec.Struct, frozen=True):
     number: int
     amount_fen: int
     transfers: int = 1
+    at_ms: int = 0
 
 
 def sent(*amounts: int) -> Sent[Moved]:

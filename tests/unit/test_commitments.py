@@ -21,7 +21,7 @@ from tests.simulation.loop import simulated
 from tests.unit.samples import NOW_MS, TENANT, funding, packets
 from tests.unit.test_crowds import LANED, STAR
 
-LUCKY = {"kind": "lucky", "total_fen": 1_000, "count": 5}
+LUCKY: dict[str, Any] = {"kind": "lucky", "total_fen": 1_000, "count": 5}
 
 
 async def commitment(http: Http, user: str = "alice", **body: Any) -> dict[str, Any]:
@@ -203,7 +203,7 @@ async def test_a_stars_sender_adds_a_nonce_to_what_was_committed_to_in_every_lan
     made = await commitment(http, star_count=40)
     assert len(set(made["commitments"])) == 4
     assert made["commitments"][0] == made["commitment"]
-    wish = STAR | {"commitment_id": made["commitment_id"], "sender_nonce": "星"}
+    wish: dict[str, Any] = STAR | {"commitment_id": made["commitment_id"], "sender_nonce": "星"}
     packet = (await send(http, **wish)).json()
     assert (packet["packet_id"], packet["lane_commitments"]) == (made["commitment_id"], made["commitments"])
     for host in list(http.system.members):

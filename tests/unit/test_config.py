@@ -9,7 +9,8 @@ import pytest
 
 from cluster.config import EXTENDS_MAX, Settings, config_path, load, read_layers, sandbox_of
 from cluster.local.bootstrap import UpFailed, _check_same
-from cluster.local.record import ProcessIdentity, SystemRecord
+from cluster.local.processes import ProcessIdentity
+from cluster.local.record import SystemRecord
 
 
 def leaves(table: dict[str, Any], *above: str) -> dict[tuple[str, ...], Any]:
@@ -73,7 +74,8 @@ def test_a_file_that_cannot_be_joined_is_refused_by_name(text: str, says: str, t
         load(str(own))
 
 
-NOT_SAID, NO, YES = ({}, {"sandbox": False}, {"sandbox": True})
+NOT_SAID: dict[str, Any] = {}
+NO, YES = ({"sandbox": False}, {"sandbox": True})
 
 
 @pytest.mark.parametrize(
@@ -93,7 +95,7 @@ NOT_SAID, NO, YES = ({}, {"sandbox": False}, {"sandbox": True})
     ],
 )
 def test_a_sandbox_is_what_up_starts_with_its_own_store_and_elsewhere_what_is_asked_for_by_name(
-    configured: dict[str, bool], asked: bool | None, own_store: bool, is_one: bool
+    configured: dict[str, Any], asked: bool | None, own_store: bool, is_one: bool
 ) -> None:
     assert sandbox_of(load(**configured), asked, own_store=own_store) is is_one
 

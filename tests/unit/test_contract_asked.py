@@ -67,7 +67,8 @@ def send(door: Door, case: Any, scope: str) -> httpx.Response:
     headers = [(_bytes(name), _bytes(value)) for name, value in sent.headers.items()]
     if scope:
         headers.append((b"authorization", f"Bearer {token(scope=scope)}".encode()))
-    request = httpx.Request(sent.method or "", sent.url or "", headers=headers, content=sent.body)
+    content: Any = sent.body
+    request = httpx.Request(sent.method or "", sent.url or "", headers=headers, content=content)
     response: httpx.Response = door.run(door.site.http.client.send(request))
     return response
 

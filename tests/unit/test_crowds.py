@@ -13,7 +13,7 @@ from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT, ruled
 
 LANED = {"packet": {"hot": {"streams": 4}}, **ruled("wallet", sends={"crowd_count_min": 10, "lane_count_max": 10})}
-STAR = {"kind": "star", "total_fen": 4_000, "count": 40}
+STAR: dict[str, Any] = {"kind": "star", "total_fen": 4_000, "count": 40}
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 

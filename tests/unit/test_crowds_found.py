@@ -85,16 +85,16 @@ async def test_a_command_that_cannot_be_written_down_fails_nobody_elses() -> Non
 async def test_a_block_is_dealt_once_however_many_wait_for_a_share_of_their_own() -> None:
     shard = await shard_of(split_apart_min=2_000)
     funding = samples.funding(count=25_000, total_fen=2_500_000, expires_at_ms=FAR_MS)
-    machine = (await shard.shell(samples.PACKET)).machine
+    machine: Any = (await shard.shell(samples.PACKET)).machine
     deal, dealt = machine.dealer.deal, []
 
     def counted(*what: Any) -> bytes:
         dealt.append(what[2])
         return bytes(deal(*what))
 
-    machine.dealer.deal = counted  # type: ignore[method-assign]
+    machine.dealer.deal = counted
     await shard.serve(samples.PACKET, [Open(samples.WALLET, funding)])
-    grabs = [Grab("p1", samples.TENANT, f"u{number}") for number in range(300)]
+    grabs: list[Any] = [Grab("p1", samples.TENANT, f"u{number}") for number in range(300)]
     await asyncio.gather(*(shard.serve(samples.PACKET, grabs[start : start + 100]) for start in (0, 100, 200)))
     assert dealt == [0]
     await shard.stop()
@@ -127,7 +127,8 @@ async def test_what_was_committed_to_is_kept_when_the_platforms_key_changes() ->
     told = (await http.ask("POST", "/v1/commitments", json={})).json()
     of_lanes = (await http.ask("POST", "/v1/commitments", json={"star_count": STAR["count"]})).json()
     rotated = KEYS.model_copy(update={"current": "k2", "platform": KEYS.platform | {"k2": "cd" * 32}})
-    for member in http.system.members.values():
+    members: list[Any] = list(http.system.members.values())
+    for member in members:
         member._keys = rotated
         if hasattr(member, "_fairness"):
             member._fairness._keys = rotated
@@ -219,8 +220,8 @@ async def test_the_winners_of_a_crowd_are_hashed_apart_and_of_very_many_none_are
         [told] = await shard.serve(samples.PACKET, [ReadEnd("p1", samples.TENANT)])
         assert isinstance(told, PacketEnd)
         assert (told.many, len(told.winners)) == (many, 0 if many else 3_000 * 4)
-        hashed = (await shard.shell(samples.PACKET)).machine.recalled.winners
-        assert list(hashed) == ([] if many else ["p1"])
+        recalling: Any = (await shard.shell(samples.PACKET)).machine
+        assert list(recalling.recalled.winners) == ([] if many else ["p1"])
         await shard.stop()
 
 
@@ -247,7 +248,7 @@ async def test_a_big_packet_that_has_left_memory_is_read_once_and_answers_as_bef
         asked += 1
         return await find(*what)
 
-    http.system.journals.find_records = counted  # type: ignore[method-assign]
+    http.system.journals.find_records = counted  # type: ignore[method-assign, assignment]
     for number in (0, 1_999, 3_999):
         share = (await http.grab(packet_id, users[number])).json()
         assert (share["rank"], share["replayed"]) == (told[number]["rank"], True)

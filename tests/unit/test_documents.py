@@ -1,16 +1,17 @@
 """Documents: whatever a page names and is not there is found; what is there is not."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from actors.wallet.postings import STATEMENT_WORDS
 from cluster.gateway.problems import codes, status_of
 from tests.documents import README_LINES_MAX, check
-from tests.queries import CONFIGS, alert_rules
+from tests.queries import alert_rules
 from tests.unit.door import written
 
-ROOT = CONFIGS.parent
+ROOT = Path(__file__).parents[2]
 FENCE = "```"
 
 

@@ -195,7 +195,8 @@ async def test_a_place_is_given_back_whatever_becomes_of_a_request() -> None:
         seen.append(len(inside))
         raise RuntimeError("a bug")
 
-    edge = Edge(fails, Counting(), load(), stamps=False)
+    gate: Any = Counting()
+    edge = Edge(fails, gate, load(), stamps=False)
     with pytest.raises(RuntimeError):
         await edge(scope_of("GET", "/v1/wallet", []), None, None)
     assert (seen, inside) == ([1], [])

@@ -53,7 +53,7 @@ class Shard:
     def end(self, command: ReadEnd) -> PacketEnd | Refused:
         if command.tenant != TENANT or command.packet_id not in self.drained:
             return NOT_FOUND
-        hashes = sorted(module.user_hash(TENANT, user) for user in self.winners.get(command.packet_id, []))
+        hashes = sorted(user_hash(TENANT, user) for user in self.winners.get(command.packet_id, []))
         return PacketEnd("drained", array("I", hashes).tobytes())
 
 

@@ -199,13 +199,15 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 async def served() -> AsyncIterator[int]:
     """Serve `echo` by the protocol that Serve's servers use once `middlewares` was asked. Yields the port."""
     [middleware] = middlewares()
-    app = middleware.cls(echo)
+    outermost: Any = middleware.cls
+    app = outermost(echo)
     config = uvicorn.Config(lambda: app, factory=True, lifespan="off", log_config=None, access_log=False)
     config.load()
+    protocol: Any = config.http_protocol_class
     state = ServerState()
     state.default_headers = [(b"date", b"now"), *config.encoded_headers]
     server = await asyncio.get_running_loop().create_server(
-        lambda: config.http_protocol_class(config=config, server_state=state, app_state={}), "127.0.0.1", 0
+        lambda: protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0
     )
     async with server:
         yield server.sockets[0].getsockname()[1]

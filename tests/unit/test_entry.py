@@ -1,5 +1,7 @@
 """Entry: who may take a packet, decided by the machine and the shard alone."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -19,7 +21,7 @@ RIGHT, WRONG = spoken(SEED_KEY, "open sesame"), spoken(SEED_KEY, "open barley")
 LATE_MS = NOW_MS + PACKET_RULES.phrase_tries_ms
 
 
-def sesame(**changes: int) -> PacketMachine:
+def sesame(**changes: Any) -> PacketMachine:
     """Return a stream with one password packet of 5 shares."""
     special = Special(phrase=kept(SEED_KEY, "p1", RIGHT))
     return packets(funding(kind="password", special=special, **changes))

@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -162,9 +163,9 @@ def test_a_repeat_that_moves_the_place_in_the_list_has_lost_it() -> None:
 
 
 def test_a_repeat_of_somebody_who_had_nothing_may_not_win() -> None:
-    before, after = [], [TakenShare(1, "a", 100, 0)]
+    after = [TakenShare(1, "a", 100, 0)]
     told = DefiniteAnswer(1, 100, False, "", "y")
-    faults = faults_of(Round(1, 100, [shot("a", 0, 0, "x", loss=CUT)], {"a": told}, before, after))
+    faults = faults_of(Round(1, 100, [shot("a", 0, 0, "x", loss=CUT)], {"a": told}, [], after))
     assert [kind for kind, _ in faults] == ["lost_place"]
 
 
@@ -211,7 +212,7 @@ async def test_a_fair_platform_is_called_fair(fault: tuple[str, ...]) -> None:
         ("win_forgotten", lambda report: report.contradictions),
     ],
 )
-async def test_a_platform_that_is_not_fair_is_seen(fault: str, shows: object) -> None:
+async def test_a_platform_that_is_not_fair_is_seen(fault: str, shows: Any) -> None:
     _, report = await measured(fault)
     assert shows(report), report
     assert not report.fair
@@ -262,7 +263,7 @@ async def test_the_command_prints_its_report_last_and_ends_with_the_verdict(faul
 async def test_every_answer_names_its_replica_also_a_refusal() -> None:
     http = await Http.start()
     packet = await http.send(count=1)
-    answers = [await http.grab(packet, user) for user in ("bob", "carol", "bob")]
+    answers = [await http.grab(packet["packet_id"], user) for user in ("bob", "carol", "bob")]
     answers += [await http.client.get(path) for path in ("/healthz", "/nowhere")]
     [replica] = {answer.headers["x-served-by"] for answer in answers}
     assert len(replica) == 16

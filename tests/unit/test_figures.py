@@ -170,5 +170,6 @@ def test_an_audit_that_cannot_be_made_grows_old() -> None:
 
 
 def test_every_histogram_and_counter_has_a_name_of_its_own() -> None:
-    names = [each.name for each in (*COUNTERS.values(), *HISTOGRAMS.values())]
+    metrics: list[Any] = [*COUNTERS.values(), *HISTOGRAMS.values()]
+    names = [each.name for each in metrics]
     assert len(names) == len(set(names))

@@ -26,7 +26,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, name = tmp_path_factory.mktemp("client"), "client_of_the_contract"
     (folder / "openapi.json").write_text(json.dumps(written()))
     file = ConfigFile(post_hooks=[], content_type_overrides={"image/jpeg": "application/octet-stream"})
-    sources = {"meta_type": MetaType.NONE, "file_encoding": "utf-8", "overwrite": False}
+    sources: dict[str, Any] = {"meta_type": MetaType.NONE, "file_encoding": "utf-8", "overwrite": False}
     problems = generate(
         config=Config.from_sources(file, document_source=folder / "openapi.json", output_path=folder / name, **sources)
     )
@@ -39,7 +39,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 class Generated:
     """The generated client of one caller."""
 
-    def __init__(self, package: str, http: Http, **claims: str) -> None:
+    def __init__(self, package: str, http: Http, **claims: Any) -> None:
         self._package = package
         transport = httpx.ASGITransport(build_api(http.gateway))
         client = importlib.import_module(package).AuthenticatedClient

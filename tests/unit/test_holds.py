@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.kernel.bounds import Percent
 from actors.kernel.messages import Refused
-from actors.kernel.quota import Percent
 from actors.ledger.holds import Hold, HoldExpired, HoldRules, HoldTold, PostHold, VoidHold
 from actors.refusals import Refusal
 from actors.wallet.commands import CreditSandbox
@@ -215,7 +215,7 @@ async def test_a_hold_ends_by_the_hosts_clock_and_is_told_again_after_a_restart(
     stream = "wallet-000"
 
     async def ask_host(*commands: Any) -> list[Any]:
-        return (await system.directory.ask([(stream, commands)]))[0]
+        return list((await system.directory.ask([(stream, commands)]))[0])
 
     _, held, replayed = await ask_host(CreditSandbox(TENANT, "u", 1_000), *[Hold("h1", TENANT, "u", 600, 5_000)] * 2)
     assert (held.state, held.replayed, replayed.replayed) == ("open", False, True)

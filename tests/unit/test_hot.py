@@ -13,7 +13,7 @@ from cluster.gateway.middleware.limits import Edge
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT
-from tests.unit.fake_replica import OpenGate
+from tests.unit.fake_replica import open_gate
 
 GOOD = {"kind": "lucky", "total_fen": 1_000, "count": 5}
 SENT = {"content-type": "application/json"}
@@ -67,7 +67,7 @@ def in_columns(reply: Any) -> Any:
     if isinstance(reply, Takings):
         each = reply.replies
         if all(isinstance(one, Won) and not one.replayed for one in each):
-            return Shares(each[0].rank, [one.amount_fen for one in each], each[0].at_ms)  # type: ignore[union-attr]
+            return Shares(each[0].rank, [one.amount_fen for one in each], each[0].at_ms)
         if all(isinstance(one, Refused) and one == each[0] for one in each):
             return each[0]
     return reply
@@ -130,7 +130,7 @@ async def test_a_length_beside_chunks_proves_nothing() -> None:
     async def send(message: Any) -> None:
         raise AssertionError("nothing is sent")
 
-    edge = Edge(app, OpenGate(), load(bounds={"body_bytes_max": 10}), stamps=False)
+    edge = Edge(app, open_gate(), load(bounds={"body_bytes_max": 10}), stamps=False)
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
     with pytest.raises(Exception, match="at most 10 bytes"):
         await edge({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send)

@@ -284,7 +284,8 @@ async def test_a_statement_pages_through_every_line_once_newest_first() -> None:
         http.system.clock.ms += 1
         await http.send(f"k{number}", total_fen=100 + number)
     lines: list[dict[str, Any]] = []
-    cursor, pages = {}, 0
+    cursor: dict[str, Any] = {}
+    pages = 0
     while pages < 10:
         page = (await http.ask("GET", "/v1/wallet/statement", params={"limit": 3} | cursor)).json()
         lines += page["entries"]

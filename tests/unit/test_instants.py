@@ -46,7 +46,7 @@ def test_a_statement_and_a_lever_of_any_instant_can_be_shown(at_ms: int, monkeyp
     screen = io.StringIO()
     monkeypatch.setattr(ledger, "out", Console(file=screen, width=200))
     line = AccountLine(at_ms, "sandbox", 5, 5, "")
-    ledger._show_statement(WholeStatement("wechat", "li", "wallet-000", 5, 0, [line]))
+    ledger._show_statement(WholeStatement("wechat", "li", ["wallet-000"], 5, 0, [line]))
     assert second_of(at_ms) in screen.getvalue()
     assert second_of(at_ms) in levers.sentence([PausedSwitch("sends", None, at_ms, "li", [])])
 
@@ -75,7 +75,8 @@ RAIN = {"kind": "lucky", "greeting": "", "bursts": [{"opens_at_ms": 0, "ends_at_
 async def test_no_instant_cursor_or_number_that_a_client_names_is_more_than_it_can_be_told(number: int) -> None:
     http = await Http.start()
     packet_id = (await http.send())["packet_id"]
-    burst = RAIN["bursts"][0]
+    rain: dict[str, Any] = RAIN
+    burst = rain["bursts"][0]
     asked = [
         await http.ask("POST", "/v1/packets", key="a", json=STAR | {"opens_at_ms": number}),
         await http.ask("POST", "/v1/packets", key="b", json=STAR | {"day_count_max": number}),

@@ -1,6 +1,7 @@
 """Memory journal: the faults that tests request of it. Its contract is tested in tests/contract."""
 
 import asyncio
+from typing import Any
 
 import msgspec
 import pytest
@@ -30,7 +31,8 @@ async def append(journal: Journal, number: int) -> None:
 
 
 async def numbers(journals: MemoryJournals) -> list[int]:
-    return [event.number for event in (await journals.open(STREAM).activate("reader")).events]
+    events: list[Any] = list((await journals.open(STREAM).activate("reader")).events)
+    return [event.number for event in events]
 
 
 @pytest.mark.parametrize(("fault", "found"), [(Fault.LOST_BEFORE, []), (Fault.LOST_AFTER, [1]), (Fault.FULL, [])])

@@ -12,9 +12,9 @@ from tests.simulation.http import BALANCE_FEN, Http
 from tests.simulation.loop import simulated
 
 SECRET = "恭喜 Fat CHOY"
-DIRECT = {"kind": "direct", "total_fen": 520, "count": 1, "addressee": "bob"}
-GROUP = {"kind": "group", "total_fen": 1_000, "count": 3, "group": "family"}
-PASSWORD = {"kind": "password", "total_fen": 1_000, "count": 3, "passphrase": SECRET}
+DIRECT: dict[str, Any] = {"kind": "direct", "total_fen": 520, "count": 1, "addressee": "bob"}
+GROUP: dict[str, Any] = {"kind": "group", "total_fen": 1_000, "count": 3, "group": "family"}
+PASSWORD: dict[str, Any] = {"kind": "password", "total_fen": 1_000, "count": 3, "passphrase": SECRET}
 
 
 async def code(http: Http, packet_id: str, user: str, **options: Any) -> str:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import IO
+from typing import IO, Any
 
 import pytest
 
@@ -63,7 +63,7 @@ def test_a_system_whose_starter_is_gone_before_it_served_ends(pipe: tuple[Lifeli
 def test_an_owner_that_is_killed_lets_go_although_a_fork_of_it_lives(pipe: tuple[Lifeline, IO[bytes]]) -> None:
     lifeline, starter = pipe
     command = [sys.executable, "-c", OWNER, str(starter.fileno())]
-    ends = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    ends: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, **ends, pass_fds=[starter.fileno()], preexec_fn=as_child) as owner:
         starter.close()
         assert owner.stdout is not None

@@ -204,7 +204,8 @@ async def test_nobody_but_the_two_hears_of_a_lishi() -> None:
     for where, user, tenant in [(lishi_id, "alice", TENANT), (lishi_id, "carol", "qq"), (lishi_id, "bob", "qq")] + [
         (other, "carol", TENANT) for other in unknown
     ]:
-        path, who = f"/v1/lishi/{where}", {"user": user, "tenant": tenant}
+        who: dict[str, Any] = {"user": user, "tenant": tenant}
+        path = f"/v1/lishi/{where}"
         assert is_refused(await http.ask("GET", path, **who), 404, "lishi_not_found")
         assert is_refused(await http.ask("POST", f"{path}/decline", **who), 404, "lishi_not_found")
         gift = await http.ask("POST", f"{path}/accept", key="a", json={"amount_fen": 1}, **who)
@@ -257,7 +258,7 @@ async def test_an_amount_that_no_share_may_have_is_refused_and_the_request_stays
 async def test_a_field_that_cannot_be_written_is_named_all_the_same() -> None:
     http = await Http.start()
     json_body = b'{"asked": "bob", "\\ud800": 1}'
-    sent = {"content": json_body, "headers": {"content-type": "application/json"}}
+    sent: dict[str, Any] = {"content": json_body, "headers": {"content-type": "application/json"}}
     assert is_refused(await http.ask("POST", "/v1/lishi", key="k", **sent), 422, "invalid")
 
 
@@ -314,7 +315,7 @@ async def test_without_the_money_or_while_sends_are_paused_the_request_stays_ope
     assert is_refused(await accept(http, lishi_id, "pauper"), 402, "insufficient_funds")
     assert await waiting(http, "pauper") == [lishi_id]
     lishi_id = await asked(http, key="k2")
-    lever = {"scope": "operator", "json": {"paused": True}}
+    lever: dict[str, Any] = {"scope": "operator", "json": {"paused": True}}
     assert (await http.ask("PUT", "/v1/levers/sends", **lever)).status_code == 200
     assert is_refused(await accept(http, lishi_id), 503, "paused")
     assert (await seen(http, lishi_id))["state"] == "asked"
@@ -525,7 +526,7 @@ def test_a_lapse_is_met_by_every_command_about_that_person_and_at_no_other() -> 
     book = LishiBook()
     book.apply(a_lishi(), RULES)
     lapsed = [LishiClosed("l1", "lapsed", NOW_MS + DAY_MS)]
-    commands = [
+    commands: list[Any] = [
         AskLishi(TENANT, "x", "sender", "k", ""),
         ListLishi(TENANT, "sender"),
         AcceptLishi("l1", TENANT, "sender", "a", 1, ""),

@@ -36,7 +36,7 @@ from tests.unit.samples import (
 END_MS = NOW_MS + DAY_MS
 
 
-def refusal(answer: Any) -> Refusal | None:
+def refusal(answer: Any) -> str | None:
     return answer.code if isinstance(answer, Refused) else None
 
 
@@ -221,7 +221,7 @@ def test_an_acknowledgement_of_what_was_never_sent_is_refused() -> None:
 def test_the_timer_gives_out_at_most_its_limit_and_nothing_twice() -> None:
     machine = packets(*(funding(f"p{i}", i) for i in range(1, 4)))
     assert list(machine.due(END_MS - 1, 10)) == []
-    taken = [list(machine.due(END_MS, 2)), list(machine.due(END_MS, 2)), list(machine.due(END_MS, 2))]
+    taken: list[list[Any]] = [list(machine.due(END_MS, 2)), list(machine.due(END_MS, 2)), list(machine.due(END_MS, 2))]
     assert list(map(len, taken)) == [2, 1, 0]
     assert sorted(expired.packet_id for events in taken for expired in events) == ["p1", "p2", "p3"]
 
@@ -252,7 +252,7 @@ STEPS = st.lists(
 @given(STEPS, st.integers(5, 500), st.integers(1, 5))
 def test_paid_and_remaining_and_refunded_are_always_what_was_funded(steps: list[Any], total: int, count: int) -> None:
     machine = packets(funding(total_fen=total, count=count))
-    now_ms, shares = NOW_MS, {}
+    now_ms, shares = NOW_MS, dict[int, tuple[int, int]]()
     for name, figure in steps:
         if name == "later":
             now_ms += figure

@@ -10,7 +10,7 @@ from actors.kernel.messages import Refused
 from actors.ledger.transfer import Acknowledge, Receive, Settled, transfer_of
 from actors.packet.commands import Grab, Open, View
 from actors.packet.events import Passivated
-from actors.packet.replies import OpenNow
+from actors.packet.replies import OpenNow, Won
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.wallet.commands import CreditSandbox, FindFunding, ReadWallet, Send
@@ -112,6 +112,7 @@ async def test_a_second_funding_of_a_passivated_packet_goes_home_instead_of_open
     [reply] = await system.members["wallet-shard-0"].serve(PURSE, [FindFunding(packet.packet_id)])
     assert reply == Refused(Refusal.PACKET_NOT_FOUND)
     [second] = await system.members["wallet-shard-0"].serve(PURSE, [Send(TENANT, "alice", "k", "lucky", 100, 2, "")])
+    assert isinstance(second, Funded)
     assert second.funding.packet_id == packet.packet_id
     assert await ask(system, Open(PURSE, second.funding)) == Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
     await system.settle()
@@ -175,6 +176,7 @@ async def test_a_lookup_that_a_passivation_overtook_is_made_again() -> None:
     gate.release()
     loser, winner = await asking
     assert loser == Refused(Refusal.DRAINED)
+    assert isinstance(winner, Won)
     assert winner.replayed
     assert isinstance(await ask(system, Open(PURSE, other.funding)), OpenNow)
 

@@ -1,6 +1,7 @@
 """The promise of photos: what is clear is nobody's who may not have it, whatever he tries."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -39,7 +40,7 @@ async def test_what_is_unknown_or_anothers_is_not_there(site: Site, tail: str) -
     photo_id = path.rpartition("/")[2]
     near = ("a" if photo_id[-1] != "a" else "b").join((photo_id[:-1], ""))
     method = "POST" if tail == "/payments" else "GET"
-    options = {"key": "k", "json": {"price_fen": 100}} if tail == "/payments" else {}
+    options: dict[str, Any] = {"key": "k", "json": {"price_fen": 100}} if tail == "/payments" else {}
     for name, tenant in (
         (photo_id, "qq"),
         (near, TENANT),

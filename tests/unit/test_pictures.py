@@ -4,6 +4,7 @@ import io
 import zlib
 from random import Random
 from struct import pack
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -45,7 +46,7 @@ def test_nothing_but_the_pixels_is_left_of_an_upload(form: str) -> None:
     exif[0x010E] = "SECRET description"
     exif[0x8825] = {1: "N", 2: (31.0, 14.0, 0.0)}
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    options = {"exif": exif.tobytes(), "icc_profile": profile, "xmp": b"SECRET xmp"}
+    options: dict[str, Any] = {"exif": exif.tobytes(), "icc_profile": profile, "xmp": b"SECRET xmp"}
     if form == "JPEG":
         options["comment"] = b"SECRET comment"
     if form == "PNG":
@@ -71,15 +72,19 @@ def test_a_picture_is_turned_as_its_exif_says() -> None:
     made = make(encoded(upright, "JPEG", exif=exif.tobytes()), PIXELS_MAX)
     picture = opened(made.clear)
     assert (made.width, made.height) == picture.size == (100, 200)
+    top: Any
+    bottom: Any
     top, bottom = picture.getpixel((50, 20)), picture.getpixel((50, 180))
     assert (top[2] > 200, bottom[0] > 200) == (True, True)
 
 
 def test_what_shines_through_is_white_and_sixteen_bits_of_grey_stay_grey() -> None:
     clear = opened(make(encoded(Image.new("RGBA", (100, 100), (0, 0, 0, 0)), "PNG"), PIXELS_MAX).clear)
-    assert min(clear.getpixel((50, 50))) > 250
+    white: Any = clear.getpixel((50, 50))
+    assert min(white) > 250
     grey = opened(make(encoded(Image.new("I;16", (100, 100), 0x8000), "PNG"), PIXELS_MAX).clear)
-    assert all(abs(level - 128) < 4 for level in grey.getpixel((50, 50)))
+    levels: Any = grey.getpixel((50, 50))
+    assert all(abs(level - 128) < 4 for level in levels)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "LA", "RGBA"])

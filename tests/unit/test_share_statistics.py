@@ -50,7 +50,7 @@ def luckiest_positions(shares: np.ndarray) -> list[int]:
     greatest = shares.max(axis=1, keepdims=True)
     alone = (shares == greatest).sum(axis=1) == 1
     assert alone.mean() > 0.999, "the parameters are such that ties are rare"
-    return np.bincount(shares[alone].argmax(axis=1), minlength=shares.shape[1]).tolist()
+    return [int(count) for count in np.bincount(shares[alone].argmax(axis=1), minlength=shares.shape[1])]
 
 
 def p_of_equal(counts: list[int]) -> float:

@@ -46,15 +46,16 @@ class Bench:
         self.journals = MemoryJournals(Codec(Counted))
         self.clock_ms = 0
 
-    async def shell(self, host: str = "host", events_max: int = 100) -> Shell:
+    async def shell(self, host: str = "host", events_max: int = 100) -> Any:
         await self.journals.create_system({"packet": {"": 1}})
-        shell = Shell(STREAM, Counter(), self.journals.open(STREAM), lambda: self.clock_ms, events_max)
+        machine: Any = Counter()
+        shell = Shell(STREAM, machine, self.journals.open(STREAM), lambda: self.clock_ms, events_max)
         await shell.activate(host)
         return shell
 
     async def entries(self) -> list[list[int]]:
         """Return the numbers of every entry, fences left out."""
-        found = [element async for element in read_verified(self.journals, self.journals.codec, STREAM)]
+        found: list[Any] = [element async for element in read_verified(self.journals, self.journals.codec, STREAM)]
         return [[event.number for event in element.events] for element in found if element.position.seq]
 
     def done(self, name: str) -> list[str]:

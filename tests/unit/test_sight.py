@@ -107,7 +107,7 @@ async def test_grabs_over_http_are_counted_by_outcome_at_the_shard_and_timed_in_
     packet = await http.send(count=1)
     for user in ("bob", "carol", "bob"):
         await http.grab(packet["packet_id"], user)
-    counts = {}
+    counts: dict[str, dict[str, int]] = {}
     for host in http.system.members.values():
         counts |= host.tally.figures().counts
     assert counts["sends"] == {"accepted": 1}
@@ -173,7 +173,8 @@ async def test_the_stores_answers_are_measured_and_its_failures_counted_not_swal
     store: Any = Store()
     journal = MeasuredJournals(store, tally).open("packet-000")
     assert await journal.activate("packet-shard-0") == "packet-shard-0"
-    await journal.append(journal.seal([1, 2, 3]))
+    events: list[Any] = [1, 2, 3]
+    await journal.append(journal.seal(events))
     await journal.confirm()
     for failure, act in ((JournalFull("full"), journal.append), (JournalUnavailable("gone"), journal.append)):
         store.failure = failure

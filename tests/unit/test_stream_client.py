@@ -15,7 +15,7 @@ from cluster.client import GrabOrder, GrabStream, LineAnswer
 from cluster.client.chunked import Dechunker
 from cluster.gateway.middleware.limits import Edge
 from tests.simulation.http import token
-from tests.unit.fake_replica import OpenGate, Replica
+from tests.unit.fake_replica import Replica, open_gate
 
 LONG_S = 30.0
 GATEWAY = token("gateway", "gateway", ttl_s=86_400)
@@ -33,14 +33,14 @@ class Served:
     def cut(self) -> None:
         """Cut every connection."""
         for protocol in list(self._server.server_state.connections):
-            protocol.transport.abort()  # type: ignore[union-attr]
+            protocol.transport.abort()
 
 
 @asynccontextmanager
 async def served(**bounds: int) -> AsyncIterator[Served]:
     replica = Replica(**bounds)
     listener = socket.create_server(("127.0.0.1", 0))
-    edge = Edge(replica.app, OpenGate(), replica.settings, stamps=True)
+    edge = Edge(replica.app, open_gate(), replica.settings, stamps=True)
     server = uvicorn.Server(uvicorn.Config(edge, lifespan="off", log_config=None))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve(sockets=[listener]))

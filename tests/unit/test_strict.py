@@ -97,7 +97,7 @@ async def ask(http: Http, route: Route, content: bytes | None = None, **options:
     headers = {"content-type": types.get(route.path, "application/json")} if content else {}
     headers |= options.pop("headers", {})
     params = {"price_fen_min": "100", "price_fen_max": "900"} if route.path == PHOTOS else None
-    sent = {"content": content} if content else {}
+    sent: dict[str, Any] = {"content": content} if content else {}
     method, path = options.pop("method", route.method), options.pop("path", route.at())
     return await http.ask(method, path, scope=route.scope, key="k", headers=headers, params=params, **sent, **options)
 

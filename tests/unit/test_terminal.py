@@ -74,7 +74,7 @@ def test_text_is_printed_as_it_is_in_lines_cells_titles_and_verdicts(text: str) 
 def test_users_and_operators_of_any_name_are_shown(text: str) -> None:
     entry = AccountLine(5, "sandbox", 5, 5, text)
     with caught() as paper:
-        ledger._show_statement(WholeStatement(text, text, "wallet-000", 5, 0, [entry]))
+        ledger._show_statement(WholeStatement(text, text, ["wallet-000"], 5, 0, [entry]))
         out.print(f"Paused now: {levers.sentence([PausedSwitch(text, text, 5, text, [text])])}", soft_wrap=True)
     assert squeezed(paper.getvalue()).count(squeezed(text)) >= 6
 

@@ -10,7 +10,7 @@ from actors.kernel.host import Host
 from actors.kernel.kind import COMMANDS, DuplicateKind, UnknownKind, registry, tag_of
 from actors.kernel.messages import Done, Refused
 from actors.kernel.rules import Services
-from actors.kernel.switches import ReadSwitches, SetSwitch
+from actors.kernel.switches import ReadSwitches, SetSwitch, Switches
 from actors.kinds import build_host
 from actors.ledger.transfer import Acknowledge
 from cluster.journal.codec import platform_codec
@@ -79,6 +79,7 @@ async def test_its_switch_pauses_it_and_what_was_never_sent_cannot_be_acknowledg
     assert await toy.ask(SetSwitch(COUNTS, True, "chen", shell.epoch, 0)) == [Done()]
     assert await toy.ask(said("u1")) == [Refused("paused")]
     [switches] = await toy.host.serve(STREAM, [ReadSwitches()])
+    assert isinstance(switches, Switches)
     assert list(switches.switches) == [COUNTS]
     assert await toy.ask(Acknowledge("wallet-000", 1)) == [Refused("out_of_order")]
 

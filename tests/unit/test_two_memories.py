@@ -261,7 +261,7 @@ async def test_what_was_paid_is_found_however_the_time_went_before_it_opened() -
     system = await System.start()
     for user in ("alice", "bob"):
         await system.service.wallet(CreditSandbox(TENANT, user, 10_000))
-    wish = "lucky", 1_000, 5, ""
+    wish: Any = "lucky", 1_000, 5, ""
     own = system.service.wallet_stream_of(User(TENANT, "alice"))
     [[funded]] = await system.directory.ask([(own, [Send(TENANT, "alice", "k", *wish)])])  # and the gateway dies
     assert isinstance(funded, Funded)

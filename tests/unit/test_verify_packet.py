@@ -294,10 +294,13 @@ def test_no_number_and_no_text_of_a_proof_can_be_another(data: st.DataObject) ->
     """Whatever single value a proof holds, another one in its place is found or refused."""
     proof = proof_of(**TAMPERABLE)
     free = {"next_after_rank", "share_fen_min", "share_fen_max"}  # limits matter only where they change a share
-    paths = [(name,) for name, value in proof.items() if not isinstance(value, list) and name not in free]
+    paths: list[tuple[Any, ...]] = [
+        (name,) for name, value in proof.items() if not isinstance(value, list) and name not in free
+    ]
     paths += [(name, place) for name in ("shares_fen", "chain_links") for place in range(len(proof[name]))]
     paths += [("grabs", place, name) for place in range(6) for name in proof["grabs"][0]]
-    *outer, last = data.draw(st.sampled_from(paths))
+    path = data.draw(st.sampled_from(paths))
+    outer, last = path[:-1], path[-1]
     holder = proof
     for step in outer:
         holder = holder[step]
@@ -411,7 +414,7 @@ def changed(**fields: Any) -> Proof:
     return proof_of() | fields
 
 
-NO_PROOFS = [
+NO_PROOFS: list[tuple[Any, str]] = [
     (None, "the proof must be a JSON object, not NoneType"),
     ([], "given are 0"),
     ([[]], "the proof must be a JSON object, not list"),

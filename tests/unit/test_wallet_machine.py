@@ -37,7 +37,7 @@ from tests.unit.samples import (
 PAYOUT_SOURCE = "packet-001"
 
 
-def refusal(answer: Any) -> Refusal | None:
+def refusal(answer: Any) -> str | None:
     return answer.code if isinstance(answer, Refused) else None
 
 

@@ -69,7 +69,8 @@ def with_keys(machine: PacketMachine, keys: Any) -> PacketMachine:
 @pytest.mark.parametrize("kind", ["lucky", "equal", "direct"])
 def test_of_an_open_packet_whose_key_is_lost_no_share_leaves_until_it_is_back(keys: Any, kind: str) -> None:
     special = Special(addressee="u2") if kind == "direct" else None
-    machine = packets(funding(kind=kind, special=special, **({"count": 1} if special else {})))
+    alone: dict[str, Any] = {"count": 1} if special else {}
+    machine = packets(funding(kind=kind, special=special, **alone))
     if not special:
         first = grab(machine, "u1")
         assert isinstance(first, Won)
@@ -112,6 +113,7 @@ def test_whatever_is_asked_no_event_of_a_withheld_packet_gives_a_share_or_a_seed
     wrong = with_keys(packets(funding()), OTHER)
     for what, later_ms in steps:
         now_ms = NOW_MS + later_ms
+        event: Any
         if what == "expire":
             event = wrong.decide_expiry("p1", now_ms)
         else:
