@@ -158,9 +158,9 @@ class _Common(BaseSettings):
         return {name: section.counts for name, section in self.kinds.items()}
 
     @property
-    def streams(self) -> Mapping[str, str]:
-        """Every stream of the system, and its kind."""
-        return streams_of(self.layout)
+    def streams(self) -> list[str]:
+        """Every stream of the system, kind by kind."""
+        return list(streams_of(self.layout))
 
     def rules(self, of: type[R]) -> R:
         """Return the rules of the kind that declares this type of them."""
