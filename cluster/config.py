@@ -47,8 +47,8 @@ from cluster.local.secret_files import read_private
 from cluster.sections import (
     Bounds,
     DoorRules,
-    Fair,
     GatewayCache,
+    GatewayFair,
     KindSection,
     Limits,
     Overload,
@@ -125,7 +125,7 @@ class _Common(BaseSettings):
     gateway_cache: Annotated[GatewayCache, TABLE]
     sight: Annotated[Sight, TABLE]
     overload: Annotated[Overload, TABLE]
-    fair: Annotated[Fair, TABLE]
+    fair: Annotated[GatewayFair, TABLE]
 
     @field_validator("archive_url", "photos_url")
     @classmethod

@@ -217,7 +217,7 @@ class Overload(Section, frozen=True):
     """A part of `gateway_queue_max`."""
 
 
-class Fair(Section, frozen=True):
+class GatewayFair(Section, frozen=True):
     """Of each shared bound outside the streams: what one user may hold, and all users of one tenant."""
 
     ended_bytes_max: Percent = WHOLE

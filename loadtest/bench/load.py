@@ -60,7 +60,7 @@ class Load(NamedTuple):
 
     @property
     def accepted(self) -> int:
-        """Answers that were no refusals."""
+        """Answers that were not refusals."""
         return self.answers - self.refused
 
     @property

@@ -112,7 +112,7 @@ def of_results(people: tuple[int, ...], results: list[ItemAnswer]) -> Answer:
 
 def repeat_after_ms(clients: Clients, seed: int, arrival: Arrival, answer: Answer) -> int | None:
     """Return after how long the client asks again; None: it does not."""
-    # A sender keeps at it: without his packet nobody comes, and there is no load.
+    # A sender keeps at it: without their packet nobody comes, and there is no load.
     attempts_max = clients.attempts_max * (SENDERS_PATIENCE if arrival.route == SEND else 1)
     if not answer.again or arrival.attempt + 1 >= attempts_max:
         return None

@@ -17,7 +17,7 @@ from actors.kinds import KINDS
 from actors.wallet.events import SandboxCredited
 from actors.wallet.rules import WalletRules
 from cluster.config import Settings, load
-from cluster.sections import Fair
+from cluster.sections import GatewayFair
 from tests.unit import gateway_places, places
 from tests.unit.places import WHOLE, Take, applied, wallet
 from tests.unit.samples import DAY_MS, NOW_MS, order, terms
@@ -146,7 +146,7 @@ def test_every_bound_has_an_owner_and_every_shared_one_its_parts() -> None:
         assert shared_bounds(section) == parts_of(section), f"[{name}]: each shared bound has its parts"
         of_kinds |= shared_bounds(section)
     of_gateways = {bound for name in found.keys() - own.keys() for bound in shared_bounds(found[name])}
-    assert of_gateways == {field.name for field in msgspec.structs.fields(Fair)}
+    assert of_gateways == {field.name for field in msgspec.structs.fields(GatewayFair)}
     assert of_kinds | of_gateways == {*REMEMBERED, *PASSING, *CACHES}, "every shared bound is filled here"
 
 
