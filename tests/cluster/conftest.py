@@ -5,14 +5,13 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from cluster.config import Keys, keys_at
 from cluster.local.bootstrap import down, up
 from cluster.local.record import SystemRecord
-from tests.cluster.platform import Platform
+from tests.cluster.platform import Platform, asked
 
 TEST_SECONDS_MAX = 240
 """A test may wait for a start of Ray, which takes about 20 s on two idle cores and several times that on busy ones."""
@@ -46,7 +45,6 @@ def keys(system: SystemRecord) -> Keys:
 @pytest_asyncio.fixture
 async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
     """The shared system, asked over HTTP. Who asks by the hundred at once has a fixture of his own."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
-        platform = Platform(system, keys, session)
+    async with asked(system, keys) as platform:
         await platform.insist("GET", "/readyz", platform.operator)
         yield platform

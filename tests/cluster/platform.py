@@ -2,19 +2,19 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import msgspec
 import psutil
 import pyarrow.compute as pc
-from yarl import URL
 
 from actors.kernel.messages import SnapshotTaken
 from actors.ledger.accounts import AccountName
 from actors.ledger.transfer import Settled
 from actors.packet.events import Passivated
+from cluster.client import ApiProblem, Client, RawAnswer
 from cluster.config import Keys, load
 from cluster.local.record import SystemRecord, processes_titled
 from cluster.offline.audit import audit_of, sum_stream
@@ -24,15 +24,16 @@ from cluster.tokens import mint
 
 TENANT = "wechat"
 WAIT_S = 60.0
+ATTEMPT_S = 40.0
 
 
 class Platform:
     """The HTTP side of one system."""
 
-    def __init__(self, record: SystemRecord, keys: Keys, session: aiohttp.ClientSession) -> None:
+    def __init__(self, record: SystemRecord, keys: Keys, client: Client) -> None:
         self.record = record
         self._keys = keys
-        self._session = session
+        self._client = client
         self.operator = self.token("operator", "platform", "operator")
         self.gateway = self.token("gateway", TENANT, "gateway")
 
@@ -44,47 +45,44 @@ class Platform:
         self, method: str, path: str, token: str, content: bytes | None = None, **headers: str
     ) -> tuple[int, bytes, dict[str, str]]:
         """Ask once, the path sent as it is spelled; return status, body and headers (lower case)."""
-        sent = {"authorization": f"Bearer {token}"} | {k.replace("_", "-").lower(): v for k, v in headers.items()}
-        url = URL(self.record.url + path, encoded=True)
-        async with self._session.request(method, url, data=content, headers=sent, allow_redirects=False) as response:
-            told = await response.read()
-            return response.status, told, {k.lower(): v for k, v in response.headers.items()}
+        answer = await self._exchange(method, path, token, content, headers, ends_s=0.0)
+        if not answer.status:
+            raise ConnectionError(f"{method} {path} is not answered")
+        return _heard(answer)
 
     async def ask(
         self, method: str, path: str, token: str, body: Any = None, **headers: str
     ) -> tuple[int, Any, dict[str, str]]:
         """Ask once in JSON; return status, body and headers (lower case)."""
-        content = None if body is None else msgspec.json.encode(body)
-        if body is not None:
-            headers["content-type"] = "application/json"
-        status, answer, told = await self.fetch(method, path, token, content, **headers)
+        status, answer, told = await self.fetch(method, path, token, _json(body, headers), **headers)
         return status, msgspec.json.decode(answer), told
 
     async def hear(
         self, method: str, path: str, token: str, content: bytes | None = None, *, final: str = "", **headers: str
     ) -> tuple[int, bytes, dict[str, str]]:
         """Ask until an answer comes that is not retryable, or has that code, always with the same identity."""
-        deadline = time.monotonic() + WAIT_S
-        while True:
-            try:
-                heard = status, answer, told = await self.fetch(method, path, token, content, **headers)
-                if status < 400 or (status < 500 and _is_final(answer, told, final)):
-                    return heard
-                failure: Any = answer
-            except (aiohttp.ClientError, TimeoutError) as cut:
-                failure = cut
-            assert time.monotonic() < deadline, f"{method} {path} is not answered: {failure}"
-            await asyncio.sleep(0.1)
+
+        def settled(problem: ApiProblem) -> bool:
+            told = 400 <= problem.status < 500 and not problem.code.startswith("http_")  # not a proxy's own words
+            return 0 < problem.status < 400 or (told and (not problem.retryable or problem.code == final))
+
+        answer = await self._exchange(method, path, token, content, headers, settled=settled)
+        assert answer.problem is None or settled(answer.problem), f"{method} {path} is not answered: {answer}"
+        return _heard(answer)
 
     async def insist(
         self, method: str, path: str, token: str, body: Any = None, *, final: str = "", **headers: str
     ) -> tuple[int, Any]:
         """Ask in JSON until an answer comes that is not retryable, or has that code."""
-        content = None if body is None else msgspec.json.encode(body)
-        if body is not None:
-            headers["content-type"] = "application/json"
+        content = _json(body, headers)
         status, answer, _ = await self.hear(method, path, token, content, final=final, **headers)
         return status, msgspec.json.decode(answer)
+
+    async def _exchange(
+        self, method: str, path: str, token: str, content: bytes | None, headers: dict[str, str], **bounds: Any
+    ) -> RawAnswer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self._client.acting(token).exchange(method, path, content, sent, **bounds)
 
     async def user(self, name: str, balance_fen: int = 0) -> str:
         """Make a user with money and return his token."""
@@ -113,12 +111,24 @@ class Platform:
         return [process.pid for process in processes_titled(self.record.run_folder, title)]
 
 
-def _is_final(answer: bytes, headers: dict[str, str], final: str) -> bool:
-    """Tell whether a refusal stands: what is no problem of ours (HAProxy's own words), or has no body, says nothing."""
-    if headers.get("content-type") != "application/problem+json" or not answer:
-        return False
-    problem = msgspec.json.decode(answer)
-    return not problem["retryable"] or problem["code"] == final
+def _json(body: Any, headers: dict[str, str]) -> bytes | None:
+    """Return a body's bytes, and name their type in the headers; None: there is no body."""
+    if body is None:
+        return None
+    headers["content-type"] = "application/json"
+    return msgspec.json.encode(body)
+
+
+def _heard(answer: RawAnswer) -> tuple[int, bytes, dict[str, str]]:
+    return answer.status, answer.content, {name.lower(): value for name, value in answer.headers.items()}
+
+
+@asynccontextmanager
+async def asked(record: SystemRecord, keys: Keys, connections_max: int = 100) -> AsyncIterator[Platform]:
+    """Yield a system with connections to it."""
+    client = Client(record.url, connections_max=connections_max, attempt_s=ATTEMPT_S, deadline_s=WAIT_S)
+    async with client:
+        yield Platform(record, keys, client)
 
 
 async def until(ask: Callable[[], Any], good: Callable[[Any], bool]) -> Any:

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from actors.transfers.ids import Layout, wallet_index_of, wallet_stream
@@ -20,7 +19,7 @@ from cluster.journal.archive import manifest_of
 from cluster.local.bootstrap import UpFailed, down, up
 from cluster.local.record import SystemRecord
 from cluster.offline.sources import ledger_of, sources_of
-from tests.cluster.platform import TENANT, Platform
+from tests.cluster.platform import TENANT, Platform, asked
 from tests.contract.stores import flipped
 from tests.processes import as_child
 
@@ -51,8 +50,8 @@ def data() -> Iterator[Path]:
 
 @asynccontextmanager
 async def serving(record: SystemRecord) -> AsyncIterator[Platform]:
-    async with aiohttp.ClientSession() as session:
-        yield Platform(record, keys_at(record.data / "keys.json"), session)
+    async with asked(record, keys_at(record.data / "keys.json")) as platform:
+        yield platform
 
 
 async def command(*arguments: str) -> tuple[int, Any, str]:

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 
 from cluster.config import Keys
@@ -19,7 +18,7 @@ from cluster.keys import new_keys
 from cluster.local.bootstrap import down, up
 from cluster.local.record import SystemRecord
 from tests.cluster.gallery import Gallery
-from tests.cluster.platform import Platform
+from tests.cluster.platform import Platform, asked
 
 COMMAND_SECONDS_MAX = 120
 
@@ -42,8 +41,7 @@ def folder() -> Iterator[Path]:
 async def test_a_backup_of_a_running_system_restores_to_the_same_balances(
     system: SystemRecord, keys: Keys, folder: Path
 ) -> None:
-    async with aiohttp.ClientSession() as session:
-        platform = Platform(system, keys, session)
+    async with asked(system, keys) as platform:
         sender = await platform.user("backup-sender", 10_000)
         taker = await platform.user("backup-taker")
         packet = await platform.send(sender, "backup-1", 500, 2)
@@ -110,8 +108,8 @@ async def test_who_has_paid_for_a_photo_sees_it_on_the_system_that_was_made_of_a
     assert made["photo_files"] == restored["photo_files"] >= 3
     try:
         record = up(folder / "data", owned=True, report=print)
-        async with aiohttp.ClientSession() as session:
-            gallery.platform = Platform(record, keys, session)
+        async with asked(record, keys) as platform:
+            gallery.platform = platform
             again = [await gallery.clear(path, reader) for reader in ("owner", "bob", "carol")]
             assert [(status, content) for status, content, _ in again[:2]] == [told[:2] for told in pictures]
             assert again[2][0] == 402

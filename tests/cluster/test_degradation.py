@@ -17,7 +17,6 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import msgspec
 import psutil
 import pytest
@@ -27,7 +26,7 @@ import redis
 from cluster.config import keys_at
 from cluster.local.bootstrap import down, status, up
 from cluster.local.record import SystemRecord, child_environment, read_record
-from tests.cluster.platform import Platform, kill
+from tests.cluster.platform import Platform, asked, kill
 from tests.processes import as_child
 
 BALANCE_FEN = 1_000_000
@@ -119,7 +118,7 @@ class Customers:
         while True:
             try:
                 status_code, answer, _ = await self._platform.ask("POST", path, token, body, **headers)
-            except (aiohttp.ClientError, msgspec.DecodeError):
+            except (ConnectionError, msgspec.DecodeError):
                 self.answers["cut"] += 1
             else:
                 if status_code < 300:
@@ -279,8 +278,7 @@ async def test_a_rolling_redeploy_under_load_refuses_nobody_for_good_and_loses_n
 
 async def test_a_full_disk_stops_new_money_loses_none_and_service_resumes_when_there_is_room(own: SystemRecord) -> None:
     """The limit on a file's size stands for the full disk: the watchdog hands it on to every store it starts."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
-        platform = Platform(own, keys_at(own.data / "keys.json"), session)
+    async with asked(own, keys_at(own.data / "keys.json")) as platform:
         customers = Customers(platform)
         await customers.begin()
         try:
@@ -325,8 +323,7 @@ async def disk_trouble(record: SystemRecord, starts: int) -> str:
 
 
 async def test_down_answers_what_is_under_way_and_takes_nothing_new(own: SystemRecord) -> None:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=40)) as session:
-        platform = Platform(own, keys_at(own.data / "keys.json"), session)
+    async with asked(own, keys_at(own.data / "keys.json")) as platform:
         await ready(platform)
         sender = await platform.user(fresh("sender"), BALANCE_FEN)
         store = store_of(own)

@@ -5,13 +5,12 @@ import os
 import time
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest_asyncio
 
 from cluster.commands.switches import paused_now
 from cluster.config import Keys
 from cluster.local.record import SystemRecord
-from tests.cluster.platform import Platform, kill, until
+from tests.cluster.platform import Platform, asked, kill, until
 
 PACKETS, SHARES = 6, 30
 SERIAL = f"{os.getpid()}-{time.time_ns()}"
@@ -20,9 +19,7 @@ SERIAL = f"{os.getpid()}-{time.time_ns()}"
 @pytest_asyncio.fixture
 async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
     """The shared system, with everything going on before and after."""
-    timeout = aiohttp.ClientTimeout(total=40)
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=200), timeout=timeout) as session:
-        platform = Platform(system, keys, session)
+    async with asked(system, keys, 200) as platform:
         await platform.insist("GET", "/readyz", platform.operator)
         try:
             yield platform

@@ -8,14 +8,13 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from actors.transfers.ids import Layout, wallet_index_of, wallet_stream
 from cluster.config import Keys, load
 from cluster.local.record import SystemRecord, system_environment
-from tests.cluster.platform import TENANT, Platform, journaled_since, kill, last_positions, replayed, until
+from tests.cluster.platform import TENANT, Platform, asked, journaled_since, kill, last_positions, replayed, until
 from tests.processes import as_child
 
 _serial = itertools.count()
@@ -30,9 +29,7 @@ def fresh(name: str) -> str:
 @pytest_asyncio.fixture
 async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
     """The shared system, ready to be asked by many at once."""
-    connector = aiohttp.TCPConnector(limit=500)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=40)) as session:
-        platform = Platform(system, keys, session)
+    async with asked(system, keys, 500) as platform:
         await platform.insist("GET", "/readyz", platform.operator)
         yield platform
 

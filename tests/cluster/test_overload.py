@@ -6,13 +6,12 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
-import aiohttp
 import pytest_asyncio
 
 from cluster.config import Keys
 from cluster.local.record import SystemRecord
 from loadtest.bench.wire import drive_http, http_request
-from tests.cluster.platform import Platform
+from tests.cluster.platform import Platform, asked
 
 READERS = 300
 """Readers at first; they double while hardly anybody is refused, because what is too much depends on the machine."""
@@ -26,9 +25,7 @@ PRESS_S = 1.0
 @pytest_asyncio.fixture
 async def platform(system: SystemRecord, keys: Keys) -> AsyncIterator[Platform]:
     """The shared system."""
-    connector = aiohttp.TCPConnector(limit=READERS + 50)
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=60)) as session:
-        platform = Platform(system, keys, session)
+    async with asked(system, keys, READERS + 50) as platform:
         await platform.insist("GET", "/readyz", platform.operator)
         yield platform
 
