@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from loadtest.bench.wire import body_at
+
 TICK_S = 0.001
 END_S = 3.0
 """After the last request is offered, what is under way may take so long."""
@@ -40,11 +42,6 @@ class OpenRun(NamedTuple):
         return self.accepted / self.seconds
 
 
-def percentile(latencies_ms: list[float], share: float) -> float:
-    """Return a percentile of sorted latencies; 0 of none."""
-    return latencies_ms[min(len(latencies_ms) - 1, int(len(latencies_ms) * share))] if latencies_ms else 0.0
-
-
 class _Connection(asyncio.Protocol):
     def __init__(self, crowd: "_Crowd") -> None:
         self._crowd = crowd
@@ -65,14 +62,7 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         buffer = self._buffer = self._buffer + data if self._buffer else data
-        head = buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        at = buffer.lower().find(b"content-length:", 0, head)
-        if at >= 0:
-            if len(buffer) < head + 4 + int(buffer[at + 15 : buffer.find(b"\r\n", at)]):
-                return
-        elif not buffer.endswith(b"0\r\n\r\n", head + 4):  # chunked; nobody pipelines here
+        if not body_at(buffer):
             return
         self._buffer = b""
         self._crowd.answered(self, int(buffer[9:12]), self._due_s, buffer)

@@ -20,9 +20,10 @@ from typing import NamedTuple
 import msgspec
 
 from loadtest.bench.bed import SHARE_FEN, Bed
-from loadtest.bench.open_loop import OpenRun, offer, percentile
+from loadtest.bench.open_loop import OpenRun, offer
 from loadtest.bench.result import BenchRow, bounded, compare
 from loadtest.bench.wire import drive_http
+from loadtest.fairness.statistic import percentile
 from loadtest.target import Target
 
 SHARES = 20_000

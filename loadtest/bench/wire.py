@@ -12,6 +12,8 @@ from urllib.parse import urlsplit
 
 import hiredis
 
+from loadtest.fairness.statistic import percentile
+
 
 class HttpRun(NamedTuple):
     """What a run over HTTP saw. Latencies in milliseconds, sorted; `kept`: (status, body) by request."""
@@ -33,7 +35,18 @@ class HttpRun(NamedTuple):
 
     def percentile_ms(self, share: float) -> float:
         """Return a latency percentile."""
-        return self.latencies_ms[min(len(self.latencies_ms) - 1, int(len(self.latencies_ms) * share))]
+        return percentile(self.latencies_ms, share)
+
+
+def body_at(received: bytes) -> int:
+    """Return where the body of a whole response begins; 0: the rest is still to come. Nobody pipelines here."""
+    head = received.find(b"\r\n\r\n")
+    at = received.lower().find(b"content-length:", 0, head) if head >= 0 else -1
+    if at >= 0:
+        whole = len(received) >= head + 4 + int(received[at + 15 : received.find(b"\r\n", at)])
+    else:
+        whole = head >= 0 and received.endswith(b"0\r\n\r\n", head + 4)  # chunked
+    return head + 4 if whole else 0
 
 
 def http_request(method: str, path: str, token: str = "", body: bytes = b"", **headers: str) -> bytes:
@@ -68,21 +81,14 @@ class _WireConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head = self._buffer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        at = self._buffer.lower().find(b"content-length:", 0, head)
-        if at >= 0:
-            length = int(self._buffer[at + 15 : self._buffer.find(b"\r\n", at)])
-            if len(self._buffer) < head + 4 + length:
-                return
-        elif not self._buffer.endswith(b"0\r\n\r\n", head + 4):  # chunked; nobody pipelines here
+        body = body_at(self._buffer)
+        if not body:
             return
         self._run.latencies_ms.append((time.perf_counter() - self._sent_s) * 1_000)
         status = int(self._buffer[9:12])
         self._run.statuses[status] = self._run.statuses.get(status, 0) + 1
         if self._run.keep:
-            self._run.kept.append((self._number, status, self._buffer[head + 4 :]))
+            self._run.kept.append((self._number, status, self._buffer[body:]))
         self._buffer = b""
         self._next()
 

@@ -12,6 +12,8 @@ import socket
 import time
 from urllib.parse import urlsplit
 
+from cluster.client.chunked import Dechunker
+
 SIP_BYTES = 16
 _CONNECT_S = 5.0
 MANNERS = ("read slowly", "half a body", "left")
@@ -82,15 +84,5 @@ def _parse(answer: bytes) -> tuple[int, bytes]:
         return 0, b""
     fields = head.lower()
     if b"transfer-encoding: chunked" in fields:
-        content = _unchunk(content)
+        content = Dechunker().feed(content)
     return int(words[1]), content
-
-
-def _unchunk(content: bytes) -> bytes:
-    whole = b""
-    while content:
-        size_text, _, content = content.partition(b"\r\n")
-        size = int(size_text.split(b";")[0] or b"0", 16)
-        whole += content[:size]
-        content = content[size + 2 :]
-    return whole

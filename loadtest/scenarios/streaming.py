@@ -11,14 +11,16 @@ Blocking sockets and greenlets of gevent. Durations in seconds.
 import contextlib
 import socket
 from collections.abc import Callable, Iterator
-from typing import BinaryIO, NamedTuple
+from io import BufferedReader
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import gevent
 import msgspec
 from gevent.event import Event
 
-from cluster.client import BROKEN_CONTRACT, NO_ANSWER, ItemAnswer, problem_of
+from cluster.client import BROKEN_CONTRACT, NO_ANSWER, ItemAnswer, LineAnswer, problem_of
+from cluster.client.chunked import LAST_CHUNK, Dechunker, chunk
 from loadtest.scenarios.answers import Answer, failed, of_results
 from loadtest.scenarios.schedule import Arrival
 
@@ -26,14 +28,7 @@ DRAINING = "draining"
 """What a stream says of itself, in a line without id, before it ends: another is to be opened."""
 
 _CONNECT_S = 5.0
-
-
-class _StreamLine(msgspec.Struct):
-    id: str | None = None
-    amount_fen: int = 0
-    rank: int = 0
-    replayed: bool = False
-    code: str = ""
+RECEIVE_BYTES = 65_536
 
 
 class _Asked(NamedTuple):
@@ -44,7 +39,7 @@ class _Asked(NamedTuple):
 Tell = Callable[[Arrival, int, int, Answer], None]
 """Hears of an arrival, when it was asked in us, the status and the answer."""
 
-_DECODE = msgspec.json.Decoder(_StreamLine).decode
+_DECODE = msgspec.json.Decoder(LineAnswer).decode
 
 
 class StreamClient:
@@ -83,7 +78,7 @@ class StreamClient:
             content += msgspec.json.encode({"id": name, "packet_id": packet_id, "user": user}) + b"\n"
         try:
             wire = self._open()
-            wire.sendall(f"{len(content):x}\r\n".encode() + content + b"\r\n")
+            wire.sendall(chunk(content))
         except OSError:
             self._break(0, NO_ANSWER, again=True)
 
@@ -91,7 +86,7 @@ class StreamClient:
         """Half-close the stream and wait for what is unanswered."""
         if self._wire is not None:
             with contextlib.suppress(OSError):
-                self._wire.sendall(b"0\r\n\r\n")
+                self._wire.sendall(LAST_CHUNK)
             if self._reader is not None:
                 self._reader.join(self._timeout_s)
         self._break(0, NO_ANSWER, again=False)
@@ -120,7 +115,7 @@ class StreamClient:
                     status, again = 0, code in (NO_ANSWER, DRAINING)
                 else:
                     whole = b"transfer-encoding" in fields
-                    content = b"".join(_chunks(file)) if whole else file.read(int(fields.get(b"content-length", 0)))
+                    content = b"".join(_contents(file)) if whole else file.read(int(fields.get(b"content-length", 0)))
                     problem = problem_of(status, content, fields.get(b"retry-after", ""))
                     code, again = problem.code, problem.retryable
         except (OSError, IndexError):
@@ -130,14 +125,14 @@ class StreamClient:
         if self._wire is wire:
             self._break(status, code, again=again)
 
-    def _answers(self, file: BinaryIO) -> str:
+    def _answers(self, file: BufferedReader) -> str:
         """Pass answers on; return what the stream said of its own end."""
         rest, code = b"", NO_ANSWER
-        for chunk in _chunks(file):
-            *lines, rest = (rest + chunk).split(b"\n")
+        for content in _contents(file):
+            *lines, rest = (rest + content).split(b"\n")
             for line in lines:
                 said = _DECODE(line)
-                if said.id is None:
+                if type(said.id) is not str:
                     code = said.code
                     continue
                 asked = self._asked.pop(said.id)
@@ -158,16 +153,11 @@ class StreamClient:
         self._answered.set()
 
 
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    """Yield the chunks of a body up to its end. Raises ConnectionError if it is cut."""
-    while True:
-        size_line = file.readline()
-        if not size_line.endswith(b"\n"):
+def _contents(file: BufferedReader) -> Iterator[bytes]:
+    """Yield the content of a chunked body up to its end. Raises ConnectionError if it is cut."""
+    body = Dechunker()
+    while not body.ended:
+        received = file.read1(RECEIVE_BYTES)
+        if not received:
             raise ConnectionError("the stream was cut")
-        size = int(size_line.split(b";")[0], 16)
-        chunk = file.read(size + 2)
-        if len(chunk) < size + 2:
-            raise ConnectionError("the stream was cut")
-        if size == 0:
-            return
-        yield chunk[:-2]
+        yield body.feed(received)

@@ -15,6 +15,7 @@ Started by `loadtest.load` as `locust -f` this file with `--orders` and `--part`
 from pathlib import Path
 from typing import Any
 
+import gevent
 from locust import FastHttpUser, events, task
 
 from cluster.client import BROKEN_CONTRACT, NO_ANSWER
@@ -193,6 +194,7 @@ def _options(parser: Any) -> None:
 
 @events.init.add_listener  # type: ignore[untyped-decorator]
 def _prepare(environment: Any, **_rest: Any) -> None:
+    gevent.get_hub().loop.update_now()  # locust's time limit counts from here, not from before its imports
     orders = read_orders(Path(environment.parsed_options.orders))
     Visitor.network_timeout = Visitor.connection_timeout = orders.profile.clients.timeout_ms / 1_000
     part = environment.parsed_options.part

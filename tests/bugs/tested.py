@@ -291,4 +291,34 @@ TESTED = (
         drop("pattern.sub"),
         "unit.test_logs",
     ),
+    bug(
+        "a retry is never earlier than Retry-After",
+        "cluster.client.transport:Backoff.pause_s",
+        put("max(retry_after_ms, self._next_ms)", "self._next_ms"),
+        "unit.test_client",
+    ),
+    bug(
+        "what may have taken effect stays unknown until it is told",
+        "cluster.client.transport:Transport.exchange",
+        put("unknown or problem.unknown", "problem.unknown"),
+        "unit.test_client",
+    ),
+    bug(
+        "a lost answer may hide an effect",
+        "loadtest.recorder:_outcome",
+        put("'unknown' if unknown else 'later' if retryable else 'refused'", "'later' if retryable else 'refused'"),
+        "unit.test_chaos_run",
+    ),
+    bug(
+        "a listed user who was refused every time is a contradiction",
+        "loadtest.oracle:check_packet",
+        never("'unknown' not in answers[user]"),
+        "unit.test_oracle",
+    ),
+    bug(
+        "an open packet's rest is not refunded yet",
+        "loadtest.oracle:_check_end",
+        put("0 if packet.state == 'open' else packet.total_fen - paid_fen", "packet.total_fen - paid_fen"),
+        "unit.test_oracle",
+    ),
 )

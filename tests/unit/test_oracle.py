@@ -207,7 +207,6 @@ THERE: list[tuple[str, str, Callable[[FinalState], None]]] = [
     ("a share is gone", "lost", _list(MEI)),
     ("a share is another", "contradicted", _list(MEI, ("an", 2, 21))),
     ("somebody is listed who never asked", "contradicted", _list(MEI, AN, ("eve", 3, 1))),
-    ("somebody is listed who was refused", "contradicted", _list(MEI, AN, ("bo", 3, 1))),
     ("a share is given after the expiry", "contradicted", _put(expires_at_ms=1)),
     ("it counts other grabs than it lists", "wrong_total", _put(grabbed_count=1)),
     ("somebody is listed twice", "double_grab", _list(MEI, AN, ("mei", 3, 1))),
@@ -250,6 +249,17 @@ def test_a_poor_sender_may_be_told_that_they_are_short() -> None:
     attempts, final = story()
     refused = send(100, key="second", total_fen=5_000, outcome="refused", code="insufficient_funds", packet_id="")
     assert kinds_of([*attempts, refused], final) == set()
+
+
+def test_a_listed_user_was_answered_so_or_may_have_missed_the_answer() -> None:
+    attempts, final = story()
+    final.packets[P] = packet(MEI, AN, ("cy", 3, 50), state="drained")
+    shed = grab(70, "cy", outcome="later", status=429, code="overloaded")
+    said = [violation.sentence for violation in check([*attempts, shed], final)]
+    assert any("lists cy, who was refused every time" in sentence for sentence in said)
+    lost = grab(71, "cy", outcome="unknown", status=0)
+    said = [violation.sentence for violation in check([*attempts, shed, lost], final)]
+    assert not any("cy" in sentence and "lists" in sentence for sentence in said)
 
 
 def test_a_share_of_unknown_outcome_may_be_in_the_list_or_not() -> None:
