@@ -3,6 +3,7 @@
 - a file is one decision: at most LINES_MAX lines; a function at most FUNCTION_LINES_MAX;
 - every module, public class and public function of the product has a docstring;
 - names avoid the words that say nothing (CONTRIBUTING.md);
+- a class name of the product means one thing, and a file of actors/ and cluster/ is a noun;
 - what a Markdown page names exists (`tests.documents`), and its tables are whole;
 - the lock files hold names, versions and hashes, no addresses, and whatever pyproject.toml asks for.
 """
@@ -27,6 +28,12 @@ LOCKS = ("requirements.lock", "requirements-dev.lock")
 LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.]+( ; [a-z_0-9.'<>=!() -]+)? \\", re.IGNORECASE)
 HASHED = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+TWICE = {"BatchRefusal", "BatchShare", "Body", "Commit", "Division", "Fair", "Luckiest", "Sight"}
+"""Class names that still mean two things. Nothing is added here."""
+
+NOUNS = {"chunked", "funding", "posting", "remembered", "routing", "sealing"}
+"""File names that look like participles and are nouns of the field."""
 
 Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -84,6 +91,26 @@ def _is_override(scope: ast.Module | ast.ClassDef) -> bool:
     return isinstance(scope, ast.ClassDef) and scope.name.startswith("_")
 
 
+def check_names(root: Path, paths: list[Path]) -> Iterator[str]:
+    """Yield class names of the product that are used twice, and files that are named by what somebody does."""
+    places: dict[str, list[str]] = {}
+    for path in paths:
+        name = str(path.relative_to(root))
+        if path.suffix != ".py" or not name.startswith(PRODUCT):
+            continue
+        if path.stem.endswith(("ing", "ed")) and path.stem not in NOUNS and not name.startswith("loadtest/"):
+            yield f"{name}: a file is named by a noun of the field"
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(f"{name}:{node.lineno}")
+    for name, found in sorted(places.items()):
+        if len(found) > 1 and name not in TWICE:
+            yield f"{found[1]}: {name} is a class of {found[0]} too"
+    for name in sorted(TWICE):
+        if len(places.get(name, ())) < 2:
+            yield f"tests/tidy.py: {name} means one thing now; take it off TWICE"
+
+
 def check_locks(root: Path) -> Iterator[str]:
     """Yield lines of the lock files that are neither a version nor a hash, and what is asked for but not locked."""
     locked: set[str] = set()
@@ -109,7 +136,9 @@ def main() -> int:
     """Check the tree."""
     root = Path(__file__).resolve().parent.parent
     findings: list[str] = list(check_locks(root))
-    for path in tracked(root):
+    files = tracked(root)
+    findings += check_names(root, files)
+    for path in files:
         if path.suffix == ".py":
             findings += check_python(path, str(path.relative_to(root)))
         elif path.suffix == ".md":
