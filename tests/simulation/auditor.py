@@ -460,17 +460,8 @@ class Auditor:
         self._follow()
         packet_id = packet_of(lever) or ""
         lives = [self.packets.get(lane) for lane in self.lanes_of(packet_id)]
-        so = self.pauses.was_on if paused else self.pauses.was_off
-        if answer == "done" and packet_id:
-            for life in lives:
-                assert life is not None, "a packet that never opened cannot be paused"
-                ended = len(lives) > 1 and life.state != "open"  # such a lane is passed over
-                one = packet_switch(life.packet_id)
-                assert ended or so(life.funding.packet_stream, one, since.seq), f"{one} was told to be set"
-        elif answer == "done":
-            kind = "wallet-" if lever == SENDS else "packet-"
-            for stream in [stream for stream in self._journals.stored if stream.startswith(kind)]:
-                assert so(stream, lever, since.seq), f"{lever} was told to be set, and never was in {stream}"
+        if answer == "done":
+            self.pauses.explain(lever, paused, lives, self._journals.stored, since.seq)
         elif answer in ("drained", "expired"):
             assert paused, "whatever has ended goes on"
             states = [life.state for life in lives if life]
@@ -502,8 +493,7 @@ class Auditor:
         assert [line.balance_fen - line.amount_fen for line in reply.lines[:-1]] == told[1:], "lines follow one another"
         history = self.balances.get(who, [0])
         ends = range(max(1, since.balances), len(history) + 1)
-        newest_first = history[::-1]
-        moments = [newest_first[len(history) - end :][: len(told)] for end in ends]
+        moments = [history[::-1][len(history) - end :][: len(told)] for end in ends]
         assert told in moments, f"the lines of {who} end in {told}, the journal's in {moments}"
 
     def explain_wallet(self, who: Who, reply: Any, since: Mark) -> None:

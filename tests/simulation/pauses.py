@@ -4,10 +4,12 @@ Moments are numbers of events, of all streams together, as the auditor reads the
 """
 
 import sys
+from collections.abc import Iterable, Sequence
 
 from actors.kernel.switches import SwitchSet
 from actors.packet.switches import GRABS, packet_of, packet_switch
 from actors.wallet.switches import SENDS
+from tests.simulation.lives import Life
 
 NEVER = sys.maxsize
 
@@ -61,3 +63,17 @@ class Pauses:
     def _end(self, stream: str, lever: str, seq: int) -> None:
         spans = self._spans[stream, lever]
         spans[-1] = spans[-1][0], seq
+
+    def explain(self, lever: str, paused: bool, lives: Sequence[Life | None], streams: Iterable[str], seq: int) -> None:
+        """Check that a lever was durably set wherever it belongs; `lives`: the lanes of its packet, if it is one's."""
+        so = self.was_on if paused else self.was_off
+        if packet_of(lever) is None:
+            kind = "wallet-" if lever == SENDS else "packet-"
+            for stream in [stream for stream in streams if stream.startswith(kind)]:
+                assert so(stream, lever, seq), f"{lever} was told to be set, and never was in {stream}"
+            return
+        for life in lives:
+            assert life is not None, "a packet that never opened cannot be paused"
+            ended = len(lives) > 1 and life.state != "open"  # such a lane is passed over
+            one = packet_switch(life.packet_id)
+            assert ended or so(life.funding.packet_stream, one, seq), f"{one} was told to be set"
