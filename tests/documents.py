@@ -153,4 +153,4 @@ def settings() -> dict[str, Any]:
 @cache
 def targets() -> frozenset[str]:
     """Return the targets of the Makefile."""
-    return frozenset(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return frozenset(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
