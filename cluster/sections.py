@@ -13,8 +13,8 @@ from actors.kernel.bounds import (
     Internal,
     Network,
     OfOperator,
-    OfPacket,
     OfRequest,
+    OfTakers,
     Outer,
     Own,
     Owner,
@@ -213,7 +213,7 @@ class Overload(Section, frozen=True):
     retry_after_ms_max: Period
     tenants_max: OfOperator
     """A tenant is one of the keys file, or of a gateway that stands in it."""
-    packet_queue_max: OfPacket
+    packet_queue_max: OfTakers
     """A part of `gateway_queue_max`."""
 
 

@@ -17,7 +17,7 @@ class Owner(StrEnum):
 
     SHARED = "many users of many tenants: each has a part, in `fair`"
     REQUEST = "one request, or one line of one: it is that one's size or value"
-    PACKET = "the takers of one packet, which its sender pays for and its own tenant's users fill"
+    TAKERS = "the takers of what one user pays for, who are that user's tenant's own"
     OWN = "one user, one pair of users, or one connection: it is theirs alone"
     OPERATOR = "operators, beside whom nobody else is let in"
     INTERNAL = "the platform itself: the size of a batch, a step or a piece, beyond which work waits for its next turn"
@@ -32,7 +32,7 @@ def _owned(owner: Owner) -> Meta:
 
 Shared = Annotated[int, _owned(Owner.SHARED)]
 OfRequest = Annotated[int, _owned(Owner.REQUEST)]
-OfPacket = Annotated[int, _owned(Owner.PACKET)]
+OfTakers = Annotated[int, _owned(Owner.TAKERS)]
 Own = Annotated[int, _owned(Owner.OWN)]
 OfOperator = Annotated[int, _owned(Owner.OPERATOR)]
 Internal = Annotated[int, _owned(Owner.INTERNAL)]

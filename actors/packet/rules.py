@@ -1,6 +1,6 @@
 """Rules: the bounds of one packet stream (configs/), as its machine gets them."""
 
-from actors.kernel.bounds import WHOLE, Internal, OfPacket, Own, Percent, Period, PeriodOr0, Shared
+from actors.kernel.bounds import WHOLE, Internal, OfTakers, Own, Percent, Period, PeriodOr0, Shared
 from actors.kernel.rules import Fair, Rules
 
 
@@ -20,9 +20,9 @@ class PacketRules(Rules, frozen=True, kw_only=True):
     passivate_after_ms: PeriodOr0
     passivate_batch_max: Internal
     split_apart_min: Period
-    dealt_ahead_max: OfPacket
-    winners_max: OfPacket
-    phrase_missers_max: OfPacket
+    dealt_ahead_max: OfTakers
+    winners_max: OfTakers
+    phrase_missers_max: OfTakers
     """One row a user; who says the phrase needs none."""
     phrase_tries_max: Own
     phrase_tries_ms: Period

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from actors.kernel.bounds import OfPacket, OwnOr0, Period, Section, Shared
+from actors.kernel.bounds import OfTakers, OwnOr0, Period, Section, Shared
 from actors.kernel.messages import Refused
 from actors.kernel.remembered import Remembered
 from actors.refusals import Refusal
@@ -28,7 +28,7 @@ class NoteRules(Section, frozen=True):
     """The limits of notes in one wallet stream (configs/)."""
 
     changes_max: OwnOr0
-    per_packet_max: OfPacket
+    per_packet_max: OfTakers
     """One a taker."""
     total_max: Shared
     keep_ms: Period
