@@ -9,7 +9,6 @@
 
 from cluster.client.answers import (
     AuditAnswer,
-    AuditRow,
     BatchAnswer,
     BurstAnswer,
     CommitmentAnswer,
@@ -44,7 +43,6 @@ __all__ = [
     "RETRYABLE_ITEM_CODES",
     "ApiProblem",
     "AuditAnswer",
-    "AuditRow",
     "Backoff",
     "BatchAnswer",
     "BurstAnswer",

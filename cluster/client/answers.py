@@ -1,5 +1,7 @@
 """Answers: the bodies of successful responses. Fields that later versions add are ignored."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -197,23 +199,11 @@ class StatementAnswer(msgspec.Struct, frozen=True):
     older_lines_elsewhere: int = 0
 
 
-class AuditRow(msgspec.Struct, frozen=True):
-    """One book in the conservation report."""
-
-    stream: str
-    kind: str
-    book_sum_fen: int
-    funded_fen: int = 0
-    paid_fen: int = 0
-    refunded_fen: int = 0
-    remaining_fen: int = 0
-    version: int = 0
-
-
 class AuditAnswer(msgspec.Struct, frozen=True):
     """The conservation report."""
 
-    shards: list[AuditRow]
+    shards: list[dict[str, Any]]
+    """One book each: `stream`, `kind`, `version`, …, and amounts (`…_fen`), named by the kinds of a system."""
     funded_fen: int
     paid_fen: int
     refunded_fen: int

@@ -72,16 +72,17 @@ def audit(
 
 
 def _show_audit(report: "AuditAnswer") -> None:
-    columns = ("book_sum_fen", "funded_fen", "paid_fen", "refunded_fen", "remaining_fen")
+    columns = list(dict.fromkeys(name for shard in report.shards for name in shard if name.endswith("_fen")))
     table = Table(title="Conservation, in fen")
     table.add_column("stream")
     for name in (*columns, "version"):
         table.add_column(name.removesuffix("_fen").replace("_", " "), justify="right")
     for shard in report.shards:
-        table.add_row(shard.stream, *(f"{getattr(shard, name):,}" for name in columns), f"{shard.version:,}")
+        amounts = (f"{shard.get(name, 0):,}" for name in columns)
+        table.add_row(str(shard["stream"]), *amounts, f"{shard['version']:,}")
     table.add_section()
-    totals = (f"{getattr(report, name):,}" for name in columns[1:])
-    table.add_row("all", f"{sum(shard.book_sum_fen for shard in report.shards):,}", *totals, "")
+    totals = (f"{sum(int(shard.get(name, 0)) for shard in report.shards):,}" for name in columns)
+    table.add_row("all", *totals, "")
     out.print(table)
     out.print(
         f"in flight {report.in_flight_fen:,} fen · settlement lag {report.settlement_lag_ms:,} ms · "
