@@ -29,7 +29,7 @@ LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.]+( ; [a-z_0-9.'<>=!() -
 HASHED = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
-TWICE = {"BatchRefusal", "BatchShare", "Body", "Commit", "Division", "Fair", "Luckiest", "Sight"}
+TWICE = {"BatchRefusal", "BatchShare", "Body", "Commit", "Division", "Luckiest", "Sight"}
 """Class names that still mean two things. Nothing is added here."""
 
 NOUNS = {"chunked", "funding", "posting", "remembered", "routing", "sealing"}
