@@ -4,6 +4,7 @@
 - every module, public class and public function of the product has a docstring;
 - names avoid the words that say nothing (CONTRIBUTING.md);
 - a class name of the product means one thing, and a file of actors/ and cluster/ is a noun;
+- sentences of the product and of documents are plain: "they", and "is not a" (CONTRIBUTING.md);
 - what a Markdown page names exists (`tests.documents`), and its tables are whole;
 - the lock files hold names, versions and hashes, no addresses, and whatever pyproject.toml asks for.
 """
@@ -24,6 +25,10 @@ TEST_LINES_MAX = 600
 FUNCTION_LINES_MAX = 60
 PRODUCT = ("actors/", "cluster/", "loadtest/")
 EMPTY_WORDS = re.compile(r"(?i)(manager|helper|utils?)(?=$|_|[A-Z])")
+PLAIN_NOT_YET = ("cluster/gateway/",)
+HARD_WORDS = re.compile(
+    r"\b(?i:whoever|he|his|him|himself)\b|(?<!\b[Tt]here )\b(?:is|are|was|were) no\b(?! (?:longer|more)\b)"
+)
 LOCKS = ("requirements.lock", "requirements-dev.lock")
 LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.]+( ; [a-z_0-9.'<>=!() -]+)? \\", re.IGNORECASE)
 HASHED = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -86,6 +91,13 @@ def _undocumented(tree: ast.Module, name: str, exempt: set[ast.stmt]) -> Iterato
                 yield f"{name}:{node.lineno}: {node.name} has no docstring"
 
 
+def check_words(text: str, name: str) -> Iterator[str]:
+    """Yield words that readers of another language stumble over; "they" and "is not a" are plain."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for found in HARD_WORDS.findall(line):
+            yield f"{name}:{number}: {found!r}; CONTRIBUTING.md says how else"
+
+
 def _is_override(scope: ast.Module | ast.ClassDef) -> bool:
     """Tell whether the scope only fills in a class of a library, whose documentation stands there."""
     return isinstance(scope, ast.ClassDef) and scope.name.startswith("_")
@@ -140,9 +152,13 @@ def main() -> int:
     findings += check_names(root, files)
     for path in files:
         if path.suffix == ".py":
-            findings += check_python(path, str(path.relative_to(root)))
+            name = str(path.relative_to(root))
+            findings += check_python(path, name)
+            if name.startswith(PRODUCT) and not name.startswith(PLAIN_NOT_YET):
+                findings += check_words(path.read_text(), name)
         elif path.suffix == ".md":
-            findings += documents.check(path.read_text(), str(path.relative_to(root)))
+            name = str(path.relative_to(root))
+            findings += chain(documents.check(path.read_text(), name), check_words(path.read_text(), name))
     for finding in findings:
         print(finding)
     return 1 if findings else 0

@@ -9,6 +9,7 @@ from actors.wallet.postings import STATEMENT_WORDS
 from cluster.gateway.problems import codes, status_of
 from tests.documents import README_LINES_MAX, check
 from tests.queries import alert_rules
+from tests.tidy import check_words
 from tests.unit.door import written
 
 ROOT = Path(__file__).parents[2]
@@ -77,3 +78,8 @@ def test_the_page_of_the_api_has_every_route_code_and_word_of_a_statement() -> N
         assert str(status_of(code)) in row.split("|")[1], f"{code}: in the row of its status"
     for word in STATEMENT_WORDS:
         assert f"`{word}`" in page
+
+
+def test_a_sentence_that_is_hard_to_read_is_found() -> None:
+    assert len(list(check_words("Whoever asks is no user: he asks his own.", "x.py"))) == 4
+    assert not list(check_words("There is no packet. A packet is no longer there. This is not a user.", "x.py"))
