@@ -1,7 +1,7 @@
 """Mutation score: how many small changes of comparisons, arithmetic and constants in `actors/` the tests notice.
 
 `python -m tests.mutation_score [--mutants 120] [--seed 1]` draws changes from all that there are, tries each in a fork
-(`tests.forks`) with the simulator and the unit tests that import the changed package, and prints what survived.
+(`tests.forks`) with the simulator and the unit tests that import the changed module, and prints what survived.
 It is a measurement, not a test: many survivors are the same program. `tests.mutants` holds what must be caught.
 """
 
@@ -9,8 +9,9 @@ import argparse
 import ast
 import os
 import random
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +21,11 @@ from tests.forks import ROOT, Job, Planted, load, run_all
 SEEDS = 20
 """Simulations of each change; the tests follow if these notice nothing."""
 
-LIMIT_S = 60
-"""Of a processor, for each; what takes longer has been noticed: it no longer ends."""
+SOUND_LIMIT_S = 600
+"""Of a processor, for what must pass without a change."""
+
+TIMES, MORE_S = 3, 20
+"""What takes so many times as long with a change, and so many seconds more, has been noticed: it has no end."""
 
 FLIPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE,
@@ -105,14 +109,18 @@ def planted(change: Change) -> Planted:
     return Planted(change.module, change.name, changed(change.path, change.name, edit))
 
 
-def tests_of(room: str) -> tuple[str, ...]:
-    """Return the unit tests that import something of a package."""
-    found = [path for path in sorted((ROOT / "tests/unit").glob("test_*.py")) if f"from {room}" in path.read_text()]
-    return tuple(str(path.relative_to(ROOT)) for path in found)
+def tests_of(module: str) -> tuple[str, ...]:
+    """Return the unit tests that import a module, or else its package."""
+    files = {path: path.read_text() for path in sorted((ROOT / "tests/unit").glob("test_*.py"))}
+    for named in (f"from {module} import", f"from {module.rpartition('.')[0]}."):
+        found = tuple(str(path.relative_to(ROOT)) for path, text in files.items() if named in text)
+        if found:
+            return found
+    raise ValueError(f"no test imports {module}, nor its package")
 
 
-def main() -> None:
-    """Measure, and print the score."""
+def main() -> str | None:
+    """Measure, and print the score; return what is wrong."""
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--mutants", type=int, default=120)
     options.add_argument("--seed", type=int, default=1)
@@ -122,30 +130,37 @@ def main() -> None:
     known = changes()
     drawn = random.Random(asked.seed).sample(known, min(asked.mutants, len(known)))
     load()
-    noticed: Counter[str] = Counter()
-    total = Counter(change.room for change in drawn)
-    left = drawn
-    for job_of in (_hunt, _test):
-        jobs = {job_of(change): change for change in left}
-        left = []
+    limits_s: dict[Sequence[str], float] = {}
+    sound = {Job(tests_of(change.module), limit_s=SOUND_LIMIT_S) for change in drawn}
+    for job, outcome in run_all([Job(seeds=SEEDS, limit_s=SOUND_LIMIT_S), *sorted(sound)], workers=asked.workers):
+        if outcome.code != 0:
+            print(outcome.output)
+            return "the tests fail without any change"
+        limits_s[job.tests] = TIMES * outcome.seconds + MORE_S
+    noticed: set[Change] = set()
+    for tests in (False, True):
+        jobs = {_job(change, limits_s, tests=tests): change for change in drawn if change not in noticed}
         for job, outcome in run_all(jobs, workers=asked.workers):
-            noticed[jobs[job].room] += outcome.code != 0
-            left += [jobs[job]] if outcome.code == 0 else []
+            noticed |= {jobs[job]} if outcome.code != 0 else set()
+            print(".", end="", flush=True)
+    print()
+    left = [change for change in drawn if change not in noticed]
     for change in sorted(left):
         line = change.path.read_text().splitlines()[change.line - 1].strip()
         print(f"survived  {change.path.relative_to(ROOT)}:{change.line} ({change.site}) {line[:90]}")
+    total, seen = Counter(change.room for change in drawn), Counter(change.room for change in noticed)
     for room in sorted(total):
-        print(f"{room:24} {noticed[room]:4} of {total[room]:4}")
-    print(f"{noticed.total()} of {total.total()} noticed; {len(known)} changes are possible; seed {asked.seed}")
+        print(f"{room:24} {seen[room]:4} of {total[room]:4}")
+    print(f"{len(noticed)} of {len(drawn)} noticed; {len(known)} changes are possible; seed {asked.seed}")
+    return None
 
 
-def _hunt(change: Change) -> Job:
-    return Job(seeds=SEEDS, planted=planted(change), limit_s=LIMIT_S)
-
-
-def _test(change: Change) -> Job:
-    return Job(tests=tests_of(change.room), planted=planted(change), limit_s=LIMIT_S)
+def _job(change: Change, limits_s: dict[Sequence[str], float], *, tests: bool) -> Job:
+    """Return the tests of a change, or its simulations; what takes much longer than without it has no end."""
+    if tests:
+        return Job(near := tests_of(change.module), planted=planted(change), limit_s=limits_s[near])
+    return Job(seeds=SEEDS, planted=planted(change), limit_s=limits_s[()])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
