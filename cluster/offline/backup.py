@@ -12,7 +12,7 @@ is then read at leisure, while a hold keeps trims and dropped snapshots off. Wha
 | `records/<stream>/<n>.parquet` | what left memory, as the store keeps it: `id` string, `record` binary, never null |
 | `photos/…` | every file of every photo that is kept in a folder; those at a URL stay there |
 | `photos-<n>.parquet` | what those files are: `path` string, `sha256` binary, never null |
-| `keys.json` | the platform's keys (0600 in a folder): without them open packets cannot be split. Guard the folder |
+| `keys.json` | the platform's keys (0600 in a folder): without them nothing that is open can go on. Guard the folder |
 
 A restore goes into an empty store and is a system only when its last step is done. It checks every element's chain and
 every file's SHA-256, adds up all lines again (the balances must be those of the backup), and starts every stream above
@@ -406,5 +406,5 @@ def keys_of(backup: Archive) -> bytes:
         if content is not None:
             return content
     raise NotRestorable(
-        f"there is no {KEYS_FILE} in the backup; without the platform's keys its packets cannot be split"
+        f"there is no {KEYS_FILE} in the backup; without the platform's keys nothing that is open can go on"
     )
