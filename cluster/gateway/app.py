@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import ray
-from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from ray import serve
 
@@ -19,27 +18,22 @@ from actors.kernel.errors import JournalUnavailable, OperatingFailure, WrongKeys
 from actors.kernel.quota import Bound
 from actors.refusals import Refusal
 from cluster.config import KEYS_FILE, SERVE_ENVIRONMENT, Keys, Settings, data_folder, keys_at, load, sandbox_of
-from cluster.gateway import problems, routing
+from cluster.gateway import problems
 from cluster.gateway.auth import Auth
+from cluster.gateway.dispatcher import Dispatcher
 from cluster.gateway.docs_page import Pages
-from cluster.gateway.fast_routes import HotRoutes
-from cluster.gateway.middleware.admission import Gate
-from cluster.gateway.middleware.limits import Edge
-from cluster.gateway.middleware.request_metrics import Sight, overload_source
-from cluster.gateway.middleware.validation import HeadAsGet
+from cluster.gateway.middleware.admission import Admission
+from cluster.gateway.middleware.limits import RequestLimits
+from cluster.gateway.middleware.request_metrics import RequestMetrics, overload_source
 from cluster.gateway.openapi import document
 from cluster.gateway.operator import routes as operator
-from cluster.gateway.operator import switch_routes as levers
-from cluster.gateway.operator.switches import LeverFlow
-from cluster.gateway.packet import photo_routes as photos
-from cluster.gateway.packet import rain_routes as rains
-from cluster.gateway.packet import routes as packets
+from cluster.gateway.operator.switches import SwitchFlow
 from cluster.gateway.packet.photos import photos_of
 from cluster.gateway.packet.stream import Streams
 from cluster.gateway.problems import Problem
+from cluster.gateway.replica import Replica
+from cluster.gateway.routing import ROUTES, RouteTable
 from cluster.gateway.service import Service
-from cluster.gateway.wallet import lishi_routes as lishi
-from cluster.gateway.wallet import routes as wallet
 from cluster.keys import check_keys, keep_keys
 from cluster.observability.logs import log_json
 from cluster.pictures.process import check_photos
@@ -77,7 +71,9 @@ class Gateway:
         self.auth = Auth(keys, settings.bounds.token_cache_max, settings.fair.token_cache_max)
         self.directory = Directory(settings)
         self.service = Service(settings, self.directory)
-        self.levers = LeverFlow(settings, self.directory)
+        self.platform_key = keys.key(keys.first)
+        self.switches = SwitchFlow(settings, self.directory)
+        self.streams = Streams(settings, self.service.grabs, self.platform_key)
         self.journals = open_journals(settings)
         self.photos = photos_of(settings, keys, self.service, self.journals, WallClock())
         self._system = ""
@@ -123,48 +119,23 @@ class Gateway:
             raise problems.refused(Refusal.JOURNAL_UNAVAILABLE) from failure
         if offset_ms is None:
             raise operator.too_far(offset_ms_max)
-        await self.service.advance_clock(offset_ms)
+        await self.service.operations.advance_clock(offset_ms)
         return offset_ms
 
 
-def build_routes(settings: Settings) -> FastAPI:
-    """Return the routes of a replica, and their document."""
-    pages = Pages(lambda: document(api, settings))
-    api = FastAPI(
-        title="hongbao",
-        version="1",
-        redirect_slashes=False,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        lifespan=pages.lifespan,
-        generate_unique_id_function=lambda route: route.name,
-    )
-    problems.install(api)
-    routes = [packets.router, rains.router, wallet.router, lishi.router, operator.router, levers.router]
-    if settings.photos_url:
-        routes.append(photos.router)
-    if settings.sandbox:
-        routes.append(operator.sandbox)
-    for router in routes:
-        api.include_router(router)
-    pages.add_to(api)
-    return api
-
-
-def build_api(gateway: Any, *, stamps: bool = True, directory: Directory | None = None) -> Any:
+def build_api(replica: Replica, *, stamps: bool = True, directory: Directory | None = None) -> Any:
     """Return the ASGI app of a replica; `stamps`: it writes X-Request-Id itself, because nothing before it does.
 
     `directory`: the way to the supervisor, who hears what the replica does; None: nobody hears it.
     """
-    api = build_routes(gateway.settings)
-    api.state.gateway = gateway
-    routing.check(api.routes)
-    settings, service, sight = gateway.settings, gateway.service, gateway.settings.sight
-    inner = Streams(HotRoutes(HeadAsGet(api), gateway), gateway)
+    settings, service = replica.settings, replica.service
+    pages = Pages(lambda: document(table, settings))
+    table = RouteTable([*ROUTES, *pages.routes], settings)
     under_way = Bound.of(settings.bounds.requests_max, settings.fair.requests_max)
-    edge = Edge(inner, Gate(gateway.auth, service.admission, service.pulse, under_way), settings, stamps=stamps)
-    return Sight(edge, service.tally, directory, sight.report_ms, [overload_source(service)])
+    admission = Admission(replica.auth, service.overload, service.queue_delay, under_way)
+    limits = RequestLimits(Dispatcher(replica), table, admission, settings, stamps=stamps)
+    sources = [overload_source(service)]
+    return RequestMetrics(limits, service.tally, directory, settings.sight.report_ms, sources, [pages.write])
 
 
 def app(args: AppArgs) -> serve.Application:

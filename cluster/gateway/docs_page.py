@@ -4,17 +4,20 @@ Swagger UI's files come with the `fastapi-offline` wheel. The browser is told to
 Swagger UI not to show the document to a validator on the internet.
 """
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+import asyncio
+from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+
+from cluster.gateway.auth import Callers
+from cluster.gateway.middleware.overload_control import LAST
+from cluster.gateway.problems import Answer, Problem
+from cluster.gateway.replica import Replica
+from cluster.gateway.request import Request
+from cluster.gateway.route import Route
 
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
@@ -46,46 +49,45 @@ _POLICY = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ASSETS = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
-_KEEP = {"cache-control": "max-age=3600"}
+_KEPT = (b"cache-control", b"max-age=3600")
 
 
 class Pages:
     """The pages of one app."""
 
     def __init__(self, document: Callable[[], dict[str, Any]]) -> None:
-        """`document` takes a quarter of a second, so it is written when the app starts, before anybody is served."""
+        """`document` takes a while, so it is written when the app starts, before anybody is served."""
         self._document = document
         self._written = b""
+        self.routes = (
+            Route("GET", "/openapi.json", self._openapi, Callers.PUBLIC, LAST),
+            Route("GET", "/docs", self._docs, Callers.PUBLIC, LAST),
+            Route("GET", "/docs/{name}", self._asset, Callers.PUBLIC, LAST),
+        )
 
-    @asynccontextmanager
-    async def lifespan(self, api: FastAPI) -> AsyncIterator[None]:
-        """Get ready while the app starts."""
-        self._write()
-        yield
-
-    def add_to(self, api: FastAPI) -> None:
-        """Serve the document at /openapi.json, and its pages at /docs."""
-        api.add_route("/openapi.json", self._openapi, include_in_schema=False)
-        api.add_route("/docs", self._docs, include_in_schema=False)
-        api.add_route("/docs/{name}", self._asset, include_in_schema=False)
-
-    def _write(self) -> bytes:
+    def write(self) -> bytes:
+        """Write the document, once."""
         self._written = self._written or msgspec.json.encode(self._document())
         return self._written
 
-    async def _openapi(self, request: Request) -> Response:
-        return Response(self._write(), media_type="application/json")
+    async def _openapi(self, replica: Replica, request: Request) -> Answer:
+        return _page(self.write(), "application/json")
 
-    async def _docs(self, request: Request) -> Response:
-        return HTMLResponse(_PAGE, headers={"content-security-policy": _POLICY})
+    async def _docs(self, replica: Replica, request: Request) -> Answer:
+        return _page(_PAGE.encode(), "text/html; charset=utf-8", (b"content-security-policy", _POLICY.encode()))
 
-    async def _asset(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if name == "start.js":
-            return Response(_START, media_type="text/javascript", headers=_KEEP)
-        if name not in _ASSETS:
-            raise HTTPException(404)
-        return FileResponse(_folder() / name, media_type=_ASSETS[name], headers=_KEEP)
+    async def _asset(self, replica: Replica, request: Request) -> Answer:
+        if request.name == "start.js":
+            return _page(_START.encode(), "text/javascript; charset=utf-8", _KEPT)
+        if request.name not in _ASSETS:
+            raise Problem("route_not_found", f"{request.scope['method']} {request.scope['path']}: Not Found")
+        content = await asyncio.to_thread((_folder() / request.name).read_bytes)
+        return _page(content, f"{_ASSETS[request.name]}; charset=utf-8", _KEPT)
+
+
+def _page(content: bytes, kind: str, *more: tuple[bytes, bytes]) -> Answer:
+    length = b"%d" % len(content)
+    return 200, [(b"content-type", kind.encode()), (b"content-length", length), *more], content
 
 
 def _folder() -> Path:

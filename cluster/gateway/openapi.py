@@ -1,30 +1,21 @@
-"""OpenAPI: the document of what this replica serves, as it is really served.
+"""OpenAPI: the document of what this replica serves, written from the route table.
 
-FastAPI writes routes, parameters and the bodies that pydantic reads. Added here: who may call (`contract`), every
-refusal as the problem that is sent, headers both ways, the configured bounds (`fields`), examples, and the bodies that
-msgspec reads or writes.
+Who may call, every refusal as the problem that is sent, headers both ways, the structs of the contract modules, their
+configured bounds, examples.
 """
 
-from inspect import cleandoc
+from inspect import cleandoc, getdoc
 from typing import Any
 
 import msgspec
-from fastapi import FastAPI
-from fastapi.openapi.utils import get_openapi
 
 from cluster.config import Settings
-from cluster.gateway.contract import refusals_of, scopes_of
-from cluster.gateway.examples import ANSWERS, REQUESTS
-from cluster.gateway.headers import ACTING_USER
-from cluster.gateway.idempotency import KEY_PARAMETER
-from cluster.gateway.packet.grab_bodies import GrabBody, GrabItems
-from cluster.gateway.packet.ndjson import StreamCode, StreamEnd, StreamGrab, StreamShare
-from cluster.gateway.packet.send_bodies import SendBody
+from cluster.gateway.auth import Callers
+from cluster.gateway.contract import Bound, Query, RequestBody, bounds_of
+from cluster.gateway.headers import ACTING_USER, IDEMPOTENCY_KEY_BYTES_MAX
 from cluster.gateway.problems import MEDIA_TYPE, example_of, schema
-from cluster.gateway.schema_bounds import bodies_of, bound, parameters_of
-from cluster.observability.metrics_snapshot import Figures
-from cluster.runtime.live_audit import AuditReport
-from cluster.tokens import USER_SCOPE
+from cluster.gateway.route import Media, Route, refusals_of
+from cluster.gateway.routing import RouteTable
 
 Json = dict[str, Any]
 
@@ -59,7 +50,13 @@ _ACTING_USER = {
     "schema": {"type": "string", "minLength": 1},
     "example": "mei",
 }
-_PARAMETERS = {"IdempotencyKey": KEY_PARAMETER, "ActingUser": _ACTING_USER}
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "minLength": 1, "maxLength": IDEMPOTENCY_KEY_BYTES_MAX},
+}
+_PARAMETERS = {"IdempotencyKey": _KEY, "ActingUser": _ACTING_USER}
 
 _HEADERS: Json = {
     "RequestId": {
@@ -85,123 +82,145 @@ _HEADERS: Json = {
 }
 _ALWAYS = {"X-Request-Id": "RequestId", "X-Served-By": "ServedBy"}
 
-_READ = (SendBody, GrabBody, GrabItems, StreamGrab)
-_WRITTEN: tuple[Any, ...] = (StreamShare, StreamCode, StreamEnd, AuditReport, Figures)
-_ANSWERED: dict[str, Any] = {"read_audit": AuditReport, "read_figures": Figures}
-"""What is written by msgspec alone."""
-
-_NOWHERE = {"commit"}
-"""What is made there has no path: it is used once, by its id."""
-_REPEATED = {"decline_lishi"}
-"""Told as a repeat although there is no key: it takes effect once by nature."""
-
-_VALIDATION = ("HTTPValidationError", "ValidationError")
-"""FastAPI's own refusals, which are never sent."""
+_SCHEMAS = "#/components/schemas/"
 
 
-def document(api: FastAPI, settings: Settings) -> Json:
+def document(table: RouteTable, settings: Settings) -> Json:
     """Write the document. The bounds in it are those of this configuration."""
-    written: Json = get_openapi(title=api.title, version=api.version, description=_DESCRIPTION, routes=api.routes)
-    schemas: Json = written.setdefault("components", {}).setdefault("schemas", {})
-    for name in _VALIDATION:
-        schemas.pop(name, None)
-    for shape in schemas.values():
-        _drop_null(shape)
-    schemas |= _shapes() | {"Problem": schema()}
-    _simplify(written)
-    _bound_bodies(schemas, settings)
-    codes: set[str] = set()
-    for path, operations in written["paths"].items():
-        for method, operation in operations.items():
-            codes |= _complete(operation, scopes_of(method.upper(), path), settings)
-    written["components"] |= {
-        "securitySchemes": _SECURITY,
-        "parameters": _PARAMETERS,
-        "headers": _HEADERS,
-        "examples": {code: {"summary": code, "value": example_of(code)} for code in sorted(codes)},
+    routes = [route for route in table.routes if route.tag]
+    paths: Json = {}
+    for route in routes:
+        paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, settings)
+    codes = {code for route in routes for codes in refusals_of(route).values() for code in codes}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "hongbao", "version": "1", "description": _DESCRIPTION},
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(routes, settings) | {"Problem": schema()},
+            "securitySchemes": _SECURITY,
+            "parameters": _PARAMETERS,
+            "headers": _HEADERS,
+            "examples": {code: {"summary": code, "value": example_of(code)} for code in sorted(codes)},
+        },
     }
-    return written
 
 
-def _shapes() -> Json:
-    """Return the schemas of what msgspec reads and writes, by name."""
-    _, shapes = msgspec.json.schema_components([*_READ, *_WRITTEN], ref_template="#/components/schemas/{name}")
-    for shape in shapes.values():
-        shape["description"] = cleandoc(shape["description"])
-    return shapes
+def _schemas(routes: list[Route], settings: Settings) -> Json:
+    """Return the schemas of what is read and written, by name."""
+    shapes = [shape for route in routes for part in (route.body, route.reply) for shape in _shapes(part)]
+    _, schemas = msgspec.json.schema_components(shapes, ref_template=_SCHEMAS + "{name}")
+    for written in schemas.values():
+        written["description"] = cleandoc(written["description"])
+        _simplify(written)
+    for body in _all(RequestBody):
+        if body.__name__ in schemas:  # not every system serves every route
+            for field, bound in bounds_of(body, settings).items():
+                _bound(schemas[body.__name__]["properties"][field], bound)
+    return schemas
 
 
-def _bound_bodies(schemas: Json, settings: Settings) -> None:
-    for name, fields in bodies_of(settings).items():
-        if name in schemas:  # not every system serves every route
-            for field, keywords in fields.items():
-                bound(schemas[name]["properties"][field], keywords)
+def _shapes(part: type | Media | None) -> tuple[type, ...]:
+    """Return the structs that a body or a reply may be."""
+    if isinstance(part, Media):
+        return part.schema if isinstance(part.schema, tuple) else ()
+    return () if part is None else (part, *getattr(part, "PARTS", ()))
 
 
-def _drop_null(shape: Json) -> None:
-    """Of an answer's field that need not be there: it is left out then, and never null.
+def _all(shape: type[RequestBody]) -> list[type[RequestBody]]:
+    return [one for of in shape.__subclasses__() for one in (of, *_all(of))]
 
-    A request's may be null as well: such a shape takes no unknown field, and is left as it is.
-    """
-    if shape.get("additionalProperties") is False:
-        return
-    for name, field in shape.get("properties", {}).items():
-        choices = [choice for choice in field.get("anyOf", ()) if choice != {"type": "null"}]
-        if len(choices) == 1 and len(field["anyOf"]) == 2 and name not in shape.get("required", ()):
-            del field["anyOf"]
-            field.update(choices[0])
+
+def _bound(written: Json, bound: Bound) -> None:
+    """Put a bound on a field's schema; of one that may be null on what else it may be."""
+    keywords = dict(bound.keywords)
+    description = keywords.pop("description", None)
+    for choice in written.get("anyOf", [written]):
+        if choice.get("type") != "null":
+            choice.update(keywords)
+    if description is not None:
+        written["description"] = description
 
 
 def _simplify(part: Any) -> None:
-    """Write what generators of clients stumble over as they expect it, with the same meaning.
-
-    FastAPI makes floats of integers' bounds; msgspec bounds a tuple twice.
-    """
+    """Write what generators of clients expect: msgspec bounds a tuple twice, and gives an enum no type."""
     if isinstance(part, list):
         for one in part:
             _simplify(one)
     if isinstance(part, dict):
         if part.get("items") is False and "maxItems" in part:
             del part["items"]
-        for name, one in part.items():
-            if name in ("minimum", "maximum") and isinstance(one, float):
-                part[name] = int(one)
+        if all(isinstance(choice, str) for choice in part.get("enum", [None])):
+            part["type"] = "string"
+        for one in part.values():
             _simplify(one)
 
 
-def _complete(operation: Json, scopes: tuple[str, ...], settings: Settings) -> set[str]:
-    """Write what FastAPI does not know of an operation; return the codes of its refusals."""
-    name = operation["operationId"]
-    parameters = operation.get("parameters", [])
-    keyed = any(parameter["name"] == KEY_PARAMETER["name"] for parameter in parameters)
-    own = [parameter for parameter in parameters if parameter["name"] != KEY_PARAMETER["name"]]
-    for parameter in own:
-        bound(parameter["schema"], parameters_of(settings).get(name, {}).get(parameter["name"], {}))
-    named = (["IdempotencyKey"] if keyed else []) + (["ActingUser"] if USER_SCOPE in scopes else [])
-    operation["parameters"] = own + [{"$ref": f"#/components/parameters/{one}"} for one in named]
-    operation["security"] = [{_TOKEN: [scope]} for scope in scopes]
-    if name in _ANSWERED:
-        _content(operation["responses"]["200"])["schema"] = _reference(_ANSWERED[name].__name__)
-    body = operation.get("requestBody")
-    if body is not None and name in REQUESTS:
-        _content(body)["examples"] = {what: {"value": value} for what, value in REQUESTS[name].items()}
-    asked = any(parameter["in"] == "query" for parameter in own)
-    refusals = refusals_of(name, scopes, keyed=keyed, body=body is not None, asked=asked)
-    _answer(operation, keyed=keyed)
-    operation["responses"] |= {str(status): _refusal(status, codes) for status, codes in refusals.items()}
-    return {code for codes in refusals.values() for code in codes}
+def _operation(route: Route, settings: Settings) -> Json:
+    named = ["IdempotencyKey"] if route.keyed else []
+    named += ["ActingUser"] if route.callers is Callers.USERS else []
+    operation: Json = {
+        "tags": [route.tag],
+        "summary": route.name.replace("_", " ").title(),
+        "description": getdoc(route.handler),
+        "operationId": route.name,
+        "parameters": [
+            *_path_parameters(route.path),
+            *([] if route.query is None else _query_parameters(route.query, settings)),
+            *({"$ref": f"#/components/parameters/{one}"} for one in named),
+        ],
+        "responses": {str(route.status): _answer(route)},
+        "security": [{_TOKEN: [scope]} for scope in route.callers.value],
+    }
+    if route.body is not None:
+        operation["requestBody"] = {"required": route.body_required, "content": _content(route.body)}
+        if not route.body_required:
+            [content] = operation["requestBody"]["content"].values()
+            content["schema"] = {"anyOf": [content["schema"], {"type": "null"}]}
+        if route.requests:
+            [content] = operation["requestBody"]["content"].values()
+            content["examples"] = {what: {"value": value} for what, value in route.requests.items()}
+    for status, codes in refusals_of(route).items():
+        operation["responses"][str(status)] = _refusal(status, codes)
+    return operation
 
 
-def _answer(operation: Json, *, keyed: bool) -> None:
-    """Complete the answers of success; what FastAPI says of failures goes."""
-    name, responses = operation["operationId"], operation["responses"]
-    operation["responses"] = {status: told for status, told in responses.items() if status.startswith("2")}
-    for status, told in operation["responses"].items():
-        made = {"Location": "Location"} if status == "201" and name not in _NOWHERE else {}
-        again = {"Idempotent-Replayed": "Replayed"} if keyed or name in _REPEATED else {}
-        told["headers"] = _headers(_ALWAYS | made | again)
-        if name in ANSWERS:
-            _content(told)["example"] = ANSWERS[name]
+def _path_parameters(path: str) -> list[Json]:
+    names = [part[1:-1] for part in path.split("/") if part.startswith("{")]
+    return [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+
+
+def _query_parameters(query: type[Query], settings: Settings) -> list[Json]:
+    [written] = msgspec.json.schema_components([query])[1].values()
+    _simplify(written)
+    for name, bound in bounds_of(query, settings).items():
+        _bound(written["properties"][name], bound)
+    required = written.get("required", [])
+    return [
+        {"name": name, "in": "query", "required": name in required, "schema": field}
+        for name, field in written["properties"].items()
+    ]
+
+
+def _content(part: type | Media) -> Json:
+    """Return the content of a body or a reply, by media type."""
+    if not isinstance(part, Media):
+        return {"application/json": {"schema": _reference(part.__name__)}}
+    told: Any = part.schema
+    if isinstance(told, tuple):
+        shapes = [_reference(shape.__name__) for shape in told]
+        told = {"oneOf": shapes} if len(shapes) > 1 else shapes[0]
+    return {kind: {"schema": told} for kind in part.types}
+
+
+def _answer(route: Route) -> Json:
+    made = {"Location": "Location"} if route.status == 201 and route.located else {}
+    again = {"Idempotent-Replayed": "Replayed"} if route.keyed or route.repeatable else {}
+    assert route.reply is not None, f"{route.name} answers with something"
+    content = _content(route.reply)
+    if route.answer is not None:
+        content["application/json"]["example"] = route.answer
+    return {"description": "Successful Response", "headers": _headers(_ALWAYS | made | again), "content": content}
 
 
 def _refusal(status: int, codes: list[str]) -> Json:
@@ -223,12 +242,5 @@ def _headers(named: dict[str, str]) -> Json:
     return {name: {"$ref": f"#/components/headers/{header}"} for name, header in named.items()}
 
 
-def _content(told: Json) -> Json:
-    """Return the only content of a request or an answer."""
-    [content] = told["content"].values()
-    found: Json = content
-    return found
-
-
 def _reference(name: str) -> Json:
-    return {"$ref": f"#/components/schemas/{name}"}
+    return {"$ref": _SCHEMAS + name}

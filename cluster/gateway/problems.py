@@ -6,15 +6,11 @@ One table from code to status. `retryable` means: the same request again, with t
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.routing import Match
 
+from actors.kernel.messages import Refused
 from actors.refusals import Refusal
 
 RETRY_AFTER_MS = 1_000
@@ -33,6 +29,8 @@ FRAMES_MAX = 256
 
 Answer = tuple[int, list[tuple[bytes, bytes]], bytes]
 """(status, headers, body)"""
+
+R = TypeVar("R")
 
 _ENCODE = msgspec.json.Encoder().encode
 
@@ -106,13 +104,6 @@ class Problem(Exception):
         self.part = part
 
 
-_HTTP_CODES = {
-    400: "malformed",
-    404: "route_not_found",
-    405: "method_not_allowed",
-    408: "too_slow",
-    413: "too_large",
-}
 _DETAILS: dict[str, str] = {
     Refusal.JOURNAL_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
     Refusal.SHARD_UNAVAILABLE: "The outcome is not known yet; repeat the request with the same key.",
@@ -136,6 +127,14 @@ _PART_DETAILS = {
 def refused(code: str, part: str = "") -> Problem:
     """Return the problem of a refusal by a shard."""
     return Problem(str(code), _PART_DETAILS.get(part) or _DETAILS.get(code, ""), part=part)
+
+
+def expect(reply: Any, kind: type[R]) -> R:
+    """Return a shard's reply if it is of that kind. Raises Problem for a refusal."""
+    if isinstance(reply, Refused):
+        raise refused(reply.code, reply.part)
+    assert isinstance(reply, kind), f"{type(reply).__name__} is no {kind.__name__}"
+    return reply
 
 
 @contextmanager
@@ -228,63 +227,3 @@ def schema() -> dict[str, Any]:
             },
         },
     }
-
-
-def respond(request: Request, problem: Problem) -> Response:
-    """Write a problem as a response."""
-    status, headers, content = answer(problem, request.scope.get("hongbao.request_id", ""))
-    response = Response(content, status_code=status, media_type=MEDIA_TYPE)
-    response.raw_headers = headers
-    return response
-
-
-def install(app: FastAPI) -> None:
-    """Make every failure of the app a problem."""
-
-    async def on_problem(request: Request, problem: Exception) -> Response:
-        assert isinstance(problem, Problem)
-        return respond(request, problem)
-
-    async def on_invalid(request: Request, failure: Exception) -> Response:
-        assert isinstance(failure, RequestValidationError)
-        return respond(request, _from_validation(failure))
-
-    async def on_http(request: Request, failure: Exception) -> Response:
-        assert isinstance(failure, HTTPException)
-        code = _HTTP_CODES.get(failure.status_code, "internal")
-        path = request.scope["path"]  # not of `request.url`: that is made of a Host header, which may be nonsense
-        response = respond(request, Problem(code, f"{request.method} {path}: {failure.detail}"))
-        if code == "method_not_allowed":
-            response.headers["allow"] = ", ".join(_methods(app, request.scope))
-        return response
-
-    async def on_bug(request: Request, failure: Exception) -> Response:
-        return respond(request, internal())
-
-    app.add_exception_handler(Problem, on_problem)
-    app.add_exception_handler(RequestValidationError, on_invalid)
-    app.add_exception_handler(HTTPException, on_http)
-    app.add_exception_handler(Exception, on_bug)
-
-
-def _methods(app: FastAPI, scope: Any) -> list[str]:
-    """Return the methods by which a path may be asked, of all its routes; HEAD wherever GET is."""
-    found = [
-        method
-        for method in ("DELETE", "GET", "PATCH", "POST", "PUT")
-        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in app.router.routes)
-    ]
-    return sorted([*found, "HEAD"] if "GET" in found else found)
-
-
-def _from_validation(failure: RequestValidationError) -> Problem:
-    errors = failure.errors()
-    if any(error["type"] == "json_invalid" for error in errors):
-        return Problem("malformed", "The body is not valid JSON.")
-    fields = {_sound(".".join(map(str, error["loc"][1:]))) or "body": str(error["msg"]) for error in errors[:20]}
-    return Problem("invalid", "Correct the named fields.", fields)
-
-
-def _sound(name: str) -> str:
-    """Return what can be written of a field's name: JSON may hold half a surrogate."""
-    return name.encode(errors="replace").decode()

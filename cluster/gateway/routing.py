@@ -1,133 +1,132 @@
-"""Doors: the one table of every route: who may come in, what body it takes, and how it ranks under load.
+"""Routing: the one table of every route, assembled from one table per kind. A route that is not listed cannot exist.
 
-The edge authenticates by it before it reads a body, so a route that does not stand here cannot be served: `check`
-refuses to build an app that has one.
+To add a route, write its handler and one `Route` into the `ROUTES` of its kind (`cluster/gateway/<kind>/routes.py`),
+and the structs of its body and reply into the kind's `contract.py`. A new kind adds its `ROUTES` to the list below.
+Nothing else has to change: who may call it, its rank under load, its body's bounds, its dispatch, HEAD, 405 with Allow,
+the OpenAPI document and the tests of the contract follow from the entry. A refusal that is new needs its status in
+`cluster.gateway.problems`.
 """
 
-from collections.abc import Sequence
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
-from fastapi.routing import iter_route_contexts
-from starlette.routing import BaseRoute
+from cluster.config import Settings
+from cluster.gateway.auth import Callers
+from cluster.gateway.contract import BodyDecoder, Bounds, QueryDecoder, bounds_of
+from cluster.gateway.middleware.overload_control import LAST
+from cluster.gateway.operator import routes as operator
+from cluster.gateway.operator import switch_routes
+from cluster.gateway.packet import photo_routes, rain_routes
+from cluster.gateway.packet import routes as packet
+from cluster.gateway.problems import Answer, Problem, answer
+from cluster.gateway.replica import Replica
+from cluster.gateway.request import Request
+from cluster.gateway.route import Media, Route
+from cluster.gateway.validation import UNTYPED
+from cluster.gateway.wallet import lishi_routes
+from cluster.gateway.wallet import routes as wallet
 
-from cluster.gateway.middleware.overload_control import EXEMPT, GRAB, LAST, MANY, READ, SEND
-
-
-class Callers(Enum):
-    """Whose token opens a door."""
-
-    PUBLIC = "everybody, also without a token"
-    USERS = "users, and chat gateways that name one"
-    GATEWAYS = "chat gateways"
-    OPERATORS = "operators"
-
-
-class Body(Enum):
-    """How much a door reads, and for how long; the bounds are in configs/."""
-
-    SMALL = "body_bytes_max"
-    BATCH = "batch_bytes_max"
-    PHOTO = "photo_bytes_max"
-    STREAM = "bounded by `cluster.gateway.packet.stream` itself"
-
-
-class Door(NamedTuple):
-    """One route. `kind`: see `cluster.gateway.middleware.overload_control`; `EXEMPT` holds for operators only."""
-
-    method: str
-    path: str
-    callers: Callers
-    kind: int
-    body: Body = Body.SMALL
-
-
-_PUBLIC, _USERS, _GATEWAYS, _OPERATORS = Callers
-
-DOORS = (
-    Door("POST", "/v1/packets", _USERS, SEND),
-    Door("GET", "/v1/packets/{packet_id}", _USERS, READ),
-    Door("GET", "/v1/packets/{packet_id}/proof", _USERS, READ),
-    Door("POST", "/v1/packets/{packet_id}/grabs", _USERS, GRAB),
-    Door("POST", "/v1/packets/{packet_id}/note", _USERS, READ),
-    Door("POST", "/v1/grabs/batch", _GATEWAYS, MANY, Body.BATCH),
-    Door("POST", "/v1/grabs/stream", _GATEWAYS, MANY, Body.STREAM),
-    Door("POST", "/v1/commitments", _USERS, SEND),
-    Door("POST", "/v1/rains", _USERS, SEND),
-    Door("GET", "/v1/rains/{rain_id}", _USERS, READ),
-    Door("POST", "/v1/lishi", _USERS, READ),
-    Door("GET", "/v1/lishi", _USERS, READ),
-    Door("GET", "/v1/lishi/{lishi_id}", _USERS, READ),
-    Door("POST", "/v1/lishi/{lishi_id}/accept", _USERS, SEND),
-    Door("POST", "/v1/lishi/{lishi_id}/decline", _USERS, READ),
-    Door("POST", "/v1/photos", _USERS, LAST, Body.PHOTO),
-    Door("GET", "/v1/photos/{photo_id}", _USERS, READ),
-    Door("GET", "/v1/photos/{photo_id}/blurred", _USERS, READ),
-    Door("GET", "/v1/photos/{photo_id}/clear", _USERS, READ),
-    Door("POST", "/v1/photos/{photo_id}/payments", _USERS, SEND),
-    Door("GET", "/v1/wallet", _USERS, READ),
-    Door("GET", "/v1/wallet/statement", _USERS, READ),
-    Door("GET", "/v1/audit", _OPERATORS, LAST),
-    Door("GET", "/v1/figures", _OPERATORS, LAST),
-    # Operators' levers must work when they are needed most, and a sandbox's clock moves whatever its users do.
-    Door("GET", "/v1/levers", _OPERATORS, EXEMPT),
-    Door("PUT", "/v1/levers/sends", _OPERATORS, EXEMPT),
-    Door("PUT", "/v1/levers/grabs", _OPERATORS, EXEMPT),
-    Door("PUT", "/v1/levers/packets/{packet_id}", _OPERATORS, EXEMPT),
-    Door("POST", "/sandbox/users", _OPERATORS, EXEMPT),
-    Door("POST", "/sandbox/clock", _OPERATORS, EXEMPT),
-    Door("GET", "/healthz", _PUBLIC, EXEMPT),
-    Door("GET", "/readyz", _PUBLIC, EXEMPT),
-    Door("GET", "/openapi.json", _PUBLIC, LAST),
-    Door("GET", "/docs", _PUBLIC, LAST),
-    Door("GET", "/docs/{name}", _PUBLIC, LAST),
+ROUTES: tuple[Route, ...] = (
+    *packet.ROUTES,
+    *rain_routes.ROUTES,
+    *photo_routes.ROUTES,
+    *wallet.ROUTES,
+    *lishi_routes.ROUTES,
+    *operator.ROUTES,
+    *switch_routes.ROUTES,
 )
 
-NOWHERE = Door("", "", Callers.PUBLIC, LAST)
-"""What is asked where there is no door: it is told so, and its body is not read."""
-
-_ANY = "{}"
+_NAME = "{}"
 
 
-def _key(path: str) -> tuple[str, ...]:
-    return tuple(_ANY if part.startswith("{") else part for part in path.split("/"))
+class Operation(NamedTuple):
+    """A route, ready to serve in one configuration."""
+
+    route: Route
+    decode: Callable[[bytes], Any] | None
+    """Reads its body; None: its handler does, or it has none."""
+    bounds: Bounds
+    """Of the fields of its body."""
+    media: tuple[str, ...]
+    """Types of a body that its handler reads itself; none: it has none."""
+    read_query: Callable[[bytes], Any]
 
 
-_EXACT = {(door.method, door.path): door for door in DOORS if "{" not in door.path}
-_NAMED = {(door.method, *_key(door.path)): door for door in DOORS if "{" in door.path}
-_PLACES = sorted({_key(door.path).index(_ANY) for door in DOORS if "{" in door.path})
-"""Where a name may stand in a path, e.g. 3 in /v1/packets/{packet_id}/note."""
-_PARTS_MAX = max(map(len, _NAMED))
+class RouteTable:
+    """The routes that one system serves."""
+
+    def __init__(self, routes: Iterable[Route], settings: Settings) -> None:
+        """Take the routes that this configuration has. Raises ValueError for two of one method and path."""
+        self.routes = [route for route in routes if route.served(settings)]
+        self._exact: dict[tuple[str, str], Operation] = {}
+        self._named: dict[tuple[str, ...], Operation] = {}
+        self._methods: dict[tuple[str, ...], list[str]] = {}
+        places = set()
+        for route in self.routes:
+            operation, parts = _operation(route, settings), _parts(route.path)
+            key = (route.method, *parts)
+            if key in self._named:
+                raise ValueError(f"two routes {route.method} {route.path}")
+            self._named[key] = operation
+            self._methods.setdefault(parts, []).append(route.method)
+            if _NAME in parts:
+                places.add(parts.index(_NAME))
+            else:
+                self._exact[route.method, route.path] = operation
+        self._places = sorted(places, key=lambda place: (place != 3, place))
+        """Where a name may stand in a path: mostly 3, as in /v1/packets/{packet_id}/note."""
+        self._parts_max = max(map(len, self._methods), default=0)
+        self._nowhere = Operation(
+            Route("", "", self._tell_nowhere, Callers.PUBLIC, LAST), None, {}, (), lambda query: None
+        )
+
+    def find(self, method: str, path: str) -> tuple[Operation, str]:
+        """Return the operation of a request and the name in its path; HEAD is a GET. What is nowhere is told so."""
+        if method == "HEAD":
+            method = "GET"
+        operation = self._exact.get((method, path))
+        if operation is not None:
+            return operation, ""
+        parts = path.split("/", self._parts_max)
+        for place in self._places:
+            if place < len(parts) and (name := parts[place]):
+                parts[place] = _NAME
+                operation = self._named.get((method, *parts))
+                if operation is not None:
+                    return operation, name
+                parts[place] = name
+        return self._nowhere, ""
+
+    def allowed(self, path: str) -> list[str]:
+        """Return the methods by which a path may be asked; HEAD wherever GET is."""
+        parts = path.split("/", self._parts_max)
+        methods = {*self._methods.get(tuple(parts), ())} if _NAME not in parts else set()
+        for place in self._places:
+            if place < len(parts) and parts[place]:
+                methods.update(self._methods.get((*parts[:place], _NAME, *parts[place + 1 :]), ()))
+        return sorted(methods | ({"HEAD"} if "GET" in methods else set()))
+
+    async def _tell_nowhere(self, replica: Replica, request: Request) -> Answer:
+        """Tell that there is no such route, or by which methods it may be asked."""
+        method, path = request.scope["method"], request.scope["path"]
+        allowed = self.allowed(path)
+        if not allowed:
+            raise Problem("route_not_found", f"{method} {path}: Not Found")
+        problem = Problem("method_not_allowed", f"{method} {path}: Method Not Allowed")
+        status, headers, content = answer(problem, request.id)
+        return status, [*headers, (b"allow", ", ".join(allowed).encode())], content
 
 
-def door_of(method: str, path: str) -> Door:
-    """Return the door that a request knocks at. HEAD is a GET."""
-    if method == "HEAD":
-        method = "GET"
-    door = _EXACT.get((method, path))
-    if door is not None:
-        return door
-    parts = path.split("/", _PARTS_MAX)
-    for place in _PLACES:
-        if place < len(parts) and parts[place]:
-            door = _NAMED.get((method, *parts[:place], _ANY, *parts[place + 1 :]))
-            if door is not None:
-                return door
-    return NOWHERE
+def _parts(path: str) -> tuple[str, ...]:
+    return tuple(_NAME if part.startswith("{") else part for part in path.split("/"))
 
 
-def served(routes: Sequence[BaseRoute]) -> set[tuple[str, tuple[str, ...]]]:
-    """Return what an app's routes answer, by method and path with its names left open; HEAD is a GET."""
-    found = set()
-    for route in iter_route_contexts(routes):
-        for method in route.methods or ():
-            found.add(("GET" if method == "HEAD" else method, _key(route.path or "")))
-    return found
-
-
-def check(routes: Sequence[BaseRoute]) -> None:
-    """Refuse an app with a route that has no door. Raises ValueError naming it: write it into the table."""
-    doors = {(door.method, _key(door.path)) for door in DOORS}
-    if missing := sorted(served(routes) - doors):
-        named = ", ".join(f"{method} {'/'.join(path)}" for method, path in missing)
-        raise ValueError(f"routes without a door in cluster.gateway.routing: {named}")
+def _operation(route: Route, settings: Settings) -> Operation:
+    body, query = route.body, QueryDecoder(route.query, settings)
+    if body is None:
+        return Operation(route, None, {}, (), query)
+    if isinstance(body, Media):
+        return Operation(route, None, {}, (*body.types, UNTYPED) if body.untyped else body.types, query)
+    if route.reader is not None:
+        return Operation(route, route.reader(settings), {}, (), query)
+    return Operation(route, BodyDecoder(body, required=route.body_required), bounds_of(body, settings), (), query)

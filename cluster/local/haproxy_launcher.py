@@ -37,7 +37,7 @@ def rules_of(settings: Settings) -> HAProxyRules:
 
 def _refusals() -> dict[str, str]:
     from cluster.gateway.auth import NO_TOKEN
-    from cluster.gateway.problems import Problem, answer  # with FastAPI, which nobody else here needs
+    from cluster.gateway.problems import Problem, answer
 
     told = {"400": Problem("malformed"), "408": Problem("too_slow"), "500": Problem("internal", _UNAVAILABLE)}
     told["401"] = Problem("unauthenticated", NO_TOKEN)

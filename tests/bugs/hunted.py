@@ -7,7 +7,7 @@ SHELL, HOST = "actors.kernel.shell:Shell", "actors.kernel.host:Host"
 PACKET, PACKET_HOST = "actors.packet.machine:PacketMachine", "actors.packet.host:PacketShard"
 WALLET, WALLET_HANDLERS = "actors.wallet.machine:WalletMachine", "actors.wallet.handlers"
 OWNER, MEMORY = "cluster.journal.owner:OwnedJournal", "tests.simulation.memory_journal"
-SERVICE, SWITCHES = "cluster.gateway.service", "cluster.gateway.operator.switches:LeverFlow"
+PACKETS, SWITCHES = "cluster.gateway.packet.packets:Packets", "cluster.gateway.operator.switches:SwitchFlow"
 
 
 def bug(promise: str, anchor: str, edit: Edit) -> Mutant:
@@ -149,12 +149,12 @@ HUNTED = (
     # Lanes, rains, commitments, lishi.
     bug(
         "whoever finds a lane empty is asked for in the next",
-        "cluster.gateway.dispatch.lane_fanout:Divided.settled",
+        "cluster.gateway.dispatch.lane_fanout:LaneFanout.settled",
         put("self._round == len(self._lanes)", "self._round > 0"),
     ),
     bug(
         "only an empty lane sends on",
-        "cluster.gateway.dispatch.lane_fanout:Divided.take_in",
+        "cluster.gateway.dispatch.lane_fanout:LaneFanout.take_in",
         put("self.replies[place] == DRAINED", "isinstance(self.replies[place], Refused)"),
     ),
     bug(
@@ -208,11 +208,15 @@ HUNTED = (
         f"{SWITCHES}._set",
         put("replies.get(stream) != [Done()]", "stream not in replies"),
     ),
-    bug("before a 404 the wallet stream is asked", f"{SERVICE}:Service._complete", first("return replies")),
-    bug("201 means open", f"{SERVICE}:Service.fund", drop("open")),
+    bug(
+        "before a 404 the wallet stream is asked",
+        "cluster.gateway.packet.packets:Packets.complete",
+        first("return replies"),
+    ),
+    bug("201 means open", "cluster.gateway.wallet.wallets:Wallets.fund", drop("open")),
     bug(
         "a gateway that knows a packet's end asks about its winners",
-        "cluster.gateway.dispatch.ended_packet_cache:Ended.may_have_won",
+        "cluster.gateway.dispatch.ended_packet_cache:EndedPacket.may_have_won",
         first("return self.winners is None"),
     ),
     bug("whoever met a dead host looks it up again", "cluster.runtime.directory:Directory.call", drop("pop")),

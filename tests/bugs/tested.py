@@ -227,30 +227,40 @@ TESTED = (
     bug("a proof's chain is compared", f"{PAGE}:verify", never('proof["chain_links"]'), "unit.test_verify_packet"),
     bug("no user takes in two lanes", f"{PAGE}:verify_lanes", never("users"), "unit.test_verify_packet"),
     # The gateway.
-    bug(
-        "only a chat gateway names users", "cluster.gateway.auth:Auth.acting", never("GATEWAY_SCOPE"), "unit.test_auth"
-    ),
+    bug("only a chat gateway names users", "cluster.gateway.auth:acting", never("GATEWAY_SCOPE"), "unit.test_auth"),
     bug(
         "who calls is known before a body is read",
-        "cluster.gateway.middleware.admission:Gate.authenticate",
+        "cluster.gateway.middleware.admission:Admission.authenticate",
         first("return _ANYBODY"),
         "unit.test_doors",
     ),
     bug(
         "a body that does not tell its length is bounded",
-        "cluster.gateway.middleware.body_reader:bounded",
+        "cluster.gateway.raw_http:read_body",
         never("bytes_max"),
         "unit.test_http_refusals",
     ),
     bug(
+        "a body that says a key twice is refused",
+        "cluster.gateway.contract:BodyDecoder.__call__",
+        never("texts_in"),
+        "unit.test_strict",
+    ),
+    bug(
+        "a body that does not come gives its place back",
+        "cluster.gateway.raw_http:_within",
+        put("until_s", "until_s + 3_600"),
+        "unit.test_doors",
+    ),
+    bug(
         "a stranger does not see a direct packet",
-        "cluster.gateway.responses:may_see",
+        "cluster.gateway.packet.views:may_see",
         first("return True"),
         "unit.test_kinds",
     ),
     bug(
         "another tenant is never answered from a gateway's memory",
-        "cluster.gateway.dispatch.ended_packet_cache:EndedPackets.find",
+        "cluster.gateway.dispatch.ended_packet_cache:EndedPacketCache.find",
         without("tenant"),
         "unit.test_ended",
     ),
@@ -268,7 +278,7 @@ TESTED = (
     ),
     bug(
         "what waits for a packet takes its turn",
-        "cluster.gateway.dispatch.fair_queue:Lanes.take",
+        "cluster.gateway.dispatch.fair_queue:FairQueue.take",
         put("parcels.popleft", "parcels.pop"),
         "unit.test_lanes",
     ),

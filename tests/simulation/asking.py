@@ -68,7 +68,7 @@ class Asking:
 
         async def once() -> bool:
             since = self._auditor.mark()
-            answer = await self.clients.ask("commit", lambda service: service.commit(command))
+            answer = await self.clients.ask("commit", lambda service: service.wallets.commit(command))
             if is_open(answer):
                 return False
             self.clients.world.note("told", user, "commit", answer)
@@ -126,7 +126,7 @@ class Asking:
 
         async def once() -> bool:
             since = self._auditor.mark()
-            answer = await self.clients.ask("ask", lambda service: service.ask_lishi(command))
+            answer = await self.clients.ask("ask", lambda service: service.wallets.ask_lishi(command))
             if is_open(answer):
                 return False
             self.clients.world.note("told", command.user, "ask", answer)
@@ -174,7 +174,7 @@ class Asking:
         """Accept, and check the answer, which is returned."""
         stream = self._stream_of(command.lishi_id)
         since = self._auditor.mark((command.tenant, command.user))
-        answer = await self.clients.ask("accept", lambda service: service.fund(stream, command))
+        answer = await self.clients.ask("accept", lambda service: service.wallets.fund(stream, command))
         if answer == NO_ANSWER:
             return answer
         if isinstance(answer, Funded):
@@ -233,7 +233,7 @@ class Asking:
         return answer
 
     async def _ask_wallet(self, name: str, stream: str, command: Any) -> Any:
-        return await self.clients.ask(name, lambda service: service.ask_wallet(stream, command))
+        return await self.clients.ask(name, lambda service: service.wallets.ask_stream(stream, command))
 
     # Notes.
 
@@ -249,10 +249,12 @@ class Asking:
 
         async def there(service: Service) -> Any:
             """Write as the gateway's route does."""
-            lanes = await service.view(packet_id, User(TENANT, user), lines_max=1)
+            lanes = await service.packets.view(packet_id, User(TENANT, user), lines_max=1)
             if not any(lane.reader_rank for lane in lanes):
                 return "not_a_taker"
-            return await service.ask_wallet(service.payer_of(packet_id), WriteNote(packet_id, user, text, TENANT))
+            return await service.wallets.ask_stream(
+                service.wallets.payer_of(packet_id), WriteNote(packet_id, user, text, TENANT)
+            )
 
         async def once() -> bool:
             since = self._auditor.mark()
@@ -274,7 +276,7 @@ class Asking:
         if self.clients.told_shares:
             packet_id, _ = self._random.choice(list(self.clients.told_shares)[-12:])
             since = self._auditor.mark()
-            answer = await self.clients.ask("notes", lambda service: service.notes(packet_id))
+            answer = await self.clients.ask("notes", lambda service: service.wallets.notes(packet_id))
             if isinstance(answer, list):
                 self.clients.world.note("told", "", "notes", packet_id, answer)
                 self._favours.explain_notes(packet_id, answer, since.seq)

@@ -25,10 +25,11 @@ from actors.transfers.ids import Layout, packet_id_of
 from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from actors.wallet.replies import Funded, Statement, WalletView
 from actors.wallet.switches import SENDS
-from cluster.gateway.packet.grab_bodies import Asked
+from cluster.gateway.packet.grab_items import Asked
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from tests.simulation.auditor import UNDECIDED
+from tests.simulation.grabbing import grab_each, grab_one
 from tests.simulation.marks import Mark
 from tests.simulation.recount import hash_of
 from tests.simulation.wishes import USERS, Wishes, asks_for_words, words_for
@@ -69,6 +70,11 @@ ACTIONS = {
 """What clients do, and how often."""
 
 
+async def credited(service: Service, command: CreditSandbox) -> Any:
+    """Give a user money."""
+    return await service.wallets.ask(command)
+
+
 class Clients:
     """Everybody outside, in one process that never fails."""
 
@@ -101,8 +107,7 @@ class Clients:
         """Give everybody money."""
         for number, user in enumerate(USERS):
             amount_fen = POOR_FEN if number % 3 == 2 else BALANCE_FEN
-            credit = partial(Service.wallet, command=CreditSandbox(TENANT, user, amount_fen))
-            reply = await self.ask("credit", credit)
+            reply = await self.ask("credit", partial(credited, command=CreditSandbox(TENANT, user, amount_fen)))
             assert isinstance(reply, WalletView), reply
 
     async def act(self, steps: int) -> None:
@@ -212,7 +217,7 @@ class Clients:
     async def send_once(self, send: Send) -> bool:
         """Send, and check the answer; tell whether there was one."""
         since = self.auditor.mark((TENANT, send.user))
-        answer = await self.ask("send", lambda service: service.send(send))
+        answer = await self.ask("send", lambda service: service.wallets.send(send))
         if answer == NO_ANSWER:
             return False
         if isinstance(answer, Funded):
@@ -259,7 +264,7 @@ class Clients:
         """Somebody's gateway dies between the payment and the opening: nobody is told anything."""
         send = self.new_send()
         stream = self.auditor.wallet_of((TENANT, send.user))
-        await self.ask("half a send", lambda service: service.ask_wallet(stream, send))
+        await self.ask("half a send", lambda service: service.wallets.ask_stream(stream, send))
         packet_ids = list(self.auditor.packet_ids)[-3:]
         if packet_ids:
             await asyncio.sleep(self.random.random())
@@ -312,7 +317,7 @@ class Clients:
         """Grab, and check the answer."""
         since = self.auditor.mark(packet_id=packet_id)
         asked, said = self.asks(packet_id, user)
-        reply = await self.ask("grab", lambda service: service.take(asked, TENANT, user))
+        reply = await self.ask("grab", lambda service: service.grabs.take(asked, TENANT, user))
         return self.told(packet_id, user, reply, since, said=said)
 
     async def grab(self, packet_id: str, user: str) -> None:
@@ -324,7 +329,7 @@ class Clients:
         since = {packet_id: self.auditor.mark(packet_id=packet_id) for packet_id, _ in wanted}
         asks = [self.asks(packet_id, user) for packet_id, user in wanted]
         asked = [(what, user) for (what, _), (_, user) in zip(asks, wanted, strict=True)]
-        replies = await self.ask("batch", lambda service: service.grabs(asked, TENANT))
+        replies = await self.ask("batch", lambda service: grab_each(service, asked, TENANT))
         if replies == NO_ANSWER:
             return False
         told = [
@@ -412,7 +417,7 @@ class Clients:
     async def grab_as_stranger(self) -> None:
         """Somebody of another tenant grabs; for him there is no such packet."""
         packet_id = self.some_packet()
-        reply = await self.ask("grab", lambda service: service.grab(packet_id, User(STRANGERS, "u0")))
+        reply = await self.ask("grab", lambda service: grab_one(service, packet_id, User(STRANGERS, "u0")))
         assert reply in UNDECIDED | {NO_ANSWER, "packet_not_found"}, reply
 
     # Reading.
@@ -425,7 +430,7 @@ class Clients:
         """Look at a packet, all its lanes, and check what is seen."""
         since = self.auditor.mark(packet_id=packet_id)
         reader = User(TENANT, self.random.choice(USERS))
-        reply = await self.ask("look", lambda service: service.view(packet_id, reader))
+        reply = await self.ask("look", lambda service: service.packets.view(packet_id, reader))
         if reply != NO_ANSWER:
             if isinstance(reply, str):
                 reply = Refused(reply)
@@ -440,7 +445,7 @@ class Clients:
     async def wallet_once(self, user: str) -> Any:
         """Look at a balance, and check it."""
         since = self.auditor.mark((TENANT, user))
-        reply = await self.ask("wallet", lambda service: service.wallet(ReadWallet(TENANT, user)))
+        reply = await self.ask("wallet", lambda service: service.wallets.ask(ReadWallet(TENANT, user)))
         if isinstance(reply, WalletView):
             self.world.note("told", user, "wallet", reply)
             self.auditor.explain_wallet((TENANT, user), reply, since)
@@ -452,7 +457,7 @@ class Clients:
         """Somebody looks at his lines."""
         user = self.random.choice(USERS)
         since = self.auditor.mark((TENANT, user))
-        reply = await self.ask("statement", lambda service: service.wallet(ReadStatement(TENANT, user, 5, None)))
+        reply = await self.ask("statement", lambda service: service.wallets.ask(ReadStatement(TENANT, user, 5, None)))
         if isinstance(reply, Statement):
             self.world.note("told", user, "statement", reply)
             self.auditor.explain_statement((TENANT, user), reply, since)

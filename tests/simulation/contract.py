@@ -9,9 +9,9 @@ import httpx
 from jsonschema import Draft202012Validator
 
 from cluster.config import load
-from cluster.gateway.app import build_routes
 from cluster.gateway.openapi import document
 from cluster.gateway.problems import MEDIA_TYPE
+from cluster.gateway.routing import ROUTES, RouteTable
 
 SAID_IN_HEADERS = {"location", "idempotent-replayed", "retry-after", "www-authenticate"}
 """Headers that a client may have to read: the document names those that an operation sends."""
@@ -76,4 +76,4 @@ class Contract:
 def contract() -> Contract:
     """Return the contract of a system that serves all there is."""
     settings = load(sandbox=True, photos_url="/nowhere")
-    return Contract(document(build_routes(settings), settings))
+    return Contract(document(RouteTable(ROUTES, settings), settings))

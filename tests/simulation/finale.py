@@ -14,7 +14,7 @@ from actors.packet.replies import Won
 from actors.wallet.commands import Send
 from actors.wallet.replies import Funded, LishiList, WalletView
 from actors.wallet.rules import WalletRules
-from cluster.gateway.operator.switches import LeverFlow
+from cluster.gateway.operator.switches import SwitchFlow
 from cluster.gateway.service import Service
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
@@ -23,6 +23,7 @@ from cluster.runtime.live_audit import audit
 from tests.books import balances, book_sum
 from tests.simulation.asking import Asking
 from tests.simulation.clients import Clients
+from tests.simulation.grabbing import grab_each
 from tests.simulation.holders import Holders
 from tests.simulation.store import Connection
 from tests.simulation.wishes import USERS
@@ -78,7 +79,7 @@ async def all_resumed(world: World, clients: Clients) -> None:
         else:
             raise AssertionError(f"{lever} cannot be resumed although nothing fails")
     assert world.auditor.pauses.nothing_is_on(), "what was paused goes on"
-    assert await LeverFlow(world.settings, world.directory).read() == [], "nothing is said to be paused"
+    assert await SwitchFlow(world.settings, world.directory).read() == [], "nothing is said to be paused"
 
 
 async def until(condition: Callable[[], bool], promise: str) -> None:
@@ -101,19 +102,24 @@ async def all_served(world: World, clients: Clients) -> None:
             raise AssertionError(f"the wallet of {user} is not served although nothing fails")
 
 
+async def sent_again(service: Service, send: Send) -> Funded:
+    """Send what was sent before."""
+    return await service.wallets.send(send)
+
+
 async def told_again(clients: Clients, asking: Asking) -> None:
     """A success, once told, is told again."""
     world = clients.world
     told = list(clients.told_shares.items())
     for begin in range(0, len(told), BATCH):
         wanted = [grab for grab, _ in told[begin : begin + BATCH]]
-        replies = await clients.ask("batch", partial(Service.grabs, asked=wanted, tenant=TENANT))
+        replies = await clients.ask("batch", partial(grab_each, asked=wanted, tenant=TENANT))
         for (_, share), reply in zip(told[begin : begin + BATCH], replies, strict=True):
             assert isinstance(reply, Won), f"a success turned into {reply}"
             assert (reply.rank, reply.amount_fen, reply.at_ms, reply.replayed) == (*share, True), "told otherwise"
     for send, sent in clients.told_sends.values():
         if not world.auditor.forgotten(sent.funding):
-            again = await clients.ask("send", partial(Service.send, send=send))
+            again = await clients.ask("send", partial(sent_again, send=send))
             assert isinstance(again, Funded), f"a sent packet turned into {again}"
             assert (again.funding, again.others) == (sent.funding, sent.others), "a packet was sent otherwise before"
             assert again.replayed

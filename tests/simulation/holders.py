@@ -33,7 +33,7 @@ class Holders:
         """Ask once, and check the answer, which is returned. `of`: the hold that is spoken of."""
         who = of.tenant, of.user
         stream, since = self._auditor.wallet_of(who), self._auditor.mark(who)
-        answer = await self._clients.ask("hold", lambda service: service.ask_wallet(stream, command))
+        answer = await self._clients.ask("hold", lambda service: service.wallets.ask_stream(stream, command))
         if is_open(answer):
             return answer
         self._clients.world.note("told", of.user, "hold", command, answer)

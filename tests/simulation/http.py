@@ -10,8 +10,9 @@ from cluster.config import PLATFORM_KID, Keys, TokenKey
 from cluster.gateway.app import build_api
 from cluster.gateway.auth import Auth
 from cluster.gateway.operator import routes as operator
-from cluster.gateway.operator.switches import LeverFlow
+from cluster.gateway.operator.switches import SwitchFlow
 from cluster.gateway.packet.photos import photos_of
+from cluster.gateway.packet.stream import Streams
 from cluster.pictures.process import Picture, PictureBounds
 from cluster.tokens import mint
 from tests.simulation.contract import contract
@@ -40,7 +41,9 @@ class Gateway:
         self.keys = KEYS
         self.auth = Auth(KEYS, system.settings.bounds.token_cache_max)
         self.service = system.service
-        self.levers = LeverFlow(system.settings, system.directory)
+        self.platform_key = KEYS.key(KEYS.first)
+        self.switches = SwitchFlow(system.settings, system.directory)
+        self.streams = Streams(system.settings, system.service.grabs, self.platform_key)
         self.photos = photos_of(system.settings, KEYS, system.service, system.journals, system.clock, make_here)
         self._system = system
 
@@ -54,7 +57,7 @@ class Gateway:
         offset_ms = await self._system.journals.advance_clock(advance_ms, offset_ms_max=offset_ms_max)
         if offset_ms is None:
             raise operator.too_far(offset_ms_max)
-        await self.service.advance_clock(offset_ms)
+        await self.service.operations.advance_clock(offset_ms)
         return offset_ms
 
 
@@ -78,7 +81,7 @@ class Http:
         """Start a small system with three users, every stream active."""
         system = await System.start(**{"sandbox": True} | override)
         for user in ("alice", "bob", "carol"):
-            await system.service.wallet(CreditSandbox(TENANT, user, BALANCE_FEN))
+            await system.service.wallets.ask(CreditSandbox(TENANT, user, BALANCE_FEN))
         await system.tick()
         return cls(system)
 

@@ -59,7 +59,7 @@ class Stage:
         raise AssertionError(f"nobody knows how to play: {line}")
 
     async def given(self, who: str, amount: str) -> list[str]:
-        await self._http.system.service.wallet(CreditSandbox(TENANT, who.lower(), fen(amount)))
+        await self._http.system.service.wallets.ask(CreditSandbox(TENANT, who.lower(), fen(amount)))
         return [await self._wallet(who)]
 
     async def sends(self, who: str, amount: str, count: str, kind: str, greeting: str) -> list[str]:
@@ -106,7 +106,7 @@ class Stage:
 
     async def pays(self, who: str, amount: str, count: str, kind: str) -> list[str]:
         send = Send(TENANT, who.lower(), f"{amount} {count}", kind, fen(amount), int(count), "")  # type: ignore[arg-type]
-        stream = self._http.system.service.wallet_stream_of(_user(who))
+        stream = self._http.system.service.wallets.stream_of(_user(who))
         [[funded]] = await self._http.system.directory.ask([(stream, [send])])
         self._packet_id = funded.funding.packet_id
         return ["nobody is told anything"]

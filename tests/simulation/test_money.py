@@ -39,6 +39,7 @@ from cluster.gateway.problems import Problem
 from cluster.journal.fold import fold, machine_of
 from tests.books import balances, book_sum
 from tests.simulation.auditor import UNDECIDED, Auditor
+from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import InstantLoop
 from tests.simulation.marks import Mark
 from tests.simulation.memory_journal import Fault
@@ -128,7 +129,7 @@ class Money(RuleBasedStateMachine):
     async def grab(self, packet_id: str, user: str, host: Any = None) -> None:
         since = self.model.mark(packet_id=packet_id)
         if host is None:
-            [reply] = await self.system.service.grabs([(packet_id, user)], TENANT)
+            [reply] = await grab_each(self.system.service, [(packet_id, user)], TENANT)
         else:
             [reply] = await host.serve(self.stream_of(packet_id), [Grab(packet_id, TENANT, user)])
         self.told_grab(packet_id, user, reply, since)
@@ -136,7 +137,7 @@ class Money(RuleBasedStateMachine):
     async def grab_many(self, packet_id: str) -> None:
         since = self.model.mark(packet_id=packet_id)
         asked = [(packet_id, user) for user in (*USERS, *USERS[:2])]
-        for (_, user), reply in zip(asked, await self.system.service.grabs(asked, TENANT), strict=True):
+        for (_, user), reply in zip(asked, await grab_each(self.system.service, asked, TENANT), strict=True):
             self.told_grab(packet_id, user, reply, since)
 
     async def send(self, user: str, key: str, wish: tuple[Any, ...]) -> None:
@@ -144,7 +145,7 @@ class Money(RuleBasedStateMachine):
         answer: Any
         send = Send(TENANT, user, key, *wish)
         try:
-            answer = await self.system.service.send(send)
+            answer = await self.system.service.wallets.send(send)
             first = self.told_sent.setdefault((user, key), answer.funding)
             assert first == answer.funding, "the same key gives the same packet"
         except Problem as problem:
@@ -153,7 +154,7 @@ class Money(RuleBasedStateMachine):
         self.learn_packets()
 
     async def debit_only(self, user: str, key: str, wish: tuple[Any, ...], host: Any) -> None:
-        stream = self.system.service.wallet_stream_of(User(TENANT, user))
+        stream = self.system.service.wallets.stream_of(User(TENANT, user))
         [reply] = await host.serve(stream, [Send(TENANT, user, key, *wish)])
         self.model.advance()
         if isinstance(reply, Funded):
@@ -162,7 +163,7 @@ class Money(RuleBasedStateMachine):
 
     async def read_wallet(self, user: str, host: Any = None) -> None:
         since = self.model.mark((TENANT, user))
-        stream = self.system.service.wallet_stream_of(User(TENANT, user))
+        stream = self.system.service.wallets.stream_of(User(TENANT, user))
         [reply] = await (host or self.system.members["wallet-shard-0"]).serve(stream, [ReadWallet(TENANT, user)])
         self.model.explain_wallet((TENANT, user), reply, since)
 
@@ -224,7 +225,7 @@ class Money(RuleBasedStateMachine):
         async def begin() -> None:
             self.system = await System.start(**SMALL)
             for user in USERS:
-                await self.system.service.wallet(CreditSandbox(TENANT, user, BALANCE_FEN))
+                await self.system.service.wallets.ask(CreditSandbox(TENANT, user, BALANCE_FEN))
 
         self.loop.run_until_complete(begin())
         self.model = Auditor(self.system.journals, self.system.settings, reads=True)
@@ -440,13 +441,13 @@ class Money(RuleBasedStateMachine):
         """Refusing everybody is not enough: what was promised is given, what is open is taken, or goes back."""
         system, model = self.system, self.model
         for (packet_id, user), share in self.told.items():
-            [reply] = await system.service.grabs([(packet_id, user)], TENANT)
+            [reply] = await grab_each(system.service, [(packet_id, user)], TENANT)
             assert isinstance(reply, Won), "a success, once told, never turns into a refusal"
             assert (reply.rank, reply.amount_fen, reply.at_ms, reply.replayed) == (*share, True)
         for (user, key), funding in self.told_sent.items():
             if system.clock.ms - funding.at_ms < system.settings.rules(WalletRules).idempotency_ms:
                 wish = funding.kind, funding.total_fen, funding.count, funding.greeting
-                again = await system.service.send(Send(TENANT, user, key, *wish))
+                again = await system.service.wallets.send(Send(TENANT, user, key, *wish))
                 assert (again.funding, again.replayed) == (funding, True)
         system.clock.ms += system.settings.rules(WalletRules).relay_after_ms
         await system.settle()
@@ -454,12 +455,12 @@ class Money(RuleBasedStateMachine):
         assert set(model.packets) == set(model.fundings), "every packet that was paid for is opened"
         await system.tick()
         for packet_id, life in model.packets.items():
-            [reply] = await system.service.grabs([(packet_id, "latecomer")], TENANT)
+            [reply] = await grab_each(system.service, [(packet_id, "latecomer")], TENANT)
             wanted = "open" if life.state == "open" else life.state
             assert isinstance(reply, Won) if wanted == "open" else reply == Refused(wanted), "what is open can be taken"
-        fresh = await system.service.wallet(CreditSandbox(TENANT, "fresh", 1_000))
+        fresh = await system.service.wallets.ask(CreditSandbox(TENANT, "fresh", 1_000))
         assert fresh.available_fen == 1_000
-        await system.service.send(Send(TENANT, "fresh", "k", "lucky", 1_000, 2, ""))
+        await system.service.wallets.send(Send(TENANT, "fresh", "k", "lucky", 1_000, 2, ""))
         system.clock.ms += system.settings.rules(WalletRules).sends.packet_lifetime_ms + SLOT_MS
         await system.tick()
         await system.settle()
@@ -488,7 +489,7 @@ class Money(RuleBasedStateMachine):
                 assert replayed.get(ends[0], 0) + replayed.get(ends[1], 0) == 0, "both ends of a transit agree"
         assert sum(history[-1] for history in model.balances.values()) == model.credited_fen
         for tenant, user in model.balances:
-            stream = system.service.wallet_stream_of(User(tenant, user))
+            stream = system.service.wallets.stream_of(User(tenant, user))
             [[view]] = await system.directory.ask([(stream, [ReadWallet(tenant, user)])])
             told = replayed.get((stream, "change", tenant, user), 0)
             assert view.available_fen == told == model.balance_fen((tenant, user))

@@ -12,6 +12,7 @@ from actors.refusals import Refusal
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from cluster.journal.fold import fold, machine_of
 from cluster.journal.snapshot import Record
+from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
 from tests.simulation.system import KEYS, TENANT, System
@@ -22,10 +23,10 @@ STREAM = "packet-000"
 async def with_a_packet() -> tuple[System, str]:
     """Start a system with one open packet on the stream, two of its five shares taken."""
     system = await System.start(packet={"streams": 1}, wallet={"streams": 1})
-    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
-    funded = await system.service.send(Send(TENANT, "alice", "k", "lucky", 1_000, 5, ""))
+    await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 10_000))
+    funded = await system.service.wallets.send(Send(TENANT, "alice", "k", "lucky", 1_000, 5, ""))
     packet_id = funded.funding.packet_id
-    await system.service.grabs([(packet_id, "u1"), (packet_id, "u2")], TENANT)
+    await grab_each(system.service, [(packet_id, "u1"), (packet_id, "u2")], TENANT)
     return system, packet_id
 
 
@@ -54,9 +55,9 @@ async def take(system: System, stream: str = STREAM) -> Record:
 async def test_an_activation_from_a_snapshot_and_its_tail_remembers_everything() -> None:
     system, packet_id = await with_a_packet()
     record = await take(system)
-    [third] = await system.service.grabs([(packet_id, "u3")], TENANT)
+    [third] = await grab_each(system.service, [(packet_id, "u3")], TENANT)
     system.replace("packet-shard-0")
-    first, second, again, fourth = await system.service.grabs([(packet_id, f"u{i}") for i in (1, 2, 3, 4)], TENANT)
+    first, second, again, fourth = await grab_each(system.service, [(packet_id, f"u{i}") for i in (1, 2, 3, 4)], TENANT)
     assert [reply.replayed for reply in (first, second, again, fourth)] == [True, True, True, False]
     assert (again.rank, again.amount_fen, fourth.rank) == (3, third.amount_fen, 4)
     shell = await system.members["packet-shard-0"].shell(STREAM)
@@ -70,9 +71,9 @@ async def test_a_wallet_activated_from_a_snapshot_still_knows_its_keys_and_balan
     system, _ = await with_a_packet()
     await take(system, "wallet-000")
     system.replace("wallet-shard-0")
-    again = await system.service.send(Send(TENANT, "alice", "k", "lucky", 1_000, 5, ""))
+    again = await system.service.wallets.send(Send(TENANT, "alice", "k", "lucky", 1_000, 5, ""))
     assert again.replayed
-    assert (await system.service.wallet(ReadWallet(TENANT, "alice"))).available_fen == 9_000
+    assert (await system.service.wallets.ask(ReadWallet(TENANT, "alice"))).available_fen == 9_000
 
 
 @simulated
@@ -80,7 +81,7 @@ async def test_a_snapshot_of_a_snapshot_is_the_same_as_a_fold_from_the_beginning
     system, packet_id = await with_a_packet()
     whole_before = await folded(system)
     assert (await take(system)) == whole_before
-    await system.service.grabs([(packet_id, "u3")], TENANT)
+    await grab_each(system.service, [(packet_id, "u3")], TENANT)
     upon_snapshot = await folded(system)
     system.journals.books.clear()
     assert await folded(system) == upon_snapshot
@@ -92,7 +93,7 @@ async def test_a_snapshot_nobody_adopted_is_never_read() -> None:
     record = await folded(system)
     await system.journals.write_snapshot(record)
     system.replace("packet-shard-0")
-    await system.service.grabs([(packet_id, "u3")], TENANT)
+    await grab_each(system.service, [(packet_id, "u3")], TENANT)
     assert (await system.members["packet-shard-0"].shell(STREAM)).snapshot_version == 0
 
 
@@ -101,7 +102,7 @@ async def test_a_pointer_never_goes_back_to_an_older_snapshot() -> None:
     system, packet_id = await with_a_packet()
     older = await folded(system)
     await system.journals.write_snapshot(older)
-    await system.service.grabs([(packet_id, "u3")], TENANT)
+    await grab_each(system.service, [(packet_id, "u3")], TENANT)
     newer = await take(system)
     assert not await system.journals.adopt_snapshot(STREAM, older.position)
     assert (await system.journals.load_snapshot(STREAM)) == newer
@@ -122,7 +123,7 @@ async def test_a_snapshot_of_live_memory_does_not_chain_and_is_refused() -> None
     assert await grabbing == [Refused(Refusal.JOURNAL_UNAVAILABLE)]
     assert live.version == honest.version + 1
     await system.journals.write_snapshot(live)
-    await system.service.grabs([(packet_id, "u4")], TENANT)
+    await grab_each(system.service, [(packet_id, "u4")], TENANT)
     await system.journals.adopt_snapshot(STREAM, live.position)
     await system.members["packet-shard-0"].stop()
     with pytest.raises(JournalCorrupt, match="does not chain"):
@@ -134,7 +135,7 @@ async def test_a_snapshot_whose_chain_is_not_the_journals_is_refused() -> None:
     system, packet_id = await with_a_packet()
     forged = (await folded(system))._replace(chain=bytes(32))
     await system.journals.write_snapshot(forged)
-    await system.service.grabs([(packet_id, "u3")], TENANT)
+    await grab_each(system.service, [(packet_id, "u3")], TENANT)
     await system.journals.adopt_snapshot(STREAM, forged.position)
     await system.members["packet-shard-0"].stop()
     with pytest.raises(JournalCorrupt, match="does not chain"):

@@ -131,7 +131,7 @@ class Tended:
     async def grow(self) -> None:
         """Let another user come."""
         self.users += 1
-        await self.system.service.wallet(CreditSandbox(TENANT, f"u{self.users}", self.users))
+        await self.system.service.wallets.ask(CreditSandbox(TENANT, f"u{self.users}", self.users))
 
     def tend(self) -> Coroutine[Any, Any, Any]:
         archive = self.archive if self._seals else None
@@ -177,7 +177,7 @@ class Tended:
         [verified] = (await self.verified()).streams
         assert (verified.bad, verified.left_over, verified.snapshots) == (None, [], 2)
         self.system.replace("wallet-shard-0")
-        last = await self.system.service.wallet(ReadWallet(TENANT, f"u{self.users}"))
+        last = await self.system.service.wallets.ask(ReadWallet(TENANT, f"u{self.users}"))
         assert last == WalletView(self.users, 0)
 
 

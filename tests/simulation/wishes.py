@@ -13,7 +13,7 @@ from actors.transfers.funding import PacketFunded, Special
 from actors.transfers.phrase import spoken
 from actors.wallet.commands import Burst, Send
 from actors.wallet.photo import payment_key
-from cluster.gateway.packet.grab_bodies import Asked, said
+from cluster.gateway.packet.grab_items import Asked, said_to
 from tests.simulation.world import KEYS, TENANT
 
 USERS = [f"u{number}" for number in range(9)]
@@ -33,9 +33,9 @@ def words_for(funding: PacketFunded, *, right: bool) -> Asked:
     """Return what a taker asks who says what the packet asks for, or something else."""
     special, packet_id = funding.special, funding.packet_id.partition(".")[0]
     if special is not None and special.phrase:
-        return said(packet_id, phrase_of(funding.key) if right else "let me in", None, KEYS.key(KEYS.first))
+        return said_to(packet_id, phrase_of(funding.key) if right else "let me in", None, KEYS.key(KEYS.first))
     if special is not None and special.group:
-        return said(packet_id, None, special.group if right else OTHERS, KEYS.key(KEYS.first))
+        return said_to(packet_id, None, special.group if right else OTHERS, KEYS.key(KEYS.first))
     return packet_id
 
 

@@ -19,7 +19,7 @@ from actors.kernel.ports import Position
 from actors.kinds import build_host, kind_of
 from actors.settlement.task import settle
 from cluster.config import Keys, Settings, load
-from cluster.gateway.operator.switches import LeverFlow
+from cluster.gateway.operator.switches import SwitchFlow
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
@@ -154,7 +154,7 @@ class Shard(ShardActor):
 class Gateway:
     """One gateway replica."""
 
-    def __init__(self, process: Process, service: Service, levers: LeverFlow) -> None:
+    def __init__(self, process: Process, service: Service, levers: SwitchFlow) -> None:
         self.process = process
         self.service = service
         self.levers = levers
@@ -287,7 +287,7 @@ class World:
         """Start a gateway replica."""
         process = self.loop.process(f"gateway-{index}")
         way = directory(self.settings, self.network, process, self.members)
-        gateway = Gateway(process, Service(self.settings, way), LeverFlow(self.settings, way))
+        gateway = Gateway(process, Service(self.settings, way), SwitchFlow(self.settings, way))
         self.gateways[index : index + 1] = [gateway]
         self.note("start", process.name)
         return gateway
@@ -357,7 +357,7 @@ class World:
             offset_ms = await store.advance_clock(advance_ms, offset_ms_max=offset_ms_max)
             assert offset_ms is not None, "no run takes ten years"
             self.offset_ms = offset_ms
-            await gateway.service.advance_clock(self.offset_ms)
+            await gateway.service.operations.advance_clock(self.offset_ms)
         except Problem:
             return  # not every host has heard of it yet; the next activation does
 

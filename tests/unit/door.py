@@ -8,11 +8,15 @@ import httpx
 import msgspec
 
 from cluster.config import load
-from cluster.gateway.app import build_routes
 from cluster.gateway.openapi import document
+from cluster.gateway.routing import ROUTES, RouteTable
 from cluster.observability.metrics_snapshot import Gatherer
 from cluster.runtime.placement import SUPERVISOR
 from tests.unit.photo_site import Site
+
+ROUTE_OF = {route.name: route for route in ROUTES}
+REQUESTS = {name: route.requests for name, route in ROUTE_OF.items() if route.requests}
+ANSWERS = {name: route.answer for name, route in ROUTE_OF.items() if route.answer is not None}
 
 JUDGED_BY_PARTS = {"grab_batch", "grab_stream"}
 """Operations that take anything, and answer each bad part in its place."""
@@ -21,7 +25,7 @@ JUDGED_BY_PARTS = {"grab_batch", "grab_stream"}
 def written() -> dict[str, Any]:
     """Return the document of a system that serves all there is."""
     settings = load(sandbox=True, photos_url="/nowhere")
-    return document(build_routes(settings), settings)
+    return document(RouteTable(ROUTES, settings), settings)
 
 
 class Supervisor:

@@ -2,16 +2,22 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, cast
 
 from actors.kernel.messages import Refused
+from actors.kernel.quota import Bound
 from actors.packet.replies import Shares, Takings, Won
 from actors.refusals import Refusal
 from cluster.config import load
 from cluster.gateway.auth import Auth
+from cluster.gateway.dispatcher import Dispatcher
 from cluster.gateway.middleware import admission as gate
+from cluster.gateway.middleware.limits import RequestLimits
+from cluster.gateway.middleware.overload_control import OverloadControl
+from cluster.gateway.middleware.queue_delay import overload_rules
 from cluster.gateway.middleware.serve_hooks import STREAM_PATH
 from cluster.gateway.packet.stream import Streams
+from cluster.gateway.routing import ROUTES, RouteTable
 from tests.simulation.http import KEYS, token
 
 LONG_S = 30.0
@@ -83,11 +89,18 @@ class Replica:
         self.auth = Auth(KEYS, 10)
         self.keys = KEYS
         self.service = Service()
-        self.others: list[str] = []
-        self.app = Streams(self._other, self)
+        self.platform_key = KEYS.key(KEYS.first)
+        self.streams = Streams(self.settings, cast(Any, self.service), self.platform_key)
+        self.app = self.served()
 
-    async def _other(self, scope: Any, receive: Any, send: Any) -> None:
-        self.others.append(scope["path"])
+    def served(self, *, stamps: bool = False) -> RequestLimits:
+        """Return the ASGI app that serves its streams, and nothing else."""
+        replica, nothing = cast(Any, self), cast(Any, None)
+        admission = gate.Admission(
+            self.auth, OverloadControl(overload_rules(self.settings.overload)), nothing, Bound.of(10)
+        )
+        table = RouteTable([route for route in ROUTES if route.path == STREAM_PATH], self.settings)
+        return RequestLimits(Dispatcher(replica), table, admission, self.settings, stamps=stamps)
 
     def call(self, bearer: str | None = None) -> "Caller":
         """Open a stream."""

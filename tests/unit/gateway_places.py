@@ -13,10 +13,10 @@ from actors.packet.grab_replies import DRAINED, OVERLOADED
 from actors.packet.replies import PacketEnd
 from cluster.config import load
 from cluster.gateway.dispatch.batcher import Batcher, Parcel
-from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets
-from cluster.gateway.middleware.admission import Caller, Gate
-from cluster.gateway.middleware.overload_control import SEND, Admission
-from cluster.gateway.middleware.queue_delay import admission_rules
+from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPacketCache
+from cluster.gateway.middleware.admission import Admission, Caller
+from cluster.gateway.middleware.overload_control import SEND, OverloadControl
+from cluster.gateway.middleware.queue_delay import overload_rules
 from cluster.gateway.packet.photos import Band, Photos
 from cluster.gateway.packet.stream import Streams
 from cluster.gateway.problems import Problem
@@ -91,7 +91,7 @@ def streams() -> Take:
     """Streams whose clients write nothing."""
     loop, replica = _Loop(), Replica()
     replica.settings = load(stream={"streams_max": WHOLE}, fair={"streams_max": PARTS})
-    replica.app = Streams(replica._other, replica)
+    replica.streams = Streams(replica.settings, cast(Any, replica.service), replica.platform_key)
 
     def take(tenant: str, user: str, number: int) -> Any:
         token = mint(KEYS, user=user, tenant=tenant, scope="gateway", now_s=int(time.time()), ttl_s=60)
@@ -110,15 +110,15 @@ def streams() -> Take:
 
 
 class _Calm:
-    """A pulse that beats by itself."""
+    """Queue delay that is measured already."""
 
-    beating = True
+    measuring = True
 
 
 def requests() -> Take:
     """Requests under way."""
-    gate = Gate(
-        cast(Any, None), Admission(admission_rules(load().overload)), cast(Any, _Calm()), Bound.of(WHOLE, PERCENT)
+    gate = Admission(
+        cast(Any, None), OverloadControl(overload_rules(load().overload)), cast(Any, _Calm()), Bound.of(WHOLE, PERCENT)
     )
 
     def take(tenant: str, user: str, number: int) -> Any:
@@ -194,7 +194,7 @@ def _ended(packets: Bound, sizes: Bound) -> Cache:
         answered.set_result([PacketEnd("drained", array("I", [1]).tobytes())])
         return answered
 
-    ended = EndedPackets(post, packets=packets, sizes=sizes)
+    ended = EndedPacketCache(post, packets=packets, sizes=sizes)
 
     async def notice(tenant: str, number: int) -> None:
         ended.notice(DRAINED, "s", f"{tenant}-{number}", tenant)

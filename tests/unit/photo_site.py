@@ -76,7 +76,7 @@ class Site:
         photo_id, price_fen = path.rpartition("/")[2], (await self.get(path, user)).json()["price_fen"]
         special = Special(addressee="alice", reference=photo_id)
         send = Send(TENANT, user, payment_key(photo_id), "photo", price_fen, 1, "", "equal/1", special)
-        await self.system.directory.ask([(self.system.service.wallet_stream_of(User(TENANT, user)), [send])])
+        await self.system.directory.ask([(self.system.service.wallets.stream_of(User(TENANT, user)), [send])])
         return int(price_fen)
 
     async def balance(self, user: str) -> int:

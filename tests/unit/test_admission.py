@@ -1,4 +1,4 @@
-"""Admission: who is let in while there is too much to do. Time and hour are arguments; nothing here waits."""
+"""Overload control: who is let in while there is too much to do. Time and hour are arguments; nothing here waits."""
 
 from collections import Counter
 from itertools import pairwise
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.kernel.names import user_hash
-from cluster.gateway.middleware.max_min_share import Division
+from cluster.gateway.middleware.max_min_share import MaxMinShare
 from cluster.gateway.middleware.overload_control import (
     BUCKETS_MS,
     GRAB,
@@ -20,13 +20,13 @@ from cluster.gateway.middleware.overload_control import (
     PRIORITIES,
     READ,
     SEND,
-    Admission,
-    AdmissionRules,
     Histogram,
+    OverloadControl,
+    OverloadRules,
     priority_of,
 )
 
-RULES = AdmissionRules(
+RULES = OverloadRules(
     queueing_ms_target=20,
     down_percent=5,
     up_percent=1,
@@ -40,19 +40,19 @@ LONG_US, SHORT_US = 30_000, 10_000
 USERS = [user_hash("wechat", f"user-{number}") for number in range(2_000)]
 
 
-def overloaded() -> Admission:
+def overloaded() -> OverloadControl:
     """Return an admission that has just met its first window that queued too long."""
-    admission = Admission(RULES)
+    admission = OverloadControl(RULES)
     admission.close_window(LONG_US, 0)
     return admission
 
 
-def ask(admission: Admission, kind: int, count: int = 1_280) -> int:
+def ask(admission: OverloadControl, kind: int, count: int = 1_280) -> int:
     """Let many users ask; return how many were let in."""
     return sum(admission.admit(kind, USERS[number % len(USERS)], TENANT) for number in range(count))
 
 
-def press(admission: Admission, kinds: tuple[int, ...], windows: int, queueing_us: int = LONG_US) -> Counter[int]:
+def press(admission: OverloadControl, kinds: tuple[int, ...], windows: int, queueing_us: int = LONG_US) -> Counter[int]:
     """Let every kind ask in every window; return how many of each were let in during the last."""
     let_in: Counter[int] = Counter()
     for turn in range(windows):
@@ -62,7 +62,7 @@ def press(admission: Admission, kinds: tuple[int, ...], windows: int, queueing_u
 
 
 def test_while_nothing_queues_everybody_is_let_in_and_nothing_is_written_down() -> None:
-    admission = Admission(RULES)
+    admission = OverloadControl(RULES)
     for _ in range(100):
         admission.accept(READ)
         admission.close_window(SHORT_US, 0)
@@ -218,7 +218,7 @@ def serve(kind: int, capacity: int, refusals: int, offered: int, seconds: int) -
 
     Return the requests let in a second over the second half, and what queued (ms) at each window of it.
     """
-    admission, random = Admission(RULES), Random(1)
+    admission, random = OverloadControl(RULES), Random(1)
     free_us = accepted = 0
     queued_ms = []
     for window in range(seconds * 10):
@@ -278,7 +278,7 @@ def test_a_histogram_counts_every_value_in_its_bucket() -> None:
     assert histogram.total == 2_007
 
 
-def compete(admission: Admission, asks: dict[str, int], capacity: int, windows: int) -> dict[str, int]:
+def compete(admission: OverloadControl, asks: dict[str, int], capacity: int, windows: int) -> dict[str, int]:
     """Let tenants ask for single grabs window after window of a replica that can do so many; return who got how many.
 
     Only the last half counts.
@@ -297,20 +297,20 @@ def compete(admission: Admission, asks: dict[str, int], capacity: int, windows: 
 
 
 def test_a_tenant_that_asks_for_much_more_than_its_part_is_shed_first() -> None:
-    got = compete(Admission(RULES), {"modest": 20, "greedy": 400, "small": 40}, capacity=200, windows=400)
+    got = compete(OverloadControl(RULES), {"modest": 20, "greedy": 400, "small": 40}, capacity=200, windows=400)
     assert got["modest"] == 20
     assert got["small"] == 40
     assert 80 <= got["greedy"] <= 160
 
 
 def test_two_greedy_tenants_divide_what_there_is() -> None:
-    got = compete(Admission(RULES), {"one": 400, "two": 800, "modest": 10}, capacity=200, windows=400)
+    got = compete(OverloadControl(RULES), {"one": 400, "two": 800, "modest": 10}, capacity=200, windows=400)
     assert got["modest"] == 10
     assert 0.75 <= got["one"] / got["two"] <= 1.33
 
 
 def test_tenants_beyond_the_bound_share_one_part_and_nobody_is_kept_in_memory() -> None:
-    division = Division([1] * 4, 2)
+    division = MaxMinShare([1] * 4, 2)
     for number in range(100):
         division.count(f"tenant-{number}", number % 4, 16)
     division.divide(1)
@@ -324,7 +324,7 @@ def test_tenants_beyond_the_bound_share_one_part_and_nobody_is_kept_in_memory() 
 
 @given(st.dictionaries(st.sampled_from("abcdefgh"), st.lists(st.integers(0, 1_000), min_size=6, max_size=6)))
 def test_nobody_is_let_in_for_less_than_the_even_part_that_they_ask_for(asked: dict[str, list[int]]) -> None:
-    division = Division([3, 3, 1, 1, 2, 2], 8)
+    division = MaxMinShare([3, 3, 1, 1, 2, 2], 8)
     for tenant, counts in asked.items():
         for rank, count in enumerate(counts):
             division.count(tenant, rank, count)

@@ -26,6 +26,7 @@ from cluster.journal.sealing import Sealing
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
 from cluster.runtime.maintenance import PAUSE_S_MAX, HostMaintenance, tend
+from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import simulated
 from tests.simulation.system import KEYS, TENANT, System
 from tests.unit.samples import NOW_MS, WALLET, funding
@@ -79,10 +80,10 @@ def test_an_archive_by_url_is_the_same_as_a_folder(tmp_path: Path) -> None:
 
 async def busy(system: System, key: str) -> str:
     """Let a packet be sent and taken; return its id."""
-    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
-    funded = await system.service.send(Send(TENANT, "alice", key, "lucky", 1_000, 5, ""))
+    await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 10_000))
+    funded = await system.service.wallets.send(Send(TENANT, "alice", key, "lucky", 1_000, 5, ""))
     packet_id: str = funded.funding.packet_id
-    await system.service.grabs([(packet_id, f"u{i}") for i in range(5)], TENANT)
+    await grab_each(system.service, [(packet_id, f"u{i}") for i in range(5)], TENANT)
     await system.settle()
     return packet_id
 
@@ -111,7 +112,7 @@ async def test_a_tended_stream_keeps_two_snapshots_and_the_store_only_what_lies_
     sources = Sources(system.journals, system.journals.codec, archive)
     assert (await verify(sources, [STREAM])).whole
     system.replace("packet-shard-0")
-    [again] = await system.service.grabs([(packet_id, "u1")], TENANT)
+    [again] = await grab_each(system.service, [(packet_id, "u1")], TENANT)
     assert again.replayed
     assert (await system.audit()).clean
 
@@ -140,7 +141,7 @@ async def test_nothing_is_sealed_unless_the_stream_adopts_the_snapshot(tmp_path:
 
     assert await tend(system.journals, Deaf(), system.settings, KEYS, STREAM, archive) is None
     assert await manifest_of(system.journals, STREAM) == []
-    assert (await system.service.wallet(ReadWallet(TENANT, "alice"))).available_fen == 8_000
+    assert (await system.service.wallets.ask(ReadWallet(TENANT, "alice"))).available_fen == 8_000
 
 
 @simulated

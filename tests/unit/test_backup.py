@@ -19,6 +19,7 @@ from cluster.journal.fold import fold, machine_of
 from cluster.journal.sealing import PartBounds, Sealer
 from cluster.offline import backup
 from cluster.offline.backup import NotRestorable, Places
+from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals
 from tests.simulation.system import KEYS, TENANT, System, ruled
@@ -44,7 +45,7 @@ class Bench:
         system = await System.start(**ruled("packet", passivate_after_ms=0))
         system.clock.ms = at_ms or system.clock.ms
         bench = cls(system, folder)
-        await system.service.wallet(CreditSandbox(TENANT, "alice", 100_000))
+        await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 100_000))
         for turn in range(3):
             for n in range(4):
                 await bench.send(f"{turn}-{n}", 2 + n)
@@ -58,12 +59,12 @@ class Bench:
         return bench
 
     async def send(self, key: str, count: int) -> None:
-        funded = await self.system.service.send(Send(TENANT, "alice", key, "lucky", 100 * count, count, ""))
+        funded = await self.system.service.wallets.send(Send(TENANT, "alice", key, "lucky", 100 * count, count, ""))
         self.packets.append(funded.funding.packet_id)
 
     async def grab(self) -> None:
         wanted = [(packet, user) for packet in self.packets[-4:] for user in USERS[:3]]
-        await self.system.service.grabs(wanted, TENANT)
+        await grab_each(self.system.service, wanted, TENANT)
 
     async def tend(self, stream: str) -> None:
         """Take a snapshot, seal behind the one before it."""
@@ -103,10 +104,10 @@ class Bench:
         for packet in self.packets:
             grabs = [Grab(packet, TENANT, user) for user in USERS[:3]]
             for command in (View(packet, TENANT), *grabs):
-                told += await system.service._ask_packets(_stream_of(packet), [command])
+                told += await system.service.packets._ask(_stream_of(packet), [command])
         for user in ("alice", *USERS):
-            told.append(await system.service.wallet(ReadWallet(TENANT, user)))
-            told.append(await system.service.wallet(ReadStatement(TENANT, user, 50, None)))
+            told.append(await system.service.wallets.ask(ReadWallet(TENANT, user)))
+            told.append(await system.service.wallets.ask(ReadStatement(TENANT, user, 50, None)))
         return told
 
 
@@ -157,7 +158,7 @@ async def test_what_happens_during_a_backup_is_not_in_it_and_breaks_nothing(tmp_
     assert await bench.answers(again) == before
     assert (await again.audit()).clean
     for n in range(4):  # their keys and ids were never used in this past
-        await again.service.send(Send(TENANT, "alice", f"later-{n}", "lucky", 200, 2, ""))
+        await again.service.wallets.send(Send(TENANT, "alice", f"later-{n}", "lucky", 200, 2, ""))
 
 
 @simulated

@@ -28,7 +28,8 @@ from cluster.client import (
     RawAnswer,
 )
 from cluster.client.transport import Transport, raw_answer
-from cluster.gateway.routing import DOORS, Callers
+from cluster.gateway.auth import Callers
+from cluster.gateway.routing import ROUTES
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
 from tests.unit.fake_gateway import GATEWAY_TOKEN, OPERATOR_TOKEN, FakeGateway, serving
@@ -97,7 +98,7 @@ async def test_every_route_of_the_contract_has_a_method_that_reads_its_answer() 
         await wallets_and_requests(alice, bob)
         await photos(alice, bob)
         await operators(operator, alice)
-    served = {(door.method, door.path) for door in DOORS if door.callers is not Callers.PUBLIC}
+    served = {(door.method, door.path) for door in ROUTES if door.callers is not Callers.PUBLIC}
     missed = {
         (method, path)
         for method, path in served - {("POST", "/v1/grabs/stream")}

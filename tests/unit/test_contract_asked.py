@@ -16,10 +16,9 @@ from schemathesis.generation.feedback import NO_FEEDBACK
 from schemathesis.generation.modes import GenerationMode
 from schemathesis.specs.openapi import checks
 
-from cluster.gateway.contract import REFUSALS, scopes_of
 from tests.simulation.contract import closed
 from tests.simulation.http import token
-from tests.unit.door import JUDGED_BY_PARTS, Door, written
+from tests.unit.door import JUDGED_BY_PARTS, ROUTE_OF, Door, written
 
 EXAMPLES_MAX = 12
 """Requests to each operation; the same ones in every run."""
@@ -77,11 +76,11 @@ def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("latin-1", "replace")
 
 
-@pytest.mark.parametrize("name", REFUSALS)
+@pytest.mark.parametrize("name", ROUTE_OF)
 def test_whatever_is_asked_is_answered_as_the_document_says(name: str, schema: Any, door: Door) -> None:
     operation = schema.find_operation_by_id(name)
     known = door.known(operation.path)
-    scopes = scopes_of(operation.method.upper(), operation.path)
+    scopes = ROUTE_OF[name].callers.value
     modes = {GenerationMode.POSITIVE: CHECKS, GenerationMode.NEGATIVE: [*CHECKS, checks.negative_data_rejection]}
     if name in JUDGED_BY_PARTS or not operation.definition.raw.get("parameters", operation.body):
         modes[GenerationMode.NEGATIVE] = CHECKS

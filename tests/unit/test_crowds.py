@@ -137,14 +137,14 @@ async def test_the_same_send_in_lanes_is_answered_again_and_another_under_its_ke
 @simulated
 async def test_a_gateway_that_died_between_paying_and_opening_a_star_packet_has_lost_nothing() -> None:
     http = await Http.start(**LANED)
-    opened = http.gateway.service.open
+    opened = http.gateway.service.packets.open
 
     async def die(funded: Any) -> None:
         raise RuntimeError("dies here")
 
-    http.gateway.service.open = die  # type: ignore[method-assign]
+    http.gateway.service.packets.open = die  # type: ignore[method-assign]
     assert (await http.ask("POST", "/v1/packets", key="k", json=STAR)).status_code == 500
-    http.gateway.service.open = opened  # type: ignore[method-assign]
+    http.gateway.service.packets.open = opened  # type: ignore[method-assign]
     statement = await look(http, "/v1/wallet/statement")
     packet_id = statement["entries"][0]["reference"]
     assert statement["entries"][0]["amount_fen"] < 0

@@ -3,30 +3,33 @@
 import asyncio
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from fastapi import APIRouter
-from starlette.routing import Route
 
 from actors.kernel.quota import Bound
 from cluster.config import load
-from cluster.gateway import routing as doors
+from cluster.gateway.auth import Callers
 from cluster.gateway.middleware.admission import Caller
-from cluster.gateway.middleware.limits import Edge
+from cluster.gateway.middleware.limits import RequestLimits
 from cluster.gateway.middleware.overload_control import EXEMPT, GRAB, LAST, MANY, READ, SEND
-from cluster.gateway.packet.grab_bodies import read_items
+from cluster.gateway.packet.grab_items import read_items
 from cluster.gateway.problems import Problem
-from cluster.gateway.routing import DOORS, NOWHERE, Body, Callers, Door, door_of
-from cluster.tokens import GATEWAY_SCOPE, OPERATOR_SCOPE, USER_SCOPE
+from cluster.gateway.route import BodySize, Route
+from cluster.gateway.routing import ROUTES, Operation, RouteTable
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
-from tests.unit.door import written
 from tests.unit.fake_replica import OpenGate
-from tests.unit.photo_site import Site
+
+TABLE = RouteTable(ROUTES, load(sandbox=True, photos_url="/nowhere"))
+NOWHERE = TABLE.find("", "")[0].route
 
 
-def path_of(door: Door) -> str:
+def door_of(method: str, path: str) -> Route:
+    return TABLE.find(method, path)[0].route
+
+
+def path_of(door: Route) -> str:
     """Fill in names."""
     return "/".join("abc" if part.startswith("{") else part for part in door.path.split("/"))
 
@@ -56,34 +59,21 @@ class Listener:
             self.told = json.loads(message["body"])
 
 
-async def test_every_route_of_the_app_has_a_door_and_every_door_a_route(tmp_path: Path) -> None:
-    site = await Site.start(tmp_path)
-    [api] = [layer for layer in _layers(site.http.client._transport) if hasattr(layer, "routes")]
-    served = doors.served(api.routes)
-    named = {(door.method, doors._key(door.path)) for door in DOORS}
-    assert served == named
-    await site.system.stop()
+def test_two_routes_of_one_method_and_path_are_no_table() -> None:
+    again = ROUTES[0]._replace(path=ROUTES[0].path.replace("{packet_id}", "{name}"))
+    with pytest.raises(ValueError, match=f"two routes {again.method} {again.path}"):
+        RouteTable([*ROUTES, again], load())
 
 
-def _layers(transport: Any) -> list[Any]:
-    layers, layer = [], transport.app
-    while layer is not None:
-        layers.append(layer)
-        layer = getattr(layer, "_app", None)
-    return layers
+def test_a_route_that_its_configuration_does_not_serve_is_nowhere() -> None:
+    table = RouteTable(ROUTES, load(sandbox=False, photos_url=""))
+    for method, path in (("POST", "/sandbox/users"), ("GET", "/v1/photos/abc")):
+        assert table.find(method, path)[0].route.path == ""
+        assert table.allowed(path) == []
 
 
-def test_an_app_with_a_route_that_has_no_door_is_not_built() -> None:
-    async def unlisted() -> None: ...
-
-    router = APIRouter()
-    router.add_api_route("/v1/wallet", unlisted, methods=["DELETE"])
-    with pytest.raises(ValueError, match="DELETE /v1/wallet"):
-        doors.check([*router.routes, Route("/healthz", unlisted)])
-
-
-@pytest.mark.parametrize("door", DOORS, ids=lambda door: f"{door.method} {door.path}")
-def test_a_request_comes_to_its_own_door_and_to_no_other(door: Door) -> None:
+@pytest.mark.parametrize("door", ROUTES, ids=lambda door: f"{door.method} {door.path}")
+def test_a_request_comes_to_its_own_door_and_to_no_other(door: Route) -> None:
     path = path_of(door)
     assert door_of(door.method, path) == door
     if door.method == "GET":
@@ -96,10 +86,10 @@ def test_a_request_comes_to_its_own_door_and_to_no_other(door: Door) -> None:
         assert door_of(door.method, path.replace("abc", "")) != door
 
 
-@pytest.mark.parametrize("door", [door for door in DOORS if door.callers is not Callers.PUBLIC], ids=lambda d: d.path)
+@pytest.mark.parametrize("door", [door for door in ROUTES if door.callers is not Callers.PUBLIC], ids=lambda d: d.path)
 @simulated
-async def test_who_proves_nothing_is_told_so_before_a_byte_of_the_body_is_read(door: Door) -> None:
-    http = await Http.start()
+async def test_who_proves_nothing_is_told_so_before_a_byte_of_the_body_is_read(door: Route, tmp_path: Path) -> None:
+    http = await Http.start(photos_url=str(tmp_path))
     app = http.client._transport.app  # type: ignore[attr-defined]  # an ASGITransport
     wrong = {Callers.USERS: "operator", Callers.GATEWAYS: "user", Callers.OPERATORS: "gateway"}[door.callers]
     for bearer, status in ((None, 401), ("a.b.c", 401), (token(ttl_s=-1), 401), (token(scope=wrong), 403)):
@@ -116,10 +106,10 @@ async def test_bodies_are_bounded_by_route() -> None:
     http = await Http.start()
     bounds = http.gateway.settings.bounds
     assert bounds.body_bytes_max == 65_536
-    for door in DOORS:
-        if door.method == "GET" or door.body in (Body.PHOTO, Body.STREAM) or "/photos/" in door.path:
+    for door in ROUTES:
+        if door.method == "GET" or door.size in (BodySize.PHOTO, BodySize.STREAM) or "/photos/" in door.path:
             continue
-        bytes_max = bounds.batch_bytes_max if door.body is Body.BATCH else bounds.body_bytes_max
+        bytes_max = bounds.batch_bytes_max if door.size is BodySize.BATCH else bounds.body_bytes_max
         scope = {Callers.USERS: "user", Callers.GATEWAYS: "gateway", Callers.OPERATORS: "operator"}[door.callers]
         headers = {"idempotency-key": "k", "content-type": "application/json"}
         for content in (b" " * (bytes_max + 1), _drip(b" " * bytes_max, b" ")):
@@ -191,12 +181,11 @@ async def test_a_place_is_given_back_whatever_becomes_of_a_request() -> None:
         def leave(self, caller: Caller) -> None:
             inside.remove(caller.user)
 
-    async def fails(scope: Any, receive: Any, send: Any) -> None:
+    async def fails(operation: Operation, request: Any, send: Any) -> None:
         seen.append(len(inside))
         raise RuntimeError("a bug")
 
-    gate: Any = Counting()
-    edge = Edge(fails, gate, load(), stamps=False)
+    edge = RequestLimits(fails, TABLE, cast(Any, Counting()), load(), stamps=False)
     with pytest.raises(RuntimeError):
         await edge(scope_of("GET", "/v1/wallet", []), None, None)
     assert (seen, inside) == ([1], [])
@@ -237,29 +226,14 @@ async def _stuck() -> Any:
         ("GET", "/v1/wallet/statement", READ),
         ("POST", "/v1/photos", LAST),
         ("GET", "/v1/audit", LAST),
-        ("GET", "/docs", LAST),
         ("POST", "/nowhere", LAST),
         ("GET", "/healthz", EXEMPT),
         ("PUT", "/v1/levers/sends", EXEMPT),
     ],
 )
 def test_every_route_has_its_kind(method: str, path: str, kind: int) -> None:
-    assert door_of(method, path).kind == kind
+    assert door_of(method, path).priority == kind
 
 
 def test_parts_of_the_places_are_at_least_one() -> None:
     assert Bound.of(1, load().fair.requests_max) == Bound(1, 1, 1)
-
-
-def test_the_contract_says_of_every_route_who_may_call_it() -> None:
-    scopes = {
-        Callers.PUBLIC: (),
-        Callers.USERS: (USER_SCOPE, GATEWAY_SCOPE),
-        Callers.GATEWAYS: (GATEWAY_SCOPE,),
-        Callers.OPERATORS: (OPERATOR_SCOPE,),
-    }
-    for path, operations in written()["paths"].items():
-        for method, operation in operations.items():
-            door = door_of(method.upper(), path.replace("{", "").replace("}", ""))
-            told = tuple(scope for one in operation["security"] for scope in one["token"])
-            assert told == scopes[door.callers], door

@@ -16,7 +16,8 @@ from actors.packet.replies import PacketEnd, Won
 from actors.packet.rules import PacketRules
 from actors.refusals import Refusal
 from cluster.gateway.dispatch import ended_packet_cache as module
-from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPackets
+from cluster.gateway.dispatch.ended_packet_cache import ENTRY_BYTES, EndedPacketCache
+from tests.simulation.grabbing import grab_each
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT
@@ -57,17 +58,17 @@ class Shard:
         return PacketEnd("drained", array("I", hashes).tobytes())
 
 
-def cache(shard: Shard, *, packets_max: int = PACKETS_MAX, bytes_max: int = BYTES_MAX) -> EndedPackets:
-    return EndedPackets(shard.post, packets=Bound.of(packets_max), sizes=Bound.of(bytes_max))
+def cache(shard: Shard, *, packets_max: int = PACKETS_MAX, bytes_max: int = BYTES_MAX) -> EndedPacketCache:
+    return EndedPacketCache(shard.post, packets=Bound.of(packets_max), sizes=Bound.of(bytes_max))
 
 
-def told(ended: EndedPackets, packet_id: str, user: str, tenant: str = TENANT) -> Refused | None:
+def told(ended: EndedPacketCache, packet_id: str, user: str, tenant: str = TENANT) -> Refused | None:
     """Return what the gateway tells without the shard; None: it asks the shard."""
     end = ended.find(packet_id, tenant)
     return None if end is None or end.may_have_won(user) else end.refused
 
 
-async def drained(ended: EndedPackets, shard: Shard, packet_id: str, *winners: str) -> None:
+async def drained(ended: EndedPacketCache, shard: Shard, packet_id: str, *winners: str) -> None:
     """Let a packet end and the gateway hear of it."""
     shard.winners[packet_id] = list(winners)
     shard.drained.add(packet_id)
@@ -262,5 +263,5 @@ async def test_after_the_end_and_after_passivation_a_winner_is_told_his_share_an
         assert (await http.grab(packet["packet_id"], "carol")).json()["code"] == "expired"
         assert (await http.grab(packet["packet_id"], "bob")).json() == won | {"replayed": True}
     assert sum(isinstance(command, ReadEnd) for command in calls.commands) == 1
-    [reply] = await http.system.service.grabs([(packet["packet_id"], "bob")], TENANT)
+    [reply] = await grab_each(http.system.service, [(packet["packet_id"], "bob")], TENANT)
     assert reply == Won(1, won["amount_fen"], won["at_ms"], True)

@@ -19,14 +19,14 @@ from ray.serve._private.http_util import (
 )
 from uvicorn.server import ServerState
 
-from cluster.gateway.middleware.serve_hooks import READ_BY_SERVE, Entrance, middlewares
+from cluster.gateway.middleware.serve_hooks import READ_BY_SERVE, ServeHooks, middlewares
 from cluster.gateway.problems import Problem, answer
 from cluster.gateway.raw_http import write
 
 NAMES = [*sorted(READ_BY_SERVE), b"authorization", b"x-acting-user", b"cookie", b"accept", b"traceparent"]
 
 
-def run(entrance: Entrance, headers: list[tuple[bytes, bytes]], **scope: Any) -> list[Any]:
+def run(entrance: ServeHooks, headers: list[tuple[bytes, bytes]], **scope: Any) -> list[Any]:
     """Ask once and return the messages of the answer."""
     sent: list[Any] = []
 
@@ -65,7 +65,7 @@ class Served:
 @given(st.lists(st.tuples(st.sampled_from(NAMES), st.binary(max_size=12)), max_size=6))
 def test_no_head_of_a_client_breaks_serve_or_is_obeyed_by_it(headers: list[tuple[bytes, bytes]]) -> None:
     served = Served()
-    start, body = run(Entrance(RequestIdMiddleware(served)), headers)
+    start, body = run(ServeHooks(RequestIdMiddleware(served)), headers)
     assert (start["status"], body["body"]) == (200, b"served")
     assert served.timeout_s == 7.0
     ids = [value for name, value in start["headers"] if name.lower() == b"x-request-id"]
@@ -121,7 +121,7 @@ def saying(status: int, code: bytes = b"text/plain") -> Callable[..., Any]:
     ],
 )
 def test_what_serve_says_by_itself_is_told_as_a_problem(status: int, told: int, code: str) -> None:
-    start, body = run(Entrance(saying(status)), [(b"x-request-id", b"order-66")])
+    start, body = run(ServeHooks(saying(status)), [(b"x-request-id", b"order-66")])
     assert start["status"] == told
     headers = dict(start["headers"])
     assert (headers[b"content-type"], headers[b"x-request-id"]) == (b"application/problem+json", b"order-66")
@@ -131,7 +131,7 @@ def test_what_serve_says_by_itself_is_told_as_a_problem(status: int, told: int, 
 
 
 def test_serve_speaks_to_its_load_balancer_in_its_own_words() -> None:
-    start, body = run(Entrance(saying(503)), [], path="/-/healthz")
+    start, body = run(ServeHooks(saying(503)), [], path="/-/healthz")
     assert (start["status"], body["body"]) == (503, b"Request dropped due to backpressure")
 
 
@@ -139,7 +139,7 @@ def test_our_own_problems_pass_as_they_are() -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await write(send, answer(Problem("drained"), "order-66"))
 
-    start, body = run(Entrance(app), [])
+    start, body = run(ServeHooks(app), [])
     assert (start["status"], json.loads(body["body"])["code"]) == (409, "drained")
 
 
@@ -153,7 +153,7 @@ def test_a_failure_before_the_answer_is_a_problem_with_the_requests_id(failure: 
     async def ask() -> None:
         scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"x-request-id", b"order-66")]}
         with pytest.raises(type(failure)):
-            await Entrance(failing(failure))(scope, None, send)
+            await ServeHooks(failing(failure))(scope, None, send)
 
     asyncio.run(ask())
     assert (sent[0]["status"], dict(sent[0]["headers"])[b"x-request-id"]) == (500, b"order-66")
@@ -168,7 +168,7 @@ def test_a_failure_in_the_middle_of_an_answer_adds_nothing_to_it() -> None:
 
     async def ask() -> None:
         with pytest.raises(ValueError, match="our bug"):
-            await Entrance(failing(ValueError("our bug"), begun=True))(
+            await ServeHooks(failing(ValueError("our bug"), begun=True))(
                 {"type": "http", "method": "GET", "path": "/", "headers": []}, None, send
             )
 

@@ -18,10 +18,10 @@ from cluster.gateway.middleware.overload_control import (
     MANY,
     PRIORITIES,
     READ,
-    Admission,
+    OverloadControl,
     priority_of,
 )
-from cluster.gateway.middleware.queue_delay import HOUR_S, Pulse, admission_rules
+from cluster.gateway.middleware.queue_delay import HOUR_S, QueueDelay, overload_rules
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
 
@@ -29,9 +29,9 @@ HOUR = 478_000
 QUIET_US, BUSY_US = 0, 1_000_000
 
 
-async def at_level(http: Http, level: int) -> Admission:
+async def at_level(http: Http, level: int) -> OverloadControl:
     """Bring a system's gate to a level or just below: press it with requests that no window can carry."""
-    admission: Admission = http.gateway.service.admission
+    admission: OverloadControl = http.gateway.service.overload
     admission.close_window(BUSY_US, HOUR)
     for _ in range(500):
         if admission.tally.level <= level:
@@ -42,7 +42,7 @@ async def at_level(http: Http, level: int) -> Admission:
     assert level - PRIORITIES // 2 < admission.tally.level <= level
     for name in ("accepted", "shed"):
         setattr(admission.tally, name, [0] * len(KINDS))
-    http.gateway.service.pulse.beating = True  # no window is closed while the test looks
+    http.gateway.service.queue_delay.measuring = True  # no window is closed while the test looks
     return admission
 
 
@@ -126,10 +126,10 @@ async def test_a_refusal_reads_no_body_and_echoes_any_request_id_as_json() -> No
     assert_refused(await http.ask("POST", "/v1/grabs/batch", scope="gateway", content=body()))
 
 
-def pulse(late_s: list[float]) -> tuple[Admission, Pulse]:
+def pulse(late_s: list[float]) -> tuple[OverloadControl, QueueDelay]:
     """Return a pulse whose event loop is late by these, beat after beat."""
     overload = load().overload
-    admission = Admission(admission_rules(overload))
+    admission = OverloadControl(overload_rules(overload))
 
     class NoBatching(Batching):
         def __init__(self) -> None:
@@ -138,7 +138,7 @@ def pulse(late_s: list[float]) -> tuple[Admission, Pulse]:
         def queueing_us(self) -> int:
             return 0
 
-    class Late(Pulse):
+    class Late(QueueDelay):
         def _beat(self) -> None:
             self._due_s -= late_s.pop(0) if late_s else 0.0
             super()._beat()
@@ -172,9 +172,9 @@ async def test_many_requests_end_a_window_early() -> None:
 @simulated
 async def test_an_idle_replica_has_no_pulse_and_the_next_request_starts_it() -> None:
     http = await Http.start()
-    assert not http.gateway.service.pulse.beating
+    assert not http.gateway.service.queue_delay.measuring
     await http.ask("GET", "/v1/wallet")
-    assert http.gateway.service.pulse.beating
+    assert http.gateway.service.queue_delay.measuring
     await asyncio.sleep(1.0)
-    assert not http.gateway.service.pulse.beating
-    assert http.gateway.service.admission.tally.level == LEVEL_MAX
+    assert not http.gateway.service.queue_delay.measuring
+    assert http.gateway.service.overload.tally.level == LEVEL_MAX

@@ -21,8 +21,10 @@ from ray.serve._private.haproxy import BackendConfig, HAProxyApi, HAProxyConfig,
 from ray.serve.config import HTTPOptions
 
 from cluster.config import load
+from cluster.gateway.auth import Callers
 from cluster.gateway.problems import schema
-from cluster.gateway.routing import DOORS, Body, Callers
+from cluster.gateway.route import BodySize
+from cluster.gateway.routing import ROUTES
 from cluster.local.haproxy import MARK, HAProxyRules, UnknownTemplate, amended
 from cluster.local.haproxy_launcher import CLOSED_PATH, LONG_PATHS, rules_of, write_launcher
 
@@ -93,8 +95,8 @@ def test_too_few_descriptors_are_refused(tmp_path: Path) -> None:
         amended(written_by_serve(tmp_path, 8_000, 8_001).read_text(), RULES, 256)
 
 
-def test_bodies_with_deadlines_of_their_own_are_those_of_the_doors() -> None:
-    assert set(LONG_PATHS) == {door.path for door in DOORS if door.body in (Body.STREAM, Body.PHOTO)}
+def test_bodies_with_deadlines_of_their_own_are_those_of_the_routes() -> None:
+    assert set(LONG_PATHS) == {route.path for route in ROUTES if route.size in (BodySize.STREAM, BodySize.PHOTO)}
 
 
 def test_what_haproxy_says_is_a_problem_of_its_own_status() -> None:
@@ -107,7 +109,7 @@ def test_what_haproxy_says_is_a_problem_of_its_own_status() -> None:
 
 
 def test_no_public_door_is_closed_to_who_has_no_token() -> None:
-    assert [door for door in DOORS if door.path.startswith(CLOSED_PATH) and door.callers is Callers.PUBLIC] == []
+    assert [route for route in ROUTES if route.path.startswith(CLOSED_PATH) and route.callers is Callers.PUBLIC] == []
 
 
 class Proxy:

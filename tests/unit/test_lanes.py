@@ -5,7 +5,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.dispatch.fair_queue import Lanes
+from cluster.gateway.dispatch.fair_queue import FairQueue
 
 
 class Item(NamedTuple):
@@ -16,8 +16,8 @@ class Item(NamedTuple):
     size: int = 1
 
 
-def lanes(*, size_max: int = 1_000_000, lane_size_max: int = 1_000_000, turn_size: int = 15) -> Lanes[Item]:
-    return Lanes(size_max=size_max, lane_size_max=lane_size_max, turn_size=turn_size)
+def lanes(*, size_max: int = 1_000_000, lane_size_max: int = 1_000_000, turn_size: int = 15) -> FairQueue[Item]:
+    return FairQueue(size_max=size_max, lane_size_max=lane_size_max, turn_size=turn_size)
 
 
 def test_behind_20000_waiting_grabs_of_one_packet_another_packets_grab_leaves_with_the_next_call() -> None:

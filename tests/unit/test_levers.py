@@ -17,7 +17,8 @@ from actors.transfers.ids import packet_stream, wallet_stream
 from actors.wallet.machine import WalletMachine
 from actors.wallet.replies import Funded, WalletView
 from actors.wallet.switches import SENDS
-from cluster.gateway.operator.switches import LeverFlow, PausedLever
+from cluster.gateway.operator.contract import PausedBody
+from cluster.gateway.operator.switches import SwitchFlow
 from cluster.gateway.problems import Problem
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
@@ -201,7 +202,7 @@ class Bench:
 
     def __init__(self, system: System) -> None:
         self.system = system
-        self.flow = LeverFlow(system.settings, system.directory)
+        self.flow = SwitchFlow(system.settings, system.directory)
         self.stream = packet_stream(0)
 
     @classmethod
@@ -269,7 +270,7 @@ async def test_the_flow_sets_every_stream_and_goes_on_where_one_did_not_answer()
     bench.system.journals.fail("append", Fault.LOST_AFTER, stream=packet_stream(1))
     await bench.flow.set_grabs(paused=True, by="chen")
     at_ms = bench.system.clock.ms
-    assert await bench.flow.read() == [PausedLever("grabs", None, at_ms, "chen", [])]
+    assert await bench.flow.read() == [PausedBody("grabs", None, at_ms, "chen", [])]
     await bench.flow.set_grabs(paused=False, by="chen")
     assert await bench.flow.read() == []
 

@@ -143,7 +143,7 @@ async def test_setting_again_what_is_set_leaves_no_entry() -> None:
 async def test_a_packet_that_was_paid_and_not_opened_yet_can_be_paused() -> None:
     http = await Http.start()
     send = Send(TENANT, "alice", "k", "lucky", 1_000, 5, "")
-    purse = http.system.service.wallet_stream_of(User(TENANT, "alice"))
+    purse = http.system.service.wallets.stream_of(User(TENANT, "alice"))
     await http.system.directory.ask([(purse, [send])])
     layout = Layout.of(http.system.settings.layout)
     places = layout.packet, layout.wallet

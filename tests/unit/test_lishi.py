@@ -404,8 +404,8 @@ async def test_one_asker_asks_so_many_a_day_and_a_repeat_is_answered_still() -> 
 @simulated
 async def test_who_was_counted_and_not_yet_asked_is_asked_by_the_repeat_and_counted_once() -> None:
     http = await Http.start(**ruled("wallet", asks={"asks_max": 1}))
-    own = http.system.service.wallet_stream_of(User(TENANT, "carol"))
-    await http.system.service.ask_wallet(own, CountLishi(TENANT, "carol", "bob", "k"))  # and the gateway dies
+    own = http.system.service.wallets.stream_of(User(TENANT, "carol"))
+    await http.system.service.wallets.ask_stream(own, CountLishi(TENANT, "carol", "bob", "k"))  # and the gateway dies
     assert await waiting(http) == []
     await asked(http)
     await asked(http)

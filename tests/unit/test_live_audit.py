@@ -101,7 +101,7 @@ async def test_the_audit_of_files_and_journals_finds_the_same_money_as_the_live_
     bench = await Bench.start(tmp_path)
     system = bench.system
     await bench.send("on its way", 3)
-    stream = system.service.wallet_stream_of(User(TENANT, "alice"))
+    stream = system.service.wallets.stream_of(User(TENANT, "alice"))
     holds = [Hold(f"h{number}", TENANT, "alice", 10 + number, 60_000) for number in range(3)]
     await system.directory.ask([(stream, [*holds, PostHold("h0"), VoidHold("h1")])])
     await bench.grab()

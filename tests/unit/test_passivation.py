@@ -15,6 +15,7 @@ from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.wallet.commands import CreditSandbox, FindFunding, ReadWallet, Send
 from actors.wallet.replies import Funded
+from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault
 from tests.simulation.system import TENANT, System, joined, ruled
@@ -29,10 +30,10 @@ END_MS = NOW_MS + DAY_MS
 async def ended(rules: dict[str, int] | None = None, state: str = "drained") -> tuple[System, PacketFunded]:
     """Start a system with one packet of two shares that has ended and is settled."""
     system = await System.start(**joined(ONE, ruled("packet", **rules or {})))
-    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
-    funded = await system.service.send(Send(TENANT, "alice", "k", "lucky", 100, 2, ""))
+    await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 10_000))
+    funded = await system.service.wallets.send(Send(TENANT, "alice", "k", "lucky", 100, 2, ""))
     for user in ("u1", "u2") if state == "drained" else ("u1",):
-        await system.service.grabs([(funded.funding.packet_id, user)], TENANT)
+        await grab_each(system.service, [(funded.funding.packet_id, user)], TENANT)
     if state == "expired":
         system.clock.ms += 25 * HOUR_MS
         await system.tick()
@@ -50,9 +51,9 @@ async def passivated(state: str = "drained") -> tuple[System, PacketFunded]:
 
 async def drained(system: System, key: str) -> PacketFunded:
     """Send another packet of two shares, and let it end and be settled."""
-    funded = await system.service.send(Send(TENANT, "alice", key, "lucky", 100, 2, ""))
+    funded = await system.service.wallets.send(Send(TENANT, "alice", key, "lucky", 100, 2, ""))
     for user in ("u1", "u2"):
-        await system.service.grabs([(funded.funding.packet_id, user)], TENANT)
+        await grab_each(system.service, [(funded.funding.packet_id, user)], TENANT)
     await system.settle()
     return funded.funding
 
@@ -106,7 +107,7 @@ async def test_every_answer_is_the_same_after_a_packet_left_memory_and_after_a_r
 async def test_a_second_funding_of_a_passivated_packet_goes_home_instead_of_opening_it_again() -> None:
     system, packet = await passivated()
     system.clock.ms += 25 * HOUR_MS  # the wallet forgets the key
-    again = await system.service.wallet(ReadWallet(TENANT, "alice"))
+    again = await system.service.wallets.ask(ReadWallet(TENANT, "alice"))
     [reply] = await system.members["wallet-shard-0"].serve(PURSE, [Send(TENANT, "alice", "k2", "lucky", 100, 2, "")])
     assert isinstance(reply, Funded)
     [reply] = await system.members["wallet-shard-0"].serve(PURSE, [FindFunding(packet.packet_id)])
@@ -116,7 +117,7 @@ async def test_a_second_funding_of_a_passivated_packet_goes_home_instead_of_open
     assert second.funding.packet_id == packet.packet_id
     assert await ask(system, Open(PURSE, second.funding)) == Refused(Refusal.IDEMPOTENCY_KEY_REUSED)
     await system.settle()
-    assert (await system.service.wallet(ReadWallet(TENANT, "alice"))).available_fen == again.available_fen - 100
+    assert (await system.service.wallets.ask(ReadWallet(TENANT, "alice"))).available_fen == again.available_fen - 100
     assert (await system.audit()).clean
 
 
@@ -163,7 +164,7 @@ async def test_two_ticks_at_once_let_a_packet_go_once() -> None:
 async def test_a_lookup_that_a_passivation_overtook_is_made_again() -> None:
     system, gone = await passivated()
     packet = await drained(system, "k2")
-    other = await system.service.send(Send(TENANT, "alice", "k3", "lucky", 100, 2, ""))
+    other = await system.service.wallets.send(Send(TENANT, "alice", "k3", "lucky", 100, 2, ""))
     gate = system.journals.hold("shelf", stream=f"records:{STREAM}", applied=True)
     asking = asyncio.ensure_future(
         system.members["packet-shard-0"].serve(
@@ -186,7 +187,7 @@ async def test_an_id_that_never_left_memory_is_not_looked_up() -> None:
     system, gone = await passivated()
     system.journals.fail("shelf", Fault.LOST_BEFORE, stream=f"records:{STREAM}")
     assert await ask(system, Grab("z" * 32, TENANT, "u1")) == Refused(Refusal.PACKET_NOT_FOUND)
-    funded = await system.service.send(Send(TENANT, "alice", "k2", "lucky", 100, 2, ""))
+    funded = await system.service.wallets.send(Send(TENANT, "alice", "k2", "lucky", 100, 2, ""))
     assert (await ask(system, Grab(funded.funding.packet_id, TENANT, "u1"))).amount_fen
     assert await ask(system, Grab(gone.packet_id, TENANT, "u1")) == Refused(Refusal.JOURNAL_UNAVAILABLE)
 
@@ -282,8 +283,8 @@ async def test_an_acknowledgement_repeated_after_passivation_changes_nothing() -
 async def test_an_end_that_never_became_durable_is_never_kept_as_a_record() -> None:
     """A zombie that wakes up: it believes in a last share that its successor gave to somebody else."""
     system = await System.start(**ONE)
-    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
-    funded = await system.service.send(Send(TENANT, "alice", "k", "lucky", 100, 1, ""))
+    await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 10_000))
+    funded = await system.service.wallets.send(Send(TENANT, "alice", "k", "lucky", 100, 1, ""))
     packet_id = funded.funding.packet_id
     gate = system.journals.hold("append", stream=STREAM)
     zombie = system.members["packet-shard-0"]

@@ -1,25 +1,21 @@
 """Problems: one table from code to status, complete."""
 
+import msgspec
 import pytest
-from starlette.requests import Request
 
 from actors.refusals import Refusal
 from cluster.gateway import problems
-from cluster.gateway.problems import Problem, refused, respond
+from cluster.gateway.problems import Problem, answer, refused
 
 INTERNAL = {Refusal.OUT_OF_ORDER, Refusal.HOLD_NOT_FOUND}
 """Refusals between shards, and of routes that do not exist yet."""
 
 
-def request() -> Request:
-    return Request({"type": "http", "method": "GET", "path": "/", "headers": [], "hongbao.request_id": "r-1"})
-
-
 @pytest.mark.parametrize("code", [code for code in Refusal if code not in INTERNAL])
 def test_every_refusal_that_a_client_can_meet_has_a_status(code: Refusal) -> None:
-    response = respond(request(), refused(code))
-    assert 400 <= response.status_code < 600
-    assert response.media_type == "application/problem+json"
+    status, headers, _ = answer(refused(code), "r-1")
+    assert 400 <= status < 600
+    assert dict(headers)[b"content-type"] == b"application/problem+json"
 
 
 CONTRACT = {
@@ -45,11 +41,9 @@ CONTRACT = {
 
 @pytest.mark.parametrize("code", CONTRACT)
 def test_every_code_of_the_contract_has_its_status_and_shape(code: str) -> None:
-    import msgspec
-
-    response = respond(request(), Problem(code, "do this", {"field": "why"}))
-    body = msgspec.json.decode(response.body)
-    assert response.status_code == CONTRACT[code] == body["status"]
+    status, listed, content = answer(Problem(code, "do this", {"field": "why"}), "r-1")
+    headers, body = dict(listed), msgspec.json.decode(content)
+    assert status == CONTRACT[code] == body["status"]
     assert body["code"] == code
     assert body["request_id"] == "r-1"
     assert body["detail"] == "do this"
@@ -58,10 +52,10 @@ def test_every_code_of_the_contract_has_its_status_and_shape(code: str) -> None:
     assert body["type"].endswith(code)
     retry = CONTRACT[code] in (429, 503)
     assert body["retryable"] is (retry or code == "already_in_progress")
-    assert ("retry_after_ms" in body) is retry is ("retry-after" in response.headers)
+    assert ("retry_after_ms" in body) is retry is (b"retry-after" in headers)
     if retry:
         wait_s = 60 if code == "rate_limited" else 1
-        assert (response.headers["retry-after"], body["retry_after_ms"]) == (str(wait_s), wait_s * 1_000)
+        assert (headers[b"retry-after"], body["retry_after_ms"]) == (str(wait_s).encode(), wait_s * 1_000)
 
 
 def test_the_table_promises_nothing_retryable_that_it_does_not_hold() -> None:

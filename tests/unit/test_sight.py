@@ -11,7 +11,7 @@ import pytest
 from actors.kernel.errors import JournalFull, JournalUnavailable
 from actors.kernel.metrics import Tally
 from cluster.gateway.middleware.overload_control import KINDS
-from cluster.gateway.middleware.request_metrics import Sight, overload_source
+from cluster.gateway.middleware.request_metrics import RequestMetrics, overload_source
 from cluster.observability.journal_metrics import MeasuredJournals
 from cluster.observability.logs import REQUEST, formatter
 from tests.simulation.http import Http
@@ -23,7 +23,7 @@ def logged(records: list[logging.LogRecord]) -> list[dict[str, Any]]:
     return [json.loads(formatter("gateway").format(record)) for record in records]
 
 
-async def ask(sight: Sight, request_id: str = "r-1") -> list[dict[str, Any]]:
+async def ask(sight: RequestMetrics, request_id: str = "r-1") -> list[dict[str, Any]]:
     """Send one request through and return what was answered."""
     sent: list[dict[str, Any]] = []
 
@@ -52,17 +52,17 @@ def app_that(status: int, failure: Exception | None = None) -> Any:
 async def test_every_request_is_counted_once_by_its_status_and_timed() -> None:
     tally = Tally(1)
     for status in (200, 200, 429, 503):
-        await ask(Sight(app_that(status), tally, None, 1_000))
-    await ask(Sight(app_that(0), tally, None, 1_000))
+        await ask(RequestMetrics(app_that(status), tally, None, 1_000))
+    await ask(RequestMetrics(app_that(0), tally, None, 1_000))
     with pytest.raises(ValueError, match="odd"):
-        await ask(Sight(app_that(0, ValueError("odd")), tally, None, 1_000))
+        await ask(RequestMetrics(app_that(0, ValueError("odd")), tally, None, 1_000))
     figures = tally.figures()
     assert figures.counts["http_requests"] == {"200": 2, "429": 1, "503": 1, "gone": 1, "500": 1}
     assert figures.histograms["request"].count == 6
 
 
 async def test_a_request_that_fails_is_logged_with_its_id(caplog: pytest.LogCaptureFixture) -> None:
-    sight = Sight(app_that(500, ValueError("a bug of ours")), Tally(1), None, 1_000)
+    sight = RequestMetrics(app_that(500, ValueError("a bug of ours")), Tally(1), None, 1_000)
     written: list[dict[str, Any]] = []
 
     class Written(logging.Handler):
@@ -94,7 +94,7 @@ async def test_a_task_that_outlives_its_request_no_longer_speaks_for_it() -> Non
         tasks.append(asyncio.create_task(outlive()))
 
     tasks: list[asyncio.Task[None]] = []
-    await ask(Sight(app, Tally(1), None, 1_000), "r-7")
+    await ask(RequestMetrics(app, Tally(1), None, 1_000), "r-7")
     over.set()
     await asyncio.gather(*tasks)
     assert [line.get("request_id") for line in lines] == ["r-7", None]
@@ -129,7 +129,7 @@ def test_what_admission_and_the_batchers_count_is_told_as_well() -> None:
     queueing = SimpleNamespace(ends=(1, 2), counts=[3, 4, 5], total=60)
     drops = dict.fromkeys(("refused_full", "refused_packet_full", "refused_late", "gone", "repeated"), 2)
     service = SimpleNamespace(
-        admission=SimpleNamespace(tally=SimpleNamespace(shed=[0, 1, 2, 3, 4], full=7, shed_lines=9)),
+        overload=SimpleNamespace(tally=SimpleNamespace(shed=[0, 1, 2, 3, 4], full=7, shed_lines=9)),
         batching=SimpleNamespace(tally=SimpleNamespace(queueing_ms=queueing, **drops)),
     )
     counts, histograms = overload_source(service)()
@@ -139,7 +139,7 @@ def test_what_admission_and_the_batchers_count_is_told_as_well() -> None:
     own = Tally(1)
     own.latency("queueing", 1)
     own.add("http_requests", "200")
-    told = Sight(app_that(200), own, None, 1_000, [overload_source(service)]).figures()
+    told = RequestMetrics(app_that(200), own, None, 1_000, [overload_source(service)]).figures()
     assert told.histograms["queueing"].count == 12, "a source's histogram stands for the replica's"
     assert told.counts["http_requests"] == {"200": 1}
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.gateway.middleware.serve_hooks import DRAINING, STREAM_PATH, Entrance, middlewares
+from cluster.gateway.middleware.serve_hooks import DRAINING, STREAM_PATH, ServeHooks, middlewares
 from cluster.gateway.problems import Problem
 from tests.simulation.http import Http, token
 from tests.simulation.loop import simulated
@@ -419,7 +419,7 @@ async def test_a_stream_that_is_to_end_answers_what_is_under_way_and_says_so(tol
 
     DRAINING.set(ask)
     replica = Replica()
-    replica.app._drain_file = str(tmp_path / "draining")
+    replica.streams._drain_file = str(tmp_path / "draining")
     replica.service.held = []
     caller = replica.call()
     caller.write(grab(1))
@@ -466,14 +466,6 @@ async def test_a_client_that_does_not_read_does_not_hold_a_replica_that_ends() -
     caller.write(grab(1))
     await asyncio.sleep(1 + 10 + 1)
     assert caller.task.done()
-
-
-@simulated
-async def test_other_requests_pass() -> None:
-    replica = Replica()
-    for kind, method, path in (("http", "POST", "/v1/grabs/batch"), ("http", "GET", STREAM_PATH), ("lifespan", "", "")):
-        await replica.app({"type": kind, "method": method, "path": path}, None, None)
-    assert replica.others == ["/v1/grabs/batch", STREAM_PATH, ""]
 
 
 # The whole gateway.
@@ -529,8 +521,8 @@ async def test_serve_reads_nothing_ahead_where_money_moves_and_is_asked_by_strea
 ) -> None:
     heard: list[Any] = []
     [middleware] = middlewares()
-    assert middleware.cls is Entrance
-    entrance = Entrance(serve_app(heard, health))
+    assert middleware.cls is ServeHooks
+    entrance = ServeHooks(serve_app(heard, health))
     asked = [("GET", "/v1/wallet"), ("POST", "/sandbox/clock"), ("POST", "/v1/grabs/batch"), ("POST", STREAM_PATH)]
     for method, path in asked:
         scope = {"type": "http", "method": method, "path": path, "headers": [(b"a", b"b")]}

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from cluster.client import GrabOrder, GrabStream, LineAnswer
 from cluster.client.chunked import Dechunker
-from cluster.gateway.middleware.limits import Edge
 from tests.simulation.http import token
-from tests.unit.fake_replica import Replica, open_gate
+from tests.unit.fake_replica import Replica
 
 LONG_S = 30.0
 GATEWAY = token("gateway", "gateway", ttl_s=86_400)
@@ -40,7 +39,7 @@ class Served:
 async def served(**bounds: int) -> AsyncIterator[Served]:
     replica = Replica(**bounds)
     listener = socket.create_server(("127.0.0.1", 0))
-    edge = Edge(replica.app, open_gate(), replica.settings, stamps=True)
+    edge = replica.served(stamps=True)
     server = uvicorn.Server(uvicorn.Config(edge, lifespan="off", log_config=None))
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     running = asyncio.create_task(server._serve(sockets=[listener]))
@@ -135,12 +134,12 @@ async def test_a_token_that_opens_no_stream_is_told_to_every_line() -> None:
 
 async def test_a_replica_that_drains_is_asked_again_later() -> None:
     async with served() as platform:
-        platform.replica.app._drain_file = __file__
+        platform.replica.streams._drain_file = __file__
         async with GrabStream(platform.url, GATEWAY) as client:
             asked = asyncio.ensure_future(client.grab("p", "mei"))
             await until(lambda: client.streams >= 2)
             assert not asked.done()
-            platform.replica.app._drain_file = ""
+            platform.replica.streams._drain_file = ""
             assert (await asyncio.wait_for(asked, LONG_S)).rank == 3
 
 

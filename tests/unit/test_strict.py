@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.transfers.ids import packet_id_of
-from cluster.gateway.middleware.validation import check_json_type, read_json, texts_in
-from cluster.gateway.packet.grab_bodies import GrabItem, read_items
-from cluster.gateway.packet.ndjson import StreamGrab, read_grabs
+from cluster.gateway.packet.contract import GrabItem, StreamGrab
+from cluster.gateway.packet.grab_items import read_items
+from cluster.gateway.packet.ndjson import read_grabs
 from cluster.gateway.problems import Problem
+from cluster.gateway.validation import check_json_type, read_json, texts_in
 from tests.simulation.http import KEYS, Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT, ruled

@@ -33,6 +33,7 @@ from actors.wallet.replies import Funded
 from actors.wallet.rules import WalletRules
 from actors.wallet.sends import Place, Terms
 from cluster.gateway.problems import Problem
+from tests.simulation.grabbing import grab_each, grab_one
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.system import TENANT, System
@@ -142,7 +143,7 @@ async def test_after_a_clock_went_ahead_and_back_nobody_is_asked_again_uncounted
     """The simulator's seeds 426211433708 and 363368512964: one stream had forgotten what the other remembered."""
     http = await Http.start()
     homes = {
-        user: http.system.service.wallet_stream_of(User(TENANT, user)) for user in ("carol", "bob", "dora", "erin")
+        user: http.system.service.wallets.stream_of(User(TENANT, user)) for user in ("carol", "bob", "dora", "erin")
     }
     asker = next(user for user in homes if homes[user] != homes["bob"])
     near = next(user for user in homes if user != "bob" and homes[user] == homes["bob"])
@@ -260,17 +261,17 @@ def test_a_journal_of_a_time_that_forgot_sooner_is_still_read() -> None:
 async def test_what_was_paid_is_found_however_the_time_went_before_it_opened() -> None:
     system = await System.start()
     for user in ("alice", "bob"):
-        await system.service.wallet(CreditSandbox(TENANT, user, 10_000))
+        await system.service.wallets.ask(CreditSandbox(TENANT, user, 10_000))
     wish: Any = "lucky", 1_000, 5, ""
-    own = system.service.wallet_stream_of(User(TENANT, "alice"))
+    own = system.service.wallets.stream_of(User(TENANT, "alice"))
     [[funded]] = await system.directory.ask([(own, [Send(TENANT, "alice", "k", *wish)])])  # and the gateway dies
     assert isinstance(funded, Funded)
     system.clock.ms += 2 * system.settings.rules(WalletRules).idempotency_ms
     await system.directory.ask([(own, [Send(TENANT, "alice", "another", *wish)])])
-    again = await system.service.send(Send(TENANT, "alice", "k", *wish))
+    again = await system.service.wallets.send(Send(TENANT, "alice", "k", *wish))
     assert (again.replayed, again.funding) == (True, funded.funding), "nobody pays twice"
     with pytest.raises(Problem, match="expired"):
-        await system.service.grab(funded.funding.packet_id, User(TENANT, "bob"))
+        await grab_one(system.service, funded.funding.packet_id, User(TENANT, "bob"))
     await system.settle()
     assert (await system.audit()).clean
 
@@ -278,13 +279,13 @@ async def test_what_was_paid_is_found_however_the_time_went_before_it_opened() -
 @simulated
 async def test_a_packet_that_was_paid_for_is_never_unknown() -> None:
     system = await System.start()
-    await system.service.wallet(CreditSandbox(TENANT, "alice", 10_000))
-    own = system.service.wallet_stream_of(User(TENANT, "alice"))
+    await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 10_000))
+    own = system.service.wallets.stream_of(User(TENANT, "alice"))
     [[funded]] = await system.directory.ask([(own, [Send(TENANT, "alice", "k", "lucky", 1_000, 5, "")])])
     system.clock.ms += 2 * system.settings.rules(WalletRules).idempotency_ms
     await system.directory.ask([(own, [Send(TENANT, "alice", "another", "lucky", 1_000, 5, "")])])
     stream, packet_id = funded.funding.packet_stream, funded.funding.packet_id
     [[unknown]] = await system.directory.ask([(stream, [Grab(packet_id, TENANT, "bob")])])
     assert unknown == Refused(Refusal.PACKET_NOT_FOUND), "its stream has not heard of it"
-    [told] = await system.service.grabs([(packet_id, "bob")], TENANT)
+    [told] = await grab_each(system.service, [(packet_id, "bob")], TENANT)
     assert told == Refused(Refusal.EXPIRED)

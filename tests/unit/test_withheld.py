@@ -26,6 +26,7 @@ from cluster.config import load
 from cluster.gateway.problems import Problem
 from cluster.journal.codec import platform_codec
 from cluster.runtime.shards import WallClock, services_of
+from tests.simulation.grabbing import grab_each, grab_one
 from tests.simulation.http import Http
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals
@@ -148,16 +149,16 @@ async def test_a_crowds_packet_that_is_withheld_is_dealt_by_no_thread_for_ever(
 @simulated
 async def test_a_host_with_other_keys_gives_nothing_away_and_all_goes_on_with_the_right_ones() -> None:
     system = await System.start()
-    await system.service.wallet(CreditSandbox(WECHAT, "alice", 100_000))
+    await system.service.wallets.ask(CreditSandbox(WECHAT, "alice", 100_000))
     sends = [Send(WECHAT, "alice", f"k{n}", "lucky", 1_000, 5, "") for n in range(4)]
-    ids = [(await system.service.send(send)).funding.packet_id for send in sends]
-    won = await system.service.grabs([(packet_id, "u1") for packet_id in ids[:2]], WECHAT)
+    ids = [(await system.service.wallets.send(send)).funding.packet_id for send in sends]
+    won = await grab_each(system.service, [(packet_id, "u1") for packet_id in ids[:2]], WECHAT)
     system.keys = system.keys.model_copy(update={"platform": {"k1": "cd" * 32}})
     hosts = [host for host in system.members if host.startswith("packet-")]
     for host in hosts:
         system.replace(host)
     asked = [(packet_id, user) for packet_id in ids for user in ("u1", "u2")]
-    told = await system.service.grabs(asked, WECHAT)
+    told = await grab_each(system.service, asked, WECHAT)
     for (packet_id, user), answer in zip(asked, told, strict=True):
         if user == "u1" and packet_id in ids[:2]:
             assert answer == msgspec.structs.replace(won[ids.index(packet_id)], replayed=True)
@@ -167,7 +168,7 @@ async def test_a_host_with_other_keys_gives_nothing_away_and_all_goes_on_with_th
     await system.tick()
     await system.settle()
     alice = User(WECHAT, "alice")
-    views = [view for packet_id in ids for view in await system.service.view(packet_id, alice)]
+    views = [view for packet_id in ids for view in await system.service.packets.view(packet_id, alice)]
     assert [(view.state, view.seed) for view in views] == [("open", b"")] * 4, "it ends once its seed can be told"
     assert (await system.audit()).clean
     system.keys = KEYS
@@ -176,7 +177,7 @@ async def test_a_host_with_other_keys_gives_nothing_away_and_all_goes_on_with_th
     await system.tick()
     await system.settle()
     for packet_id in ids:
-        [view] = await system.service.view(packet_id, alice)
+        [view] = await system.service.packets.view(packet_id, alice)
         assert (view.state, commitment_of(view.funding.algorithm, packet_id, view.seed)) == (
             "expired",
             view.funding.commitment,
@@ -187,7 +188,7 @@ async def test_a_host_with_other_keys_gives_nothing_away_and_all_goes_on_with_th
 @simulated
 async def test_a_stranger_hears_nothing_of_a_price_that_waits_in_transit_for_its_key() -> None:
     system = await System.start()
-    await system.service.wallet(CreditSandbox(WECHAT, "bob", 100_000))
+    await system.service.wallets.ask(CreditSandbox(WECHAT, "bob", 100_000))
     system.keys = system.keys.model_copy(update={"platform": {"k1": "cd" * 32}})
     for host in [host for host in system.members if host.startswith("packet-")]:
         system.replace(host)
@@ -195,14 +196,14 @@ async def test_a_stranger_hears_nothing_of_a_price_that_waits_in_transit_for_its
     special = Special(addressee="alice", reference=photo_id)
     pay = Send(WECHAT, "bob", payment_key(photo_id), "photo", 300, 1, "", "equal/1", special)
     with pytest.raises(Problem, match="seed_unknown"):
-        await system.service.send(pay)
+        await system.service.wallets.send(pay)
     layout, first = Layout.of(system.settings.layout), KEYS.key(KEYS.first)
     packet_id = payment_id_of(first, WECHAT, "bob", photo_id, layout.packet, layout.wallet)
     for tenant, hears in ((WECHAT, "seed_unknown"), ("qq", "packet_not_found")):
         with pytest.raises(Problem, match=hears):
-            await system.service.grab(packet_id, User(tenant, "carol"))
+            await grab_one(system.service, packet_id, User(tenant, "carol"))
         with pytest.raises(Problem, match=hears):
-            await system.service.view(packet_id, User(tenant, "carol"))
+            await system.service.packets.view(packet_id, User(tenant, "carol"))
 
 
 @simulated

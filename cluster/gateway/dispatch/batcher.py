@@ -23,7 +23,7 @@ from actors.kernel.messages import Refused
 from actors.kernel.quota import Bound, Counts
 from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
-from cluster.gateway.dispatch.fair_queue import Lanes
+from cluster.gateway.dispatch.fair_queue import FairQueue
 from cluster.gateway.middleware.overload_control import BUCKETS_MS, Histogram
 from cluster.runtime.directory import Directory, Group, Reply, ShardUnavailable
 
@@ -164,7 +164,7 @@ class Batcher:
         self._hosts = hosts
         self._batch_max = batch_max
         self._tally = tally or BatchingTally()
-        self._lanes: Lanes[Parcel] = Lanes(
+        self._lanes: FairQueue[Parcel] = FairQueue(
             size_max=queue_max,
             lane_size_max=queue_max if packet_queue_max is None else packet_queue_max,
             turn_size=max(1, batch_max // TURNS_A_CALL),

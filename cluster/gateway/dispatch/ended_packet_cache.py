@@ -1,4 +1,4 @@
-"""Ended: remembers, in one gateway replica, packets that ended durably, so that losers are told without asking a shard.
+"""Ended packet cache: packets that ended durably, so that a replica tells losers without asking a shard.
 
 Laws:
 - a winner is never told that the packet is empty: whoever's hash is among the winners' is asked about at the shard
@@ -30,7 +30,7 @@ _REFUSED = {"drained": Refused(Refusal.DRAINED), "expired": Refused(Refusal.EXPI
 _ENDS = frozenset({Refusal.DRAINED, Refusal.EXPIRED})
 
 
-class Ended:
+class EndedPacket:
     """One packet's end. `winners` None: too many to be kept; the shard is asked about everybody."""
 
     __slots__ = ("refused", "tenant", "winners")
@@ -55,17 +55,17 @@ class Ended:
         return ENTRY_BYTES + (0 if self.winners is None else len(self.winners) * self.winners.itemsize)
 
 
-class EndedPackets:
+class EndedPacketCache:
     """The packets of which one replica knows that they ended."""
 
     def __init__(self, ask: Callable[[str, list[Any]], Any], *, packets: Bound, sizes: Bound) -> None:
         """`ask` asks a stream commands and returns a future of its replies; it never raises. `sizes`: bytes."""
         self._ask = ask
         self._bytes_max = sizes.tenant
-        self._ended: FairCache[str, Ended] = FairCache(packets, sizes)
+        self._ended: FairCache[str, EndedPacket] = FairCache(packets, sizes)
         self._asking: set[str] = set()
 
-    def find(self, packet_id: str, tenant: str) -> Ended | None:
+    def find(self, packet_id: str, tenant: str) -> EndedPacket | None:
         """Return the packet's end, if it is known and the packet is this tenant's."""
         ended = self._ended.get(packet_id)
         return None if ended is None or ended.tenant != tenant else ended
@@ -89,7 +89,7 @@ class EndedPackets:
             self._keep(packet_id, tenant, reply)
 
     def _keep(self, packet_id: str, tenant: str, end: PacketEnd) -> None:
-        ended = Ended(tenant, _REFUSED[end.state], array("I", end.winners))
+        ended = EndedPacket(tenant, _REFUSED[end.state], array("I", end.winners))
         if end.many or ended.size > self._bytes_max:
             ended.winners = None  # kept as that, so that its every loser does not ask for its winners again
         self._ended.put(packet_id, ended, tenant, 1, ended.size)

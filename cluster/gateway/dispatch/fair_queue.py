@@ -1,4 +1,4 @@
-"""Lanes: what waits for one host, a lane for every packet, so that a crowd before one packet holds up nobody else.
+"""Fair queue: what waits for one host, a lane for every packet, so that a crowd before one packet holds up nobody else.
 
 Laws: lanes take turns of about `turn_size` items, so that a lone item leaves with the next call however many wait in
 another lane; within a lane first in, first out; a lane is bounded, and all of them together; what does not fit into a
@@ -37,7 +37,7 @@ class _Lane(Generic[P]):
         self.visit = 0
 
 
-class Lanes(Generic[P]):
+class FairQueue(Generic[P]):
     """The queue. `size` counts all items in it."""
 
     def __init__(self, *, size_max: int, lane_size_max: int, turn_size: int) -> None:

@@ -1,7 +1,7 @@
-"""Divided: the grabs of many users of a packet in lanes: each asks his own lane, and the next when one is empty.
+"""Lane fan-out: the grabs of many users of a packet in lanes. Each asks their own lane, and the next when it is empty.
 
-A lane says "drained" only once that is durable, and for ever; who has won in it hears his share again. So whoever goes
-from his own lane on, and goes on only when told "drained", meets a share that he has before he can get another.
+A lane says "drained" only once that is durable, and for ever; a winner in it hears their share again. So users who
+begin at their own lane, and go on only when told "drained", meet a share that they have before they can get another.
 """
 
 from collections.abc import Iterator
@@ -13,22 +13,22 @@ from actors.packet.host import one_by_one
 from actors.packet.replies import Shares, Takings, Won
 from actors.refusals import Refusal
 from actors.transfers.ids import LanePlace, home_lane
-from cluster.gateway.packet.grab_bodies import Asked
+from cluster.gateway.packet.grab_items import Asked
 
 DRAINED = Refused(Refusal.DRAINED)
 
-Crowd = Takings | Shares | Refused
+CrowdReply = Takings | Shares | Refused
 """What became of the grabs of many users of one packet."""
 
 
-class Part(NamedTuple):
+class LaneGrabs(NamedTuple):
     """The grabs of one packet, or of one of its lanes."""
 
     lane: LanePlace
     command: GrabMany
 
 
-class Divided:
+class LaneFanout:
     """The grabs of one packet in lanes: round after round, until nobody may find a share in another lane."""
 
     def __init__(self, what: Asked, users: list[str], lanes: list[LanePlace], tenant: str) -> None:
@@ -45,22 +45,24 @@ class Divided:
 
     @property
     def settled(self) -> bool:
-        """Tell whether everybody has his answer."""
+        """Tell whether everybody has their answer."""
         return not self._left or self._round == len(self._lanes)
 
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[LaneGrabs]:
         """Return what is to be asked in this round."""
         by_lane: list[list[int]] = [[] for _ in self._lanes]
         for place in self._left:
             by_lane[(self._home[place] + self._round) % len(self._lanes)].append(place)
         self._asked = [places for places in by_lane if places]
         return [
-            Part(lane, GrabMany(lane.packet_id, self._tenant, [self._users[place] for place in places], *self._said))
+            LaneGrabs(
+                lane, GrabMany(lane.packet_id, self._tenant, [self._users[place] for place in places], *self._said)
+            )
             for lane, places in zip(self._lanes, by_lane, strict=True)
             if places
         ]
 
-    def take_in(self, told: Iterator[Crowd]) -> None:
+    def take_in(self, told: Iterator[CrowdReply]) -> None:
         """Hear what became of this round's parts, in their order."""
         for places in self._asked:
             for place, reply in zip(places, one_by_one(next(told), len(places)), strict=True):

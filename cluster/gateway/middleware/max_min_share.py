@@ -1,4 +1,4 @@
-"""Division: what a replica can do, divided among the tenants that ask it (max-min fair).
+"""Max-min share: what a replica can do, divided among the tenants that ask it (max-min fair).
 
 While not everybody is let in, each tenant's requests are counted by rank, as all together are. A tenant that asks for
 no more than its part is let in whole; what it leaves is divided among those that ask for more, each of which is let in
@@ -14,7 +14,7 @@ OTHERS = ""
 """Tenants beyond `tenants_max`, and whoever is asked of no tenant, share one part."""
 
 
-class Division:
+class MaxMinShare:
     """The parts of one replica."""
 
     def __init__(self, weights: Sequence[int], tenants_max: int) -> None:

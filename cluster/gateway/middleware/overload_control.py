@@ -1,4 +1,4 @@
-"""Admission: who is let in while this replica has more to do than it can; after DAGOR (Zhou et al., SoCC 2018).
+"""Overload control: who is let in while this replica has more to do than it can; after DAGOR (Zhou et al., SoCC 2018).
 
 - The signal is queueing time, given from outside (`cluster.gateway.middleware.queue_delay`), never CPU. Every replica
   decides alone.
@@ -24,7 +24,7 @@ from bisect import bisect_left
 from typing import NamedTuple
 from zlib import crc32
 
-from cluster.gateway.middleware.max_min_share import Division
+from cluster.gateway.middleware.max_min_share import MaxMinShare
 
 SEND, MANY, GRAB, READ, LAST = range(5)
 EXEMPT = -1
@@ -76,8 +76,8 @@ class Histogram:
         self.total += value
 
 
-class AdmissionTally:
-    """What metrics want to know of admission. Numbers only grow, except `level` and `queueing_ms`.
+class OverloadTally:
+    """What metrics want to know of overload control. Numbers only grow, except `level` and `queueing_ms`.
 
     `accepted`, `shed`: requests by kind, in the order of `KINDS`; `accepted_lines`, `shed_lines`: of streams, while not
     all was calm; `shed_levels`: requests shed, by the eighth of all ranks that they are in (0: kept longest); `full`:
@@ -113,8 +113,8 @@ class AdmissionTally:
         self.loop_delay_ms = Histogram(BUCKETS_MS)
 
 
-class AdmissionRules(NamedTuple):
-    """Bounds of admission, see `[overload]` in configs/."""
+class OverloadRules(NamedTuple):
+    """Bounds of overload control, see `[overload]` in configs/."""
 
     queueing_ms_target: int
     down_percent: int
@@ -136,12 +136,12 @@ def priority_of(user_hash: int, hour: int) -> int:
     return mixed >> 32 - _BITS
 
 
-class Admission:
-    """The gate of one replica."""
+class OverloadControl:
+    """Who is let in by one replica, by rank."""
 
-    def __init__(self, rules: AdmissionRules) -> None:
+    def __init__(self, rules: OverloadRules) -> None:
         self._rules = rules
-        self.tally = AdmissionTally()
+        self.tally = OverloadTally()
         self.calm = True
         """Everybody passes and nothing is written down; ends with the first window that queued too long."""
         self.seen = 0
@@ -150,7 +150,7 @@ class Admission:
         self._queueing_us = 0
         self._level = LEVEL_MAX
         self._asked = [0] * (LEVEL_MAX + 1)
-        self._division = Division([cost for cost in _COST for _ in range(PRIORITIES)], rules.tenants_max)
+        self._shares = MaxMinShare([cost for cost in _COST for _ in range(PRIORITIES)], rules.tenants_max)
         self._turn = 0
 
     def accept(self, kind: int) -> None:
@@ -168,7 +168,7 @@ class Admission:
             priority = priority_of(user_hash, self.hour)
         rank = kind << _BITS | priority
         self._asked[rank] += _REQUEST
-        own = self._division.count(tenant, rank, _REQUEST)
+        own = self._shares.count(tenant, rank, _REQUEST)
         if rank <= (self._level if own is None else own):
             self.tally.accepted[kind] += 1
             return True
@@ -181,7 +181,7 @@ class Admission:
         self.seen += 1
         rank = MANY << _BITS | priority_of(user_hash, self.hour)
         self._asked[rank] += _LINE
-        own = self._division.count(tenant, rank, _LINE)
+        own = self._shares.count(tenant, rank, _LINE)
         if rank <= (self._level if own is None else own):
             self.tally.accepted_lines += 1
             return True
@@ -207,10 +207,10 @@ class Admission:
             self.calm = self._level == LEVEL_MAX
         self._queueing_us = queueing_us
         if self.calm:
-            self._division.clear()
+            self._shares.clear()
         else:
-            self._division.divide(self._level)
-            self._division.fade()
+            self._shares.divide(self._level)
+            self._shares.fade()
         # What was asked fades over a few windows: one alone holds few of the big requests.
         self._asked = [0] * (LEVEL_MAX + 1) if self.calm else [count - (count >> 2) for count in self._asked]
         tally.level = self._level

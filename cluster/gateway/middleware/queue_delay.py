@@ -1,4 +1,4 @@
-"""Pulse: feels how long requests queue in this replica, and closes the windows of its admission.
+"""Queue delay: measures how long requests queue in this replica, and closes the windows of its overload control.
 
 Queueing time of a window = how late the event loop ran a timer, on the average (what a request waits before anybody
 looks at it), plus what parcels queued in the batchers (`Batching.queueing_us`). The pulse beats while requests come and
@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable
 
 from cluster.gateway.dispatch.batcher import Batching
-from cluster.gateway.middleware.overload_control import Admission, AdmissionRules
+from cluster.gateway.middleware.overload_control import OverloadControl, OverloadRules
 from cluster.sections import Overload
 
 HOUR_S = 3_600
 
 
-def admission_rules(overload: Overload) -> AdmissionRules:
-    """Read the bounds of admission."""
-    return AdmissionRules(
+def overload_rules(overload: Overload) -> OverloadRules:
+    """Read the bounds of overload control."""
+    return OverloadRules(
         queueing_ms_target=overload.queueing_ms_target,
         down_percent=overload.down_percent,
         up_percent=overload.up_percent,
@@ -29,15 +29,15 @@ def admission_rules(overload: Overload) -> AdmissionRules:
     )
 
 
-class Pulse:
+class QueueDelay:
     """The timer of one replica."""
 
     def __init__(
-        self, admission: Admission, batching: Batching, rules: Overload, wall_s: Callable[[], float] = time.time
+        self, overload: OverloadControl, batching: Batching, rules: Overload, wall_s: Callable[[], float] = time.time
     ) -> None:
         """`wall_s` tells the hour, by which priorities change; every replica's should be about the same."""
-        self.beating = False
-        self._admission = admission
+        self.measuring = False
+        self._overload = overload
         self._batching = batching
         self._wall_s = wall_s
         self._requests_max = rules.window_requests_max
@@ -51,7 +51,7 @@ class Pulse:
     def start(self) -> None:
         """Begin to beat. Ask only while it does not."""
         loop = asyncio.get_running_loop()
-        self.beating = True
+        self.measuring = True
         self._window_ends_s = loop.time() + self._window_s
         self._late_us = self._beats = 0
         self._next(loop)
@@ -64,16 +64,16 @@ class Pulse:
         loop = asyncio.get_running_loop()
         now_s = loop.time()
         late_us = max(0, round((now_s - self._due_s) * 1_000_000))
-        self._admission.tally.loop_delay_ms.add(late_us // 1_000)
+        self._overload.tally.loop_delay_ms.add(late_us // 1_000)
         self._late_us += late_us
         self._beats += 1
-        if now_s >= self._window_ends_s or self._admission.seen >= self._requests_max:
-            idle = self._admission.seen == 0
+        if now_s >= self._window_ends_s or self._overload.seen >= self._requests_max:
+            idle = self._overload.seen == 0
             queueing_us = self._late_us // self._beats + self._batching.queueing_us()
-            self._admission.close_window(queueing_us, int(self._wall_s()) // HOUR_S)
+            self._overload.close_window(queueing_us, int(self._wall_s()) // HOUR_S)
             self._window_ends_s = now_s + self._window_s
             self._late_us = self._beats = 0
-            if idle and self._admission.calm:
-                self.beating = False
+            if idle and self._overload.calm:
+                self.measuring = False
                 return
         self._next(loop)

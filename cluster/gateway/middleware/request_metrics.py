@@ -1,6 +1,6 @@
-"""Sight: what a gateway replica tells about itself: every request counted, its failures logged with its id.
+"""Request metrics: what a gateway replica tells about itself: every request counted, its failures logged with its id.
 
-The outermost ASGI layer, outside the edge: two clock readings, two counts and a header a request: `X-Served-By` names
+The outermost ASGI layer, outside the limits: two clock readings, two counts and a header a request: `X-Served-By` names
 the replica, by the id under which the supervisor hears of it. The tally goes to the supervisor once a `report_ms`; a
 replica that cannot reach it goes on counting.
 """
@@ -16,6 +16,7 @@ import msgspec
 
 from actors.kernel.metrics import HistogramFigures, Tally, TallyFigures
 from cluster.gateway.middleware.overload_control import KINDS
+from cluster.gateway.raw_http import serve_lifespan
 from cluster.observability.logs import REQUEST
 from cluster.runtime.directory import Directory, ShardUnavailable
 from cluster.runtime.placement import SUPERVISOR
@@ -30,12 +31,12 @@ Source = Callable[[], tuple[Mapping[str, dict[str, int]], Mapping[str, Histogram
 
 
 def overload_source(service: Any) -> Source:
-    """Return what admission and the batchers of a `Service` count."""
+    """Return what overload control and the batchers of a `Service` count."""
 
     def read() -> tuple[dict[str, dict[str, int]], dict[str, HistogramFigures]]:
-        admission, batching = service.admission.tally, service.batching.tally
-        shed = dict(zip(KINDS, admission.shed, strict=True))
-        shed |= {"full": admission.full, "stream_line": admission.shed_lines}
+        overload, batching = service.overload.tally, service.batching.tally
+        shed = dict(zip(KINDS, overload.shed, strict=True))
+        shed |= {"full": overload.full, "stream_line": overload.shed_lines}
         names = ("refused_full", "refused_packet_full", "refused_late", "gone", "repeated")
         drops = {name: getattr(batching, name) for name in names}
         queueing = batching.queueing_ms
@@ -46,13 +47,19 @@ def overload_source(service: Any) -> Source:
     return read
 
 
-class Sight:
-    """Counts requests on their way through; starts telling the supervisor when the application starts."""
+class RequestMetrics:
+    """The ASGI layer that counts requests on their way through."""
 
     def __init__(
-        self, app: Any, tally: Tally, directory: Directory | None, report_ms: int, sources: Sequence[Source] = ()
+        self,
+        app: Any,
+        tally: Tally,
+        directory: Directory | None,
+        report_ms: int,
+        sources: Sequence[Source] = (),
+        prepare: Sequence[Callable[[], object]] = (),
     ) -> None:
-        """`directory`: None: nobody is told. `sources`: whoever else counts in this replica."""
+        """`directory` None: nobody is told; `sources`: what else counts here; `prepare`: done before serving."""
         self._app = app
         self._tally = tally
         self._directory = directory
@@ -61,12 +68,12 @@ class Sight:
         self._served_by = (b"x-served-by", self._replica.encode())
         self._teller: asyncio.Task[None] | None = None
         self.sources = sources
+        self._prepare = prepare
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one request."""
         if scope["type"] != "http":
-            self._start_telling()
-            await self._app(scope, receive, send)
+            await serve_lifespan(receive, send, (*self._prepare, self._start_telling))
             return
         REQUEST.set(scope)
         began_s = time.perf_counter()

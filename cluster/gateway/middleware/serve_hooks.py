@@ -1,4 +1,4 @@
-"""Entrance: what stands before Serve: it cleans the heads that Serve reads, and tells as problems what Serve says.
+"""Serve hooks: what stands before Serve: it cleans the heads that Serve reads, and tells as problems what Serve says.
 
 Serve 2.60 obeys headers of its clients (a timeout that cuts a send in its middle, a model, a session), and ends with a
 plain 500 where one of them is not UTF-8: nobody here has a use for them, so they go. A request has one sound id from
@@ -61,7 +61,7 @@ _CODES = {404: "route_not_found", 408: "overloaded", 429: "overloaded", 499: "ma
 """What Serve's own refusals mean, in our words."""
 
 
-class Entrance:
+class ServeHooks:
     """The ASGI layer around Serve's own."""
 
     def __init__(self, app: Any) -> None:
@@ -137,4 +137,4 @@ def _is_problem(headers: Any) -> bool:
 def middlewares() -> list[Middleware]:
     """Return the layers that Serve puts around its HTTP servers, and have these read HTTP by our protocol."""
     HTTP_PROTOCOLS["auto"] = "cluster.gateway.middleware.http_protocol:Protocol"
-    return [Middleware(Entrance)]
+    return [Middleware(ServeHooks)]

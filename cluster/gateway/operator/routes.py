@@ -1,78 +1,78 @@
-"""Routes of operators: the audit, and in a sandbox users and the clock. And the two health questions."""
+"""Routes of operators: the audit, metrics, and in a sandbox users and the clock. And the two health questions."""
 
 import time
 
-from fastapi import Request
-from starlette.responses import Response
-
-from actors.kernel.names import USER_RULE, is_tenant, is_user
 from actors.wallet.commands import CreditSandbox
-from cluster.gateway import responses
-from cluster.gateway.middleware.validation import StrictRouter
-from cluster.gateway.problems import Problem
-from cluster.gateway.schemas import AliveBody, ClockBody, ClockState, CreatedUser, ReadyBody, UserBody
+from cluster.config import Settings
+from cluster.gateway.auth import Callers
+from cluster.gateway.middleware.overload_control import EXEMPT, LAST
+from cluster.gateway.operator.contract import (
+    ALIVE,
+    CLOCKS,
+    READY,
+    USERS,
+    AliveBody,
+    ClockBody,
+    ClockState,
+    CreatedUser,
+    ReadyBody,
+    UserBody,
+)
+from cluster.gateway.problems import Answer, Problem
+from cluster.gateway.raw_http import json_answer
+from cluster.gateway.replica import Replica
+from cluster.gateway.request import Request
+from cluster.gateway.responses import respond
+from cluster.gateway.route import Route
+from cluster.observability.metrics_snapshot import Figures
+from cluster.runtime.live_audit import AuditReport
 from cluster.tokens import USER_SCOPE, mint
 
-router = StrictRouter(tags=["operator"])
-sandbox = StrictRouter(tags=["sandbox"], prefix="/sandbox")
-
 SANDBOX_TOKEN_S = 7 * 86_400
-WALLET = {"location": "/v1/wallet"}
+_WALLET = (b"location", b"/v1/wallet")
 """Where who has the token finds what was made."""
 
 
-@router.get("/v1/audit")
-async def read_audit(request: Request) -> Response:
+async def read_audit(replica: Replica, request: Request) -> Answer:
     """Get the conservation report."""
-    gateway = request.app.state.gateway
-    gateway.auth.require_operator(request)
-    return responses.json_response(await gateway.service.audit())
+    return respond(await replica.service.operations.audit())
 
 
-@router.get("/v1/figures")
-async def read_figures(request: Request) -> Response:
+async def read_figures(replica: Replica, request: Request) -> Answer:
     """Get what the system is doing now: counters, latencies, shards, store, and the last audit."""
-    gateway = request.app.state.gateway
-    gateway.auth.require_operator(request)
-    return responses.encoded(await gateway.service.figures())
+    return json_answer(await replica.service.operations.figures())
 
 
-@router.get("/healthz", response_model=AliveBody)
-async def alive() -> Response:
+async def alive(replica: Replica, request: Request) -> Answer:
     """Tell that this replica runs."""
-    return responses.json_response({"status": "alive"})
+    return respond(AliveBody("alive"))
 
 
-@router.get("/readyz", response_model=ReadyBody)
-async def ready(request: Request) -> Response:
+async def ready(replica: Replica, request: Request) -> Answer:
     """Tell whether money can be served: the store answers and every stream has a host."""
-    return responses.json_response({"status": "ready", "system": await request.app.state.gateway.ready()})
+    return respond(ReadyBody("ready", await replica.ready()))
 
 
-@sandbox.post("/users", status_code=201, response_model=CreatedUser)
-async def create_user(request: Request, body: UserBody) -> Response:
-    """Make a user with money out of the faucet; an existing one keeps his balance and gets a fresh token."""
-    gateway = request.app.state.gateway
-    gateway.auth.require_operator(request)
-    fields = {}
-    if not is_user(body.user):
-        fields["user"] = USER_RULE
-    if not is_tenant(body.tenant):
-        fields["tenant"] = "lower-case letters, digits and hyphens, at most 32"
-    if body.balance_fen > gateway.settings.limits.sandbox_balance_fen_max:
-        fields["balance_fen"] = f"at most {gateway.settings.limits.sandbox_balance_fen_max} fen"
-    if fields:
-        raise Problem("invalid", "Correct the named fields.", fields)
-    await gateway.service.wallet(CreditSandbox(body.tenant, body.user, body.balance_fen))
+async def create_user(replica: Replica, request: Request) -> Answer:
+    """Make a user with money out of the faucet; an existing one keeps their balance and gets a fresh token."""
+    body: UserBody = request.body
+    await replica.service.wallets.ask(CreditSandbox(body.tenant, body.user, body.balance_fen))
     token = mint(
-        gateway.keys,
+        replica.keys,
         user=body.user,
         tenant=body.tenant,
         scope=USER_SCOPE,
         now_s=int(time.time()),
         ttl_s=SANDBOX_TOKEN_S,
     )
-    return responses.json_response({"user": body.user, "tenant": body.tenant, "token": token}, 201, WALLET)
+    status, headers, content = respond(CreatedUser(body.user, body.tenant, token), 201)
+    return status, [*headers, _WALLET], content
+
+
+async def advance_clock(replica: Replica, request: Request) -> Answer:
+    """Move the platform's clock forward; answers once every host has it durably."""
+    body: ClockBody = request.body
+    return respond(ClockState(await replica.advance_clock(body.advance_ms)))
 
 
 def too_far(offset_ms_max: int) -> Problem:
@@ -83,9 +83,23 @@ def too_far(offset_ms_max: int) -> Problem:
     )
 
 
-@sandbox.post("/clock", response_model=ClockState)
-async def advance_clock(request: Request, body: ClockBody) -> Response:
-    """Move the platform's clock forward; answers once every host has it durably."""
-    gateway = request.app.state.gateway
-    gateway.auth.require_operator(request)
-    return responses.json_response({"offset_ms": await gateway.advance_clock(body.advance_ms)})
+def _is_sandbox(settings: Settings) -> bool:
+    return settings.sandbox
+
+
+_REFUSALS = ("journal_unavailable", "shard_unavailable")
+_OPERATORS, _PUBLIC = Callers.OPERATORS, Callers.PUBLIC
+
+# fmt: off
+ROUTES = (
+    Route("GET", "/v1/audit", read_audit, _OPERATORS, LAST, "operator", reply=AuditReport, refusals=_REFUSALS),
+    Route("GET", "/v1/figures", read_figures, _OPERATORS, LAST, "operator", reply=Figures, refusals=_REFUSALS),
+    Route("GET", "/healthz", alive, _PUBLIC, EXEMPT, "operator", reply=AliveBody, answer=ALIVE),
+    Route("GET", "/readyz", ready, _PUBLIC, EXEMPT, "operator", reply=ReadyBody, refusals=_REFUSALS, answer=READY),
+    # A sandbox's clock moves whatever its users do.
+    Route("POST", "/sandbox/users", create_user, _OPERATORS, EXEMPT, "sandbox", body=UserBody, reply=CreatedUser,
+          status=201, refusals=_REFUSALS, requests=USERS, served=_is_sandbox),
+    Route("POST", "/sandbox/clock", advance_clock, _OPERATORS, EXEMPT, "sandbox", body=ClockBody, reply=ClockState,
+          refusals=_REFUSALS, requests=CLOCKS, served=_is_sandbox),
+)
+# fmt: on

@@ -1,49 +1,69 @@
-"""Routes of levers: what is paused, and operators who pause and resume. Idempotent by nature, so without a key."""
+"""Routes of switches: what is paused, and operators who pause and resume. Idempotent by nature, so without a key.
 
-from fastapi import Request
-from starlette.responses import Response
+They must work when they are needed most: no load refuses them.
+"""
 
-from cluster.gateway import responses
-from cluster.gateway.middleware.validation import StrictRouter
-from cluster.gateway.schemas import LeverBody, LeversBody, LeverState
+from cluster.gateway.auth import Callers
+from cluster.gateway.middleware.overload_control import EXEMPT
+from cluster.gateway.operator.contract import LEVERS, LeverBody, LeversBody, LeverState
+from cluster.gateway.problems import Answer
+from cluster.gateway.replica import Replica
+from cluster.gateway.request import Request
+from cluster.gateway.responses import respond
+from cluster.gateway.route import Handler, Route
 
-router = StrictRouter(tags=["operator"])
 
-
-@router.get("/v1/levers", response_model=LeversBody)
-async def read_levers(request: Request) -> Response:
+async def read_levers(replica: Replica, request: Request) -> Answer:
     """Tell what is paused, since when, by whom."""
-    gateway = request.app.state.gateway
-    gateway.auth.require_operator(request)
-    return responses.json_response({"paused": await gateway.levers.read()})
+    return respond(LeversBody(await replica.switches.read()))
 
 
-@router.put("/v1/levers/sends", response_model=LeverState)
-async def set_sends_lever(request: Request, body: LeverBody) -> Response:
+async def set_sends_lever(replica: Replica, request: Request) -> Answer:
     """Pause all sends, or let them go on; 200 means durable in every stream."""
-    gateway = request.app.state.gateway
-    by = gateway.auth.require_operator(request)
-    await gateway.levers.set_sends(paused=body.paused, by=by)
-    return _state("sends", None, body)
+    body: LeverBody = request.body
+    await replica.switches.set_sends(paused=body.paused, by=request.claims.user)
+    return respond(LeverState("sends", None, body.paused))
 
 
-@router.put("/v1/levers/grabs", response_model=LeverState)
-async def set_grabs_lever(request: Request, body: LeverBody) -> Response:
+async def set_grabs_lever(replica: Replica, request: Request) -> Answer:
     """Pause all grabs, or let them go on; 200 means durable in every stream."""
-    gateway = request.app.state.gateway
-    by = gateway.auth.require_operator(request)
-    await gateway.levers.set_grabs(paused=body.paused, by=by)
-    return _state("grabs", None, body)
+    body: LeverBody = request.body
+    await replica.switches.set_grabs(paused=body.paused, by=request.claims.user)
+    return respond(LeverState("grabs", None, body.paused))
 
 
-@router.put("/v1/levers/packets/{packet_id}", response_model=LeverState)
-async def set_packet_lever(request: Request, packet_id: str, body: LeverBody) -> Response:
+async def set_packet_lever(replica: Replica, request: Request) -> Answer:
     """Pause the grabs of one packet, or let them go on; one that has ended is answered with how it ended."""
-    gateway = request.app.state.gateway
-    by = gateway.auth.require_operator(request)
-    await gateway.levers.set_packet(packet_id, paused=body.paused, by=by)
-    return _state("packet", packet_id, body)
+    body: LeverBody = request.body
+    await replica.switches.set_packet(request.name, paused=body.paused, by=request.claims.user)
+    return respond(LeverState("packet", request.name, body.paused))
 
 
-def _state(lever: str, packet_id: str | None, body: LeverBody) -> Response:
-    return responses.json_response({"lever": lever, "packet_id": packet_id, "paused": body.paused})
+_REFUSALS = ("journal_unavailable", "shard_unavailable")
+_OF_A_PACKET = (*_REFUSALS, "packet_not_found", "seed_unknown", "drained", "expired")
+
+
+def _lever(path: str, handler: Handler, refusals: tuple[str, ...]) -> Route:
+    return Route(
+        "PUT",
+        f"/v1/levers/{path}",
+        handler,
+        Callers.OPERATORS,
+        EXEMPT,
+        "operator",
+        body=LeverBody,
+        reply=LeverState,
+        refusals=refusals,
+        requests=LEVERS,
+    )
+
+
+# fmt: off
+ROUTES = (
+    Route("GET", "/v1/levers", read_levers, Callers.OPERATORS, EXEMPT, "operator", reply=LeversBody,
+          refusals=_REFUSALS),
+    _lever("sends", set_sends_lever, _REFUSALS),
+    _lever("grabs", set_grabs_lever, _REFUSALS),
+    _lever("packets/{packet_id}", set_packet_lever, _OF_A_PACKET),
+)
+# fmt: on

@@ -1,14 +1,12 @@
-"""Levers: the flow that pauses and resumes. Told as done only once every stream concerned has it durably.
+"""Switches: the flow that pauses and resumes. Told as done only once every stream concerned has it durably.
 
 Streams are asked past the batchers: what an operator does about a crowd does not queue behind the crowd. Each is asked
 for its order first and told in that order, so that an attempt whose answer was lost cannot come after a later one.
-Of two operators at once the later one wins in each stream, and `read` tells where a lever is missing.
+Of two operators at once the later one wins in each stream, and `read` tells where a switch is missing.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-
-import msgspec
 
 from actors.kernel.messages import Done, Refused
 from actors.kernel.switches import ReadSwitches, SetSwitch, Switch, Switches
@@ -20,6 +18,7 @@ from actors.wallet.commands import FindFunding
 from actors.wallet.replies import Funded
 from actors.wallet.switches import SENDS
 from cluster.config import Settings
+from cluster.gateway.operator.contract import PausedBody
 from cluster.gateway.problems import Problem, refused
 from cluster.runtime.directory import Directory
 
@@ -30,20 +29,8 @@ _FINAL = {Refusal.PACKET_NOT_FOUND, Refusal.DRAINED, Refusal.EXPIRED, Refusal.OV
 """What a stream says once and for all; anything else is asked again."""
 
 
-class PausedLever(msgspec.Struct, frozen=True):
-    """A lever that is on somewhere. Instants in Unix ms."""
-
-    lever: str
-    """`sends`, `grabs` or `packet`."""
-    packet_id: str | None
-    since_ms: int
-    by: str
-    missing: list[str]
-    """Streams that should have it and do not: set it again."""
-
-
-class LeverFlow:
-    """The levers of one system, for one gateway replica."""
+class SwitchFlow:
+    """The switches of one system, for one gateway replica."""
 
     def __init__(self, settings: Settings, directory: Directory) -> None:
         layout = Layout.of(settings.layout)
@@ -87,7 +74,7 @@ class LeverFlow:
                 raise
             await self._set([stream], packet_switch(packet_id), paused, by)
 
-    async def read(self) -> list[PausedLever]:
+    async def read(self) -> list[PausedBody]:
         """Return what is paused, as it durably is in every stream. Raises Problem."""
         told: dict[str, Switches] = {}
 
@@ -97,27 +84,27 @@ class LeverFlow:
 
         await self._repeat(step, self._wallet_streams + self._packet_streams, "No answer yet from {}; ask again.")
         held: dict[str, list[Switch]] = {}
-        for levers in told.values():
-            for name, lever in levers.switches.items():
-                held.setdefault(whole_id(name), []).append(lever)  # of all lanes of a packet one
+        for switches in told.values():
+            for name, switch in switches.switches.items():
+                held.setdefault(whole_id(name), []).append(switch)  # of all lanes of a packet one
         return [
-            self._paused(name, min(levers, key=lambda lever: lever.at_ms), told)
-            for name, levers in sorted(held.items())
+            self._paused(name, min(set_ones, key=lambda switch: switch.at_ms), told)
+            for name, set_ones in sorted(held.items())
         ]
 
-    def _paused(self, name: str, first: Switch, told: dict[str, Switches]) -> PausedLever:
+    def _paused(self, name: str, first: Switch, told: dict[str, Switches]) -> PausedBody:
         packet_id = packet_of(name)
         if packet_id is not None:
-            return PausedLever("packet", packet_id, first.at_ms, first.by, [])
-        concerned = self._wallet_streams if name == SENDS else self._packet_streams
-        missing = [stream for stream in concerned if name not in told[stream].switches]
-        return PausedLever(name, None, first.at_ms, first.by, missing)
+            return PausedBody("packet", packet_id, first.at_ms, first.by, [])
+        if name == SENDS:
+            return PausedBody("sends", None, first.at_ms, first.by, _missing(name, self._wallet_streams, told))
+        return PausedBody("grabs", None, first.at_ms, first.by, _missing(name, self._packet_streams, told))
 
-    async def _set(self, streams: list[str], lever: str, paused: bool, by: str) -> None:
+    async def _set(self, streams: list[str], switch: str, paused: bool, by: str) -> None:
         async def step(left: list[str]) -> list[str]:
             orders = await self._orders(left)
             commands = [
-                (stream, [SetSwitch(lever, paused, by, order.epoch, order.asked)]) for stream, order in orders.items()
+                (stream, [SetSwitch(switch, paused, by, order.epoch, order.asked)]) for stream, order in orders.items()
             ]
             replies = dict(zip(orders, await self._directory.ask(commands), strict=True))
             for [reply] in replies.values():
@@ -128,7 +115,7 @@ class LeverFlow:
         await self._repeat(step, streams, "Not durable yet in {}; repeat the request, what is set is not set twice.")
 
     async def _orders(self, streams: list[str]) -> dict[str, Switches]:
-        """Return what those streams that answer have on, and in which order they take the next lever."""
+        """Return what those streams that answer have on, and in which order they take the next switch."""
         answers = await self._directory.ask([(stream, [ReadSwitches()]) for stream in streams])
         return {stream: reply for stream, [reply] in zip(streams, answers, strict=True) if isinstance(reply, Switches)}
 
@@ -154,3 +141,7 @@ class LeverFlow:
 
 def _has_ended(failure: BaseException) -> bool:
     return isinstance(failure, Problem) and failure.code in (Refusal.DRAINED, Refusal.EXPIRED)
+
+
+def _missing(name: str, streams: list[str], told: dict[str, Switches]) -> list[str]:
+    return [stream for stream in streams if name not in told[stream].switches]

@@ -1,4 +1,4 @@
-"""Lines: the NDJSON of a stream, both ways. Pure: bytes in, grabs out; replies in, bytes out.
+"""NDJSON: the lines of a stream, both ways. Pure: bytes in, grabs out; replies in, bytes out.
 
 A line is a grab, or it is answered by itself; where the network cuts a body makes no difference. JSON has no line
 break inside a value, so a body can be cut into lines before it is read.
@@ -6,55 +6,19 @@ break inside a value, so a body can be cut into lines before it is read.
 
 from collections.abc import Mapping, Sequence
 from itertools import count, repeat
-from typing import Annotated
 
 import msgspec
 
 from actors.kernel.messages import Refused
 from actors.packet.replies import Shares, Takings, Won
-from cluster.gateway.middleware.validation import Twice, read_json, read_marked, texts_in
-from cluster.gateway.packet.grab_bodies import NOT_JSON, Asked, is_sound, texts_of
+from cluster.gateway.packet.contract import LineId, StreamCode, StreamEnd, StreamGrab, StreamShare
+from cluster.gateway.packet.grab_items import Asked, is_sound, texts_of
 from cluster.gateway.problems import Problem
-
-Id = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)] | str
-"""The caller's own name of a line."""
-
-
-class StreamGrab(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    """A line in: one grab. `id` comes back with its answer."""
-
-    id: Id
-    packet_id: str
-    user: str
-    passphrase: str | None = None
-    group: str | None = None
-
-
-class StreamShare(msgspec.Struct, gc=False):
-    """A line out: the share that was taken."""
-
-    id: Id
-    amount_fen: int
-    rank: int
-    replayed: bool
-
-
-class StreamCode(msgspec.Struct, gc=False):
-    """A line out: why there is no share. `id` is null where the line's own cannot be read."""
-
-    id: Id | None
-    code: str
-
-
-class StreamEnd(msgspec.Struct):
-    """The last line out: why the stream ends. What was not answered may have taken effect: ask it again."""
-
-    code: str
-    detail: str
+from cluster.gateway.validation import NOT_JSON, RepeatedKeys, read_json, read_marked, texts_in
 
 
 class _Named(msgspec.Struct):
-    id: Id | None = None
+    id: LineId | None = None
 
 
 _GRAB = msgspec.json.Decoder(StreamGrab)
@@ -62,7 +26,7 @@ _NAMED = msgspec.json.Decoder(_Named)
 _ENCODER = msgspec.json.Encoder()
 
 
-class Cutter:
+class LineCutter:
     """Cuts a body into its lines. Once a line is too long, `overlong` is set and nothing behind it is looked at."""
 
     def __init__(self, line_bytes_max: int) -> None:
@@ -120,7 +84,7 @@ def is_object(line: bytes) -> bool:
     return True
 
 
-def _id_of(line: bytes) -> Id | None:
+def _id_of(line: bytes) -> LineId | None:
     try:
         name = _NAMED.decode(line).id
     except NOT_JSON:
@@ -131,10 +95,12 @@ def _id_of(line: bytes) -> Id | None:
         told = read_marked(line)
     except Problem:
         return None
-    return None if isinstance(told, Twice) and "id" in told.keys else name  # of two nobody knows which is its own
+    return (
+        None if isinstance(told, RepeatedKeys) and "id" in told.keys else name
+    )  # of two nobody knows which is its own
 
 
-def write_crowds(ids: dict[Asked, list[Id]], crowds: Mapping[Asked, Takings | Shares | Refused]) -> bytes:
+def write_crowds(ids: dict[Asked, list[LineId]], crowds: Mapping[Asked, Takings | Shares | Refused]) -> bytes:
     """Return the lines that answer grabs, given by packet: their ids, and what became of them in the same order."""
     lines: list[StreamShare | StreamCode] = []
     for asked, names in ids.items():
@@ -149,7 +115,7 @@ def write_crowds(ids: dict[Asked, list[Id]], crowds: Mapping[Asked, Takings | Sh
     return _ENCODER.encode_lines(lines)
 
 
-def _line(name: Id, reply: Won | Refused) -> StreamShare | StreamCode:
+def _line(name: LineId, reply: Won | Refused) -> StreamShare | StreamCode:
     if type(reply) is Won:
         return StreamShare(name, reply.amount_fen, reply.rank, reply.replayed)
     assert type(reply) is Refused, "a grab is won or refused"

@@ -3,119 +3,123 @@
 Pictures are sent whole, whatever range or condition is asked: a cache between us and the reader may keep none of them.
 """
 
-from typing import Annotated, Any
+from functools import partial
+from typing import Any
 
-from fastapi import Path, Query, Request
-from starlette.responses import Response, StreamingResponse
-
-from cluster.gateway import responses
-from cluster.gateway.idempotency import KEY_PARAMETER, key_of, told_once
-from cluster.gateway.middleware.validation import StrictRouter, Whole
-from cluster.gateway.packet.photos import Band, Photo, Sending
-from cluster.gateway.problems import Problem
-from cluster.gateway.schemas import PaymentBody, PaymentState, PhotoBody, PhotoState
+from cluster.config import Settings
+from cluster.gateway.auth import Callers
+from cluster.gateway.middleware.overload_control import LAST, READ, SEND
+from cluster.gateway.packet import examples
+from cluster.gateway.packet.photo_contract import PaymentBody, PaymentState, PhotoBody, PhotoPrices, PhotoState
+from cluster.gateway.packet.photos import Band, Photo, Photos, Sending
+from cluster.gateway.packet.routes import SEND_REFUSALS, UNKNOWN_OUTCOME
+from cluster.gateway.problems import Answer, Problem
+from cluster.gateway.raw_http import Streamed
+from cluster.gateway.replica import Replica
+from cluster.gateway.request import Request
+from cluster.gateway.responses import respond, respond_once
+from cluster.gateway.route import BINARY, BodySize, Media, Route
 
 PHOTOS_PATH = "/v1/photos"
-router = StrictRouter(tags=["photos"], prefix=PHOTOS_PATH)
-
-JPEG = "image/jpeg"
-_HEADERS = {
-    "cache-control": "private, no-store",
-    "vary": "Authorization, X-Acting-User",
-    "x-content-type-options": "nosniff",
-}
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_UPLOAD = {
-    "parameters": [KEY_PARAMETER],
-    "requestBody": {"required": True, "content": {JPEG: _BINARY, "image/png": _BINARY, "image/webp": _BINARY}},
-}
-_PICTURE: dict[int | str, dict[str, Any]] = {200: {"content": {JPEG: _BINARY}}}
-
-Fen = Annotated[Whole, Query(ge=1, le=2**31 - 1)]
-PhotoId = Annotated[str, Path()]
+_JPEG = "image/jpeg"
+_HEADERS = [
+    (b"content-type", _JPEG.encode()),
+    (b"cache-control", b"private, no-store"),
+    (b"vary", b"Authorization, X-Acting-User"),
+    (b"x-content-type-options", b"nosniff"),
+]
 
 
-@router.post("", status_code=201, response_model=PhotoState, openapi_extra=_UPLOAD)
-async def upload_photo(request: Request, price_fen_min: Fen, price_fen_max: Fen) -> Response:
+async def upload_photo(replica: Replica, request: Request) -> Answer:
     """Make a photo of the picture in the body (JPEG, PNG or WebP); each reader's price is drawn from the band."""
-    gateway = request.app.state.gateway
-    owner = gateway.auth.acting_user(request)
-    key = key_of(request)
-    band, limits = Band(price_fen_min, price_fen_max), gateway.settings.limits
-    fields = {}
-    if band.fen_min < limits.photo_price_fen_min:
-        fields["price_fen_min"] = f"at least {limits.photo_price_fen_min} fen"
-    if band.fen_max > limits.photo_price_fen_max:
-        fields["price_fen_max"] = f"at most {limits.photo_price_fen_max} fen"
+    prices: PhotoPrices = request.query
+    band = Band(prices.price_fen_min, prices.price_fen_max)
     if band.fen_min > band.fen_max:
-        fields["price_fen_max"] = "not below price_fen_min"
-    if fields:
-        raise Problem("invalid", "Correct the named fields.", fields)
-    photo, replayed = await gateway.photos.upload(owner, key, band, request.receive)
-    return told_once(_told(photo), replayed=replayed, location=f"{PHOTOS_PATH}/{photo.photo_id}")
+        raise Problem("invalid", "Correct the named fields.", {"price_fen_max": "not below price_fen_min"})
+    photo, replayed = await _photos(replica).upload(request.user, request.key, band, request.read)
+    return respond_once(_told(photo), replayed=replayed, location=f"{PHOTOS_PATH}/{photo.photo_id}")
 
 
-@router.get("/{photo_id}", response_model=PhotoBody)
-async def read_photo(request: Request, photo_id: PhotoId) -> Response:
+async def read_photo(replica: Replica, request: Request) -> Answer:
     """Look at a photo: whether one has paid, and what it costs one (nothing for its owner)."""
-    gateway = request.app.state.gateway
-    reader = gateway.auth.acting_user(request)
-    photo = await gateway.photos.find(reader, photo_id)
+    photos, reader = _photos(replica), request.user
+    photo = await photos.find(reader, request.name)
     own = photo.owner == reader.user
-    paid = not own and await gateway.photos.payment(photo, reader) is not None
-    price_fen = None if own else gateway.photos.price_fen(photo, reader)
-    return responses.json_response(_told(photo) | {"paid": paid, "price_fen": price_fen})
+    paid = not own and await photos.payment(photo, reader) is not None
+    price_fen = None if own else photos.price_fen(photo, reader)
+    return respond(PhotoBody(*_fields(photo), paid, price_fen))
 
 
-@router.get("/{photo_id}/blurred", response_class=Response, responses=_PICTURE)
-async def read_blurred_photo(request: Request, photo_id: PhotoId) -> Response:
+async def read_blurred_photo(replica: Replica, request: Request) -> Streamed:
     """Get the blurred picture."""
-    gateway = request.app.state.gateway
-    photo = await gateway.photos.find(gateway.auth.acting_user(request), photo_id)
-    return _picture(await gateway.photos.blurred(photo))
+    photos = _photos(replica)
+    photo = await photos.find(request.user, request.name)
+    return partial(_send_picture, await photos.blurred(photo))
 
 
-@router.get("/{photo_id}/clear", response_class=Response, responses=_PICTURE)
-async def read_clear_photo(request: Request, photo_id: PhotoId) -> Response:
+async def read_clear_photo(replica: Replica, request: Request) -> Streamed:
     """Get the clear picture, as its owner or once one has paid."""
-    gateway = request.app.state.gateway
-    reader = gateway.auth.acting_user(request)
-    photo = await gateway.photos.find(reader, photo_id)
-    return _picture(await gateway.photos.clear(photo, reader))
+    photos, reader = _photos(replica), request.user
+    photo = await photos.find(reader, request.name)
+    return partial(_send_picture, await photos.clear(photo, reader))
 
 
-@router.post(
-    "/{photo_id}/payments", status_code=201, response_model=PaymentState, openapi_extra={"parameters": [KEY_PARAMETER]}
-)
-async def pay_photo(request: Request, photo_id: PhotoId, body: PaymentBody) -> Response:
+async def pay_photo(replica: Replica, request: Request) -> Answer:
     """Pay the price that is shown to one; a photo is paid for once, whatever the key."""
-    gateway = request.app.state.gateway
-    payer = gateway.auth.acting_user(request)
-    key_of(request)
-    photo = await gateway.photos.find(payer, photo_id)
-    funding, replayed = await gateway.photos.pay(photo, payer, body.price_fen)
-    told = {
-        "photo_id": photo.photo_id,
-        "packet_id": funding.packet_id,
-        "price_fen": funding.total_fen,
-        "paid_at_ms": funding.at_ms,
-    }
-    return told_once(told, replayed=replayed, location=f"/v1/packets/{funding.packet_id}")
+    body: PaymentBody = request.body
+    photos, payer = _photos(replica), request.user
+    photo = await photos.find(payer, request.name)
+    funding, replayed = await photos.pay(photo, payer, body.price_fen)
+    paid = PaymentState(photo.photo_id, funding.packet_id, funding.total_fen, funding.at_ms)
+    return respond_once(paid, replayed=replayed, location=f"/v1/packets/{funding.packet_id}")
 
 
-def _picture(sending: Sending) -> Response:
+async def _send_picture(sending: Sending, send: Any) -> None:
     # Its length is told: a client of HTTP/1.0 knows no chunks, and would take their frames for the picture's bytes.
-    headers = _HEADERS | {"content-length": str(sending.bytes_count)}
-    return StreamingResponse(sending.chunks, media_type=JPEG, headers=headers)
+    headers = [*_HEADERS, (b"content-length", b"%d" % sending.bytes_count)]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    async for chunk in sending.chunks:
+        await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
-def _told(photo: Photo) -> dict[str, Any]:
-    return {
-        "photo_id": photo.photo_id,
-        "owner": photo.owner,
-        "width": photo.width,
-        "height": photo.height,
-        "price_fen_min": photo.price_fen_min,
-        "price_fen_max": photo.price_fen_max,
-        "created_at_ms": photo.created_at_ms,
-    }
+def _photos(replica: Replica) -> Photos:
+    assert replica.photos is not None, "a system without photos has no routes of theirs"
+    return replica.photos
+
+
+def _fields(photo: Photo) -> tuple[str, str, int, int, int, int, int]:
+    size = photo.width, photo.height
+    return photo.photo_id, photo.owner, *size, photo.price_fen_min, photo.price_fen_max, photo.created_at_ms
+
+
+def _told(photo: Photo) -> PhotoState:
+    return PhotoState(*_fields(photo))
+
+
+def _has_photos(settings: Settings) -> bool:
+    return bool(settings.photos_url)
+
+
+_TAG = "photos"
+_REFUSALS = (*UNKNOWN_OUTCOME, "photo_not_found")
+_PICTURE = Media((_JPEG,), BINARY)
+_USERS = Callers.USERS
+
+# fmt: off
+ROUTES = (
+    Route("POST", PHOTOS_PATH, upload_photo, _USERS, LAST, _TAG,
+          body=Media((_JPEG, "image/png", "image/webp"), BINARY, untyped=True), size=BodySize.PHOTO,
+          query=PhotoPrices, reply=PhotoState, status=201, keyed=True,
+          refusals=(*UNKNOWN_OUTCOME, "idempotency_key_reused", "rate_limited"), served=_has_photos),
+    Route("GET", PHOTOS_PATH + "/{photo_id}", read_photo, _USERS, READ, _TAG, reply=PhotoBody, refusals=_REFUSALS,
+          served=_has_photos),
+    Route("GET", PHOTOS_PATH + "/{photo_id}/blurred", read_blurred_photo, _USERS, READ, _TAG, reply=_PICTURE,
+          refusals=_REFUSALS, served=_has_photos),
+    Route("GET", PHOTOS_PATH + "/{photo_id}/clear", read_clear_photo, _USERS, READ, _TAG, reply=_PICTURE,
+          refusals=(*_REFUSALS, "payment_required", "seed_unknown"), served=_has_photos),
+    Route("POST", PHOTOS_PATH + "/{photo_id}/payments", pay_photo, _USERS, SEND, _TAG, body=PaymentBody,
+          reply=PaymentState, status=201, keyed=True, refusals=(*_REFUSALS, *SEND_REFUSALS, "own_packet"),
+          requests=examples.PAYMENTS, served=_has_photos),
+)
+# fmt: on

@@ -11,7 +11,7 @@ has paid is asked of that packet, for ever. Files are touched in threads, pictur
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any, NamedTuple
 from zlib import crc32
 
@@ -28,7 +28,6 @@ from actors.wallet.commands import KeepPhoto, Send
 from actors.wallet.photo import is_photo_id, payment_id_of, payment_key, photo_id_of, price_fen_of
 from cluster.config import Settings
 from cluster.gateway.problems import Problem, refused
-from cluster.gateway.raw_http import read_body
 from cluster.gateway.service import Service
 from cluster.journal.archive import Archive
 from cluster.pictures.process import NoPicture, Picture, PictureBounds, PictureLate, make_apart
@@ -42,6 +41,8 @@ _FULL: dict[Part, str] = {
     "whole": "Many pictures are on their way; nothing was done, send it again later.",
 }
 _NAME_HEX = 16
+Read = Callable[[], Awaitable[bytes]]
+"""Reads an upload; raises Problem."""
 Make = Callable[[bytes, PictureBounds], Picture]
 """Makes both versions of an upload; raises NoPicture or PictureLate."""
 
@@ -116,14 +117,14 @@ class Photos:
         self._making = [asyncio.Lock() for _ in range(settings.bounds.photos_making_max)]
         """One for a part of all ids each: so many pictures are made at once, and of one id never two."""
 
-    async def upload(self, owner: User, key: str, band: Band, receive: Any) -> tuple[Photo, bool]:
-        """Make a photo of a request's body; True: it was there already. Raises Problem."""
+    async def upload(self, owner: User, key: str, band: Band, read: Read) -> tuple[Photo, bool]:
+        """Make a photo of a request's body, which `read` reads; True: it was there already. Raises Problem."""
         full = self._uploading.full(*owner)
         if full is not None:
             raise Problem("overloaded", _FULL[full])
         self._uploading.add(*owner)
         try:
-            return await self._keep(owner, key, band, await self._body(receive))
+            return await self._keep(owner, key, band, await self._body(read))
         finally:
             self._uploading.remove(*owner)
 
@@ -144,7 +145,7 @@ class Photos:
         places = self._layout.packet, self._layout.wallet
         packet_id = payment_id_of(self._platform_key, reader.tenant, reader.user, photo.photo_id, *places)
         try:
-            [view] = await self._service.view(packet_id, reader, lines_max=1)
+            [view] = await self._service.packets.view(packet_id, reader, lines_max=1)
         except Problem as problem:
             if problem.code == Refusal.PACKET_NOT_FOUND:
                 return None
@@ -164,7 +165,7 @@ class Photos:
             return paid, True
         special = Special(addressee=photo.owner, reference=photo.photo_id)
         key = payment_key(photo.photo_id)
-        funded = await self._service.send(Send(*payer, key, "photo", due_fen, 1, "", "equal/1", special))
+        funded = await self._service.wallets.send(Send(*payer, key, "photo", due_fen, 1, "", "equal/1", special))
         return funded.funding, funded.replayed
 
     async def blurred(self, photo: Photo) -> Sending:
@@ -177,10 +178,10 @@ class Photos:
             raise Problem("payment_required", f"Pay first: POST /v1/photos/{photo.photo_id}/payments.")
         return await self._sending(photo.path("clear"))
 
-    async def _body(self, receive: Any) -> bytes:
+    async def _body(self, read: Read) -> bytes:
         try:
             async with asyncio.timeout(self._upload_s):
-                return await read_body(receive)
+                return await read()
         except TimeoutError as failure:
             raise Problem("overloaded", "The picture was too long on its way; send it again later.") from failure
 
@@ -208,7 +209,7 @@ class Photos:
 
     async def _reserve(self, owner: User, photo_id: str, size_bytes: int) -> None:
         """Let the owner's wallet stream count what a photo takes on the disk, once. Raises Problem."""
-        await self._service.ask_wallet(self._service.wallet_stream_of(owner), KeepPhoto(*owner, photo_id, size_bytes))
+        await self._service.wallets.ask(KeepPhoto(*owner, photo_id, size_bytes))
 
     async def _make(self, upload: bytes) -> Picture:
         try:

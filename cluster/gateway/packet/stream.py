@@ -16,31 +16,27 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-from fastapi import APIRouter
-from starlette.responses import Response
+from typing import Any, Protocol
 
 from actors.kernel.quota import Bound, Counts, Part
-from cluster.gateway.middleware.serve_hooks import DRAINING, STREAM_PATH
-from cluster.gateway.middleware.validation import check_type
-from cluster.gateway.packet.grab_bodies import Asked, asked
+from cluster.config import Settings
+from cluster.gateway.dispatch.lane_fanout import CrowdReply
+from cluster.gateway.middleware.serve_hooks import DRAINING
+from cluster.gateway.packet.contract import LineId, StreamCode, StreamEnd, StreamGrab
+from cluster.gateway.packet.grab_items import Asked, asked
 from cluster.gateway.packet.ndjson import (
-    Cutter,
-    Id,
-    StreamCode,
-    StreamEnd,
-    StreamGrab,
-    StreamShare,
+    LineCutter,
     is_object,
     read_grabs,
     write_codes,
     write_crowds,
     write_end,
 )
-from cluster.gateway.problems import NEVER_KEPT, Problem, answer
-from cluster.gateway.raw_http import headers_of, write
+from cluster.gateway.problems import NEVER_KEPT, Problem
+from cluster.gateway.raw_http import Streamed
+from cluster.gateway.request import Request
 from cluster.sections import Streaming
 from cluster.tokens import Claims
 
@@ -51,18 +47,6 @@ EXPIRED = StreamEnd("unauthenticated", "The token has expired; open another stre
 OVERLONG = StreamEnd("too_large", "A line is too long; send one grab a line.")
 NONDJSON = StreamEnd("malformed", "The first line is no JSON object; send one grab a line.")
 NDJSON = "application/x-ndjson"
-_DESCRIPTION = """Grab as a stream (chat gateways): one long request, a grab a line in, an answer a line out.
-
-The answer starts at once (200), then lines come in any order, each when it is durable: `{id, amount_fen, rank,
-replayed}` or `{id, code}`; `id` is your own name of the line, an integer or a text. Send the body chunked, read while
-you write, and keep at most `stream_inflight_max` lines unanswered: a line more is answered `overloaded`. A line that is
-no grab is answered `invalid`, with `id` null if it has none that can be read. Blank lines are ignored.
-
-End your body and the rest is answered before the response ends. Otherwise the stream ends with a line without `id`,
-`{code, detail}`: `draining` (the replica ends, or the stream is old, about a minute: open another), `unauthenticated`
-(the token has expired), `too_large` (a line is too long), `malformed` (the first line is no JSON object). However it
-ends, what is unanswered may have taken effect: ask it again on the next stream and get the same answer, `replayed`.
-An idle stream needs no sign of life: nothing on the way cuts it before it is old."""
 _FULL: dict[Part, str] = {
     "user": "The holder of this token has its part of this gateway's streams open; use one of those, or close one.",
     "tenant": "This tenant has its part of this gateway's streams open; use one of those, or close one.",
@@ -70,6 +54,18 @@ _FULL: dict[Part, str] = {
 }
 _AGES = 8
 """Streams that began together end at so many different ages."""
+
+
+class Crowds(Protocol):
+    """What streams need of the service of their replica."""
+
+    def lets_in(self, tenant: str, users: list[str]) -> list[bool] | None:
+        """Tell whose lines are let in now; None: everybody's."""
+        ...
+
+    async def crowds(self, wanted: dict[Asked, list[str]], tenant: str) -> dict[Asked, CrowdReply]:
+        """Grab for many users of one tenant, given by packet."""
+        ...
 
 
 class _Group:
@@ -82,7 +78,7 @@ class _Group:
         self.size = len(grabs)
         self.told = False
         self.wanted: dict[Asked, list[str]] = {}
-        self.ids: dict[Asked, list[Id]] = {}
+        self.ids: dict[Asked, list[LineId]] = {}
         for grab in grabs:
             what = asked(grab, platform_key)
             users = self.wanted.get(what)
@@ -101,18 +97,19 @@ class _Group:
 class _Stream:
     """One stream. The task of its request reads; the groups' tasks ask and write, and outlive it if need be."""
 
-    def __init__(self, gateway: Any, claims: Claims, until_s: float, send: Any) -> None:
+    def __init__(
+        self, settings: Settings, crowds: Crowds, platform_key: bytes, claims: Claims, until_s: float, send: Any
+    ) -> None:
         """`until_s`: when the stream is old, on the loop's clock."""
-        settings = gateway.settings
-        self._service = gateway.service
+        self._crowds = crowds
         self._claims = claims
-        self._platform_key: bytes = gateway.keys.key(gateway.keys.first)
+        self._platform_key = platform_key
         self._until_s = until_s
         self._send = send
         self._inflight_max = settings.stream.stream_inflight_max
         self._group_max = settings.bounds.batch_size_max
         self._deadline_s = settings.timing.request_deadline_ms / 1000
-        self._cutter = Cutter(settings.stream.line_bytes_max)
+        self._cutter = LineCutter(settings.stream.line_bytes_max)
         self._begun = False
         self._unanswered = 0
         """Lines asked whose answers were not yet sent."""
@@ -204,7 +201,7 @@ class _Stream:
         if len(grabs) > room:
             codes += [StreamCode(grab.id, "overloaded") for grab in grabs[room:]]
             del grabs[room:]
-        lets_in = self._service.lets_in(self._claims.tenant, [grab.user for grab in grabs])
+        lets_in = self._crowds.lets_in(self._claims.tenant, [grab.user for grab in grabs])
         if lets_in is not None:
             codes += [StreamCode(grab.id, "overloaded") for grab, let in zip(grabs, lets_in, strict=True) if not let]
             grabs = [grab for grab, let in zip(grabs, lets_in, strict=True) if let]
@@ -225,7 +222,7 @@ class _Stream:
 
     async def _ask(self, group: _Group) -> None:
         try:
-            told = write_crowds(group.ids, await self._service.crowds(group.wanted, self._claims.tenant))
+            told = write_crowds(group.ids, await self._crowds.crowds(group.wanted, self._claims.tenant))
         except Problem as problem:
             told = group.refusal(problem.code)
         except Exception:  # our own bug must not leave lines unanswered; nothing was decided here
@@ -270,34 +267,29 @@ class _Stream:
 
 
 class Streams:
-    """An ASGI layer: serves the streams of one replica, hands everything else on."""
+    """The streams of one replica."""
 
-    def __init__(self, app: Any, gateway: Any) -> None:
-        self._app = app
-        self._gateway = gateway
-        self._bounds: Streaming = gateway.settings.stream
-        self._drain_file = gateway.settings.drain_file
+    def __init__(self, settings: Settings, crowds: Crowds, platform_key: bytes) -> None:
+        self._settings = settings
+        self._crowds = crowds
+        self._platform_key = platform_key
+        self._bounds: Streaming = settings.stream
+        self._drain_file = settings.drain_file
         self._open: set[_Stream] = set()
-        self._counts = Counts(Bound.of(self._bounds.streams_max, gateway.settings.fair.streams_max))
+        self._counts = Counts(Bound.of(self._bounds.streams_max, settings.fair.streams_max))
         self._serial = itertools.count()
         self._watch: asyncio.Task[None] | None = None
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Serve one request."""
-        if scope["type"] != "http" or scope["path"] != STREAM_PATH or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        try:
-            headers = headers_of(scope)
-            claims = self._gateway.auth.gateway(headers)
-            check_type(headers, (NDJSON,))
-            if scope.get("http_version") == "1.0":
-                raise Problem("malformed", "A stream needs HTTP/1.1: nothing else sends lines as they come.")
-            await self._admit(claims)
-        except Problem as problem:
-            await write(send, answer(problem, scope["hongbao.request_id"]))
-            return
-        stream = _Stream(self._gateway, claims, self._until_s(), send)
+    async def open(self, request: Request) -> Streamed:
+        """Return what serves one stream, at once after this. Raises Problem if this replica cannot hold it."""
+        if request.scope.get("http_version") == "1.0":
+            raise Problem("malformed", "A stream needs HTTP/1.1: nothing else sends lines as they come.")
+        await self._admit(request.claims)
+        return partial(self._serve, request)
+
+    async def _serve(self, request: Request, send: Any) -> None:
+        claims = request.claims
+        stream = _Stream(self._settings, self._crowds, self._platform_key, claims, self._until_s(), send)
         self._open.add(stream)
         self._counts.add(claims.tenant, claims.user)
         if self._watch is None or self._watch.done():
@@ -307,7 +299,7 @@ class Streams:
             # stream, because its client may be in the middle of its body.
             begun = [(b"content-type", NDJSON.encode()), NEVER_KEPT, (b"connection", b"close")]
             await send({"type": "http.response.start", "status": 200, "headers": begun})
-            await stream.serve(receive)
+            await stream.serve(request.receive)
         finally:
             self._open.discard(stream)
             self._counts.remove(claims.tenant, claims.user)
@@ -344,24 +336,3 @@ class Streams:
         if self._drain_file and Path(self._drain_file).exists():  # noqa: ASYNC240 - of the local system, a stat
             return True
         return ask_serve is not None and await ask_serve()
-
-
-def document(router: APIRouter) -> None:
-    """Write the stream into the OpenAPI."""
-
-    async def answered_before() -> None:
-        raise AssertionError("streams are answered before FastAPI")
-
-    schemas = "#/components/schemas/"
-    answers = [{"$ref": schemas + shape.__name__} for shape in (StreamShare, StreamCode, StreamEnd)]
-    grab = {"$ref": schemas + StreamGrab.__name__}
-    router.add_api_route(
-        STREAM_PATH,
-        answered_before,
-        methods=["POST"],
-        name="grab_stream",
-        response_class=Response,
-        description=_DESCRIPTION,
-        responses={200: {"description": "Answers, a line each.", "content": {NDJSON: {"schema": {"oneOf": answers}}}}},
-        openapi_extra={"requestBody": {"required": True, "content": {NDJSON: {"schema": grab}}}},
-    )

@@ -1,114 +1,91 @@
 """Routes of lishi (要利是): ask somebody for a packet, look, accept, decline. What is given is then grabbed."""
 
-from typing import Any, Literal
-
-from fastapi import Request
-from starlette.responses import Response
-
-from actors.kernel.names import USER_RULE, is_user
-from actors.packet.split import can_split
+from actors.kernel.names import User
 from actors.refusals import Refusal
 from actors.transfers.ids import Layout, parse_lishi_id, wallet_stream
 from actors.wallet.commands import AcceptLishi, AskLishi, DeclineLishi, ListLishi, ReadLishi
-from actors.wallet.replies import LishiTold
-from actors.wallet.rules import WalletRules
-from cluster.gateway import responses
-from cluster.gateway.idempotency import KEY_PARAMETER, key_of, told_once
-from cluster.gateway.middleware.validation import StrictRouter
-from cluster.gateway.packet.send_bodies import check_greeting
-from cluster.gateway.problems import Problem, refused
-from cluster.gateway.schemas import AcceptBody, AskBody, LishiBody, LishiListBody, SentPacket
+from actors.wallet.replies import Lishi, LishiList, LishiTold
+from cluster.config import Settings
+from cluster.gateway.auth import Callers
+from cluster.gateway.middleware.overload_control import READ, SEND
+from cluster.gateway.packet.contract import SentPacket
+from cluster.gateway.packet.routes import SEND_REFUSALS, UNKNOWN_OUTCOME
+from cluster.gateway.packet.views import sent_packet
+from cluster.gateway.problems import Answer, Problem, expect, refused
+from cluster.gateway.replica import Replica
+from cluster.gateway.request import Request
+from cluster.gateway.responses import respond, respond_once
+from cluster.gateway.route import Route
+from cluster.gateway.wallet.contract import ACCEPTS, ASKS, AcceptBody, AskBody, LishiBody, LishiListBody, WaitingFor
 
-router = StrictRouter(tags=["lishi"])
 
-_KEYED = {"parameters": [KEY_PARAMETER]}
-
-
-@router.post(
-    "/v1/lishi", status_code=201, response_model=LishiBody, response_model_exclude_none=True, openapi_extra=_KEYED
-)
-async def ask_lishi(request: Request, body: AskBody) -> Response:
+async def ask_lishi(replica: Replica, request: Request) -> Answer:
     """Ask somebody of one's own tenant for a packet."""
-    gateway = request.app.state.gateway
-    asker = gateway.auth.acting_user(request)
-    key = key_of(request)
-    fields: dict[str, str] = {}
-    check_greeting(fields, body.greeting, gateway.settings.limits)
-    if not is_user(body.asked):
-        fields["asked"] = USER_RULE
-    elif body.asked == asker.user:
-        fields["asked"] = "somebody else than the asker"
-    if fields:
-        raise Problem("invalid", "Correct the named fields.", fields)
-    command = AskLishi(asker.tenant, asker.user, body.asked, key, body.greeting)
-    reply = await gateway.service.ask_lishi(command)
+    body: AskBody = request.body
+    asker = request.user
+    command = AskLishi(asker.tenant, asker.user, body.asked, request.key, body.greeting)
+    reply = await replica.service.wallets.ask_lishi(command)
     # A repeat is told what the first was, whatever became of it since.
-    asked = responses.lishi(reply.lishi) | {"state": "asked"}
-    asked.pop("packet_id", None)
-    return told_once(asked, replayed=reply.replayed, location=f"/v1/lishi/{reply.lishi.lishi_id}")
+    asked = _told(reply.lishi, fresh=True)
+    return respond_once(asked, replayed=reply.replayed, location=f"/v1/lishi/{asked.lishi_id}")
 
 
-@router.get("/v1/lishi", response_model=LishiListBody, response_model_exclude_none=True)
-async def list_lishi(request: Request, role: Literal["asked"] = "asked") -> Response:
+async def list_lishi(replica: Replica, request: Request) -> Answer:
     """List the requests that wait for one's own answer; at most as many as may be open."""
-    gateway = request.app.state.gateway
-    user = gateway.auth.acting_user(request)
-    reply = await gateway.service.ask_wallet(gateway.service.wallet_stream_of(user), ListLishi(*user))
-    return responses.json_response({"lishi": [responses.lishi(lishi) for lishi in reply.lishi]})
+    reply = expect(await replica.service.wallets.ask(ListLishi(*request.user)), LishiList)
+    return respond(LishiListBody([_told(lishi) for lishi in reply.lishi]))
 
 
-@router.get("/v1/lishi/{lishi_id}", response_model=LishiBody, response_model_exclude_none=True)
-async def read_lishi(request: Request, lishi_id: str) -> Response:
+async def read_lishi(replica: Replica, request: Request) -> Answer:
     """Look at a request that one made or was made."""
-    gateway = request.app.state.gateway
-    reader = gateway.auth.acting_user(request)
-    reply = await gateway.service.ask_wallet(_stream_of(gateway, lishi_id), ReadLishi(lishi_id, *reader))
-    return responses.json_response(responses.lishi(reply.lishi))
+    command = ReadLishi(request.name, *request.user)
+    reply = expect(await replica.service.wallets.ask_stream(_stream_of(replica, request), command), LishiTold)
+    return respond(_told(reply.lishi))
 
 
-@router.post(
-    "/v1/lishi/{lishi_id}/accept",
-    status_code=201,
-    response_model=SentPacket,
-    response_model_exclude_none=True,
-    openapi_extra=_KEYED,
-)
-async def accept_lishi(request: Request, lishi_id: str, body: AcceptBody) -> Response:
+async def accept_lishi(replica: Replica, request: Request) -> Answer:
     """Give what one was asked for: 201 means that the asker can take it."""
-    gateway = request.app.state.gateway
-    giver = gateway.auth.acting_user(request)
-    key = key_of(request)
-    stream = _stream_of(gateway, lishi_id)
-    limits = gateway.settings.limits
-    fields: dict[str, str] = {}
-    check_greeting(fields, body.greeting, gateway.settings.limits)
-    sends = gateway.settings.rules(WalletRules).sends
-    fen_max = min(sends.share_fen_max, limits.total_fen_max)
-    if not can_split(body.amount_fen, 1, sends.share_fen_min, fen_max):
-        fields["amount_fen"] = f"{sends.share_fen_min} to {fen_max} fen"
-    if fields:
-        raise Problem("invalid", "Correct the named fields.", fields)
+    body: AcceptBody = request.body
+    giver = request.user
+    command = AcceptLishi(request.name, giver.tenant, giver.user, request.key, body.amount_fen, body.greeting)
     try:
-        command = AcceptLishi(lishi_id, giver.tenant, giver.user, key, body.amount_fen, body.greeting)
-        funded = await gateway.service.fund(stream, command)
+        funded = await replica.service.wallets.fund(_stream_of(replica, request), command)
     except Problem as problem:
         raise _to_the_asked(problem) from problem
-    sent = responses.sent_packet(funded.funding)
-    return told_once(sent, replayed=funded.replayed, location=f"/v1/packets/{sent['packet_id']}")
+    sent = sent_packet(funded.funding)
+    return respond_once(sent, replayed=funded.replayed, location=f"/v1/packets/{sent.packet_id}")
 
 
-@router.post("/v1/lishi/{lishi_id}/decline", response_model=LishiBody, response_model_exclude_none=True)
-async def decline_lishi(request: Request, lishi_id: str) -> Response:
+async def decline_lishi(replica: Replica, request: Request) -> Answer:
     """Give nothing. Idempotent by nature, so without a key."""
-    gateway = request.app.state.gateway
-    asked = gateway.auth.acting_user(request)
+    command = DeclineLishi(request.name, *request.user)
     try:
-        reply: LishiTold = await gateway.service.ask_wallet(
-            _stream_of(gateway, lishi_id), DeclineLishi(lishi_id, *asked)
-        )
+        reply = expect(await replica.service.wallets.ask_stream(_stream_of(replica, request), command), LishiTold)
     except Problem as problem:
         raise _to_the_asked(problem) from problem
-    return told_once(responses.lishi(reply.lishi), replayed=reply.replayed)
+    return respond_once(_told(reply.lishi), replayed=reply.replayed)
+
+
+def check_ask(fields: dict[str, str], body: AskBody, settings: Settings, asker: User) -> None:
+    """Say whether the caller asks themselves."""
+    if body.asked == asker.user:
+        fields["asked"] = "somebody else than the asker"
+
+
+def _told(lishi: Lishi, *, fresh: bool = False) -> LishiBody:
+    """Return a request for a packet as its two are told it; `fresh`: as it was when it was made."""
+    body = LishiBody(
+        lishi_id=lishi.lishi_id,
+        asker=lishi.asker,
+        asked=lishi.asked,
+        greeting=lishi.greeting,
+        state="asked" if fresh else lishi.state,
+        asked_at_ms=lishi.asked_at_ms,
+        lapses_at_ms=lishi.lapses_at_ms,
+    )
+    if lishi.packet_id and not fresh:
+        body.packet_id = lishi.packet_id
+    return body
 
 
 def _to_the_asked(problem: Problem) -> Problem:
@@ -118,9 +95,30 @@ def _to_the_asked(problem: Problem) -> Problem:
     return problem
 
 
-def _stream_of(gateway: Any, lishi_id: str) -> str:
-    """Name the stream that holds the request. Raises Problem for what is no id."""
-    index = parse_lishi_id(lishi_id)
-    if index is None or index >= Layout.of(gateway.settings.layout).wallet:
+def _stream_of(replica: Replica, request: Request) -> str:
+    """Name the stream that holds the request. Raises Problem for what is not an id."""
+    index = parse_lishi_id(request.name)
+    if index is None or index >= Layout.of(replica.settings.layout).wallet:
         raise refused(Refusal.LISHI_NOT_FOUND)
     return wallet_stream(index)
+
+
+_TAG = "lishi"
+_REFUSALS = (*UNKNOWN_OUTCOME, "lishi_not_found")
+_ANSWERS = (*_REFUSALS, "lishi_closed", "lishi_lapsed")
+_USERS = Callers.USERS
+
+# fmt: off
+ROUTES = (
+    Route("POST", "/v1/lishi", ask_lishi, _USERS, READ, _TAG, body=AskBody, check=check_ask, reply=LishiBody,
+          status=201, keyed=True,
+          refusals=(*UNKNOWN_OUTCOME, "idempotency_key_reused", "rate_limited", "lishi_lapsed"), requests=ASKS),
+    Route("GET", "/v1/lishi", list_lishi, _USERS, READ, _TAG, query=WaitingFor, reply=LishiListBody,
+          refusals=UNKNOWN_OUTCOME),
+    Route("GET", "/v1/lishi/{lishi_id}", read_lishi, _USERS, READ, _TAG, reply=LishiBody, refusals=_REFUSALS),
+    Route("POST", "/v1/lishi/{lishi_id}/accept", accept_lishi, _USERS, SEND, _TAG, body=AcceptBody, reply=SentPacket,
+          status=201, keyed=True, refusals=(*_ANSWERS, *SEND_REFUSALS), requests=ACCEPTS),
+    Route("POST", "/v1/lishi/{lishi_id}/decline", decline_lishi, _USERS, READ, _TAG, reply=LishiBody, repeatable=True,
+          refusals=_ANSWERS),
+)
+# fmt: on

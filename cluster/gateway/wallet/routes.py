@@ -1,52 +1,54 @@
 """Routes of a user's own wallet."""
 
-from typing import Annotated
-
-from fastapi import Query, Request
-from starlette.responses import Response
-
 from actors.wallet.commands import ReadStatement, ReadWallet
-from cluster.gateway import responses
-from cluster.gateway.middleware.validation import StrictRouter, Whole, is_whole
-from cluster.gateway.problems import Problem
-from cluster.gateway.schemas import StatementBody, WalletBody
+from actors.wallet.replies import Statement, WalletView
+from cluster.gateway.auth import Callers
+from cluster.gateway.middleware.overload_control import READ
+from cluster.gateway.problems import Answer, Problem, expect
+from cluster.gateway.replica import Replica
+from cluster.gateway.request import Request
+from cluster.gateway.responses import respond
+from cluster.gateway.route import Route
+from cluster.gateway.validation import is_whole
+from cluster.gateway.wallet.contract import (
+    BALANCE,
+    STATEMENT,
+    StatementBody,
+    StatementEntry,
+    StatementPage,
+    WalletBody,
+)
 
-router = StrictRouter(tags=["wallet"])
-
-LINES_MAX = 100
+_CURSOR_CHARS_MAX = 15
 
 
-@router.get("/v1/wallet", response_model=WalletBody)
-async def read_wallet(request: Request) -> Response:
+async def read_wallet(replica: Replica, request: Request) -> Answer:
     """Read one's balance."""
-    gateway = request.app.state.gateway
-    user = gateway.auth.acting_user(request)
-    view = await gateway.service.wallet(ReadWallet(user.tenant, user.user))
-    return responses.json_response({"available_fen": view.available_fen, "held_fen": view.held_fen})
+    view = expect(await replica.service.wallets.ask(ReadWallet(*request.user)), WalletView)
+    return respond(WalletBody(view.available_fen, view.held_fen))
 
 
-@router.get("/v1/wallet/statement", response_model=StatementBody)
-async def read_statement(
-    request: Request, limit: Annotated[Whole, Query(ge=1, le=LINES_MAX)] = 20, cursor: str | None = None
-) -> Response:
+async def read_statement(replica: Replica, request: Request) -> Answer:
     """Read one's lines, newest first; `older_lines_elsewhere`: so many more, only `hongbao statement` has them."""
-    gateway = request.app.state.gateway
-    user = gateway.auth.acting_user(request)
-    below = None
-    if cursor is not None:
-        if not (is_whole(cursor) and len(cursor) <= 15):
-            raise Problem("invalid", "Pass next_cursor as it was given.", {"cursor": "unknown"})
-        below = int(cursor)
-    page = await gateway.service.wallet(ReadStatement(user.tenant, user.user, limit, below))
+    page: StatementPage = request.query
+    cursor = page.cursor
+    if cursor is not None and not (is_whole(cursor) and len(cursor) <= _CURSOR_CHARS_MAX):
+        raise Problem("invalid", "Pass next_cursor as it was given.", {"cursor": "unknown"})
+    below = None if cursor is None else int(cursor)
+    found = expect(await replica.service.wallets.ask(ReadStatement(*request.user, page.limit, below)), Statement)
     entries = [
-        {
-            "at_ms": line.at_ms,
-            "kind": line.kind,
-            "amount_fen": line.amount_fen,
-            "balance_fen": line.balance_fen,
-            "reference": line.reference,
-        }
-        for line in page.lines
+        StatementEntry(line.at_ms, line.kind, line.amount_fen, line.balance_fen, line.reference) for line in found.lines
     ]
-    cursor = None if page.below is None else str(page.below)
-    return responses.json_response({"entries": entries, "next_cursor": cursor, "older_lines_elsewhere": page.let_go})
+    return respond(StatementBody(entries, None if found.below is None else str(found.below), found.let_go))
+
+
+_REFUSALS = ("journal_unavailable", "shard_unavailable")
+
+# fmt: off
+ROUTES = (
+    Route("GET", "/v1/wallet", read_wallet, Callers.USERS, READ, "wallet", reply=WalletBody, refusals=_REFUSALS,
+          answer=BALANCE),
+    Route("GET", "/v1/wallet/statement", read_statement, Callers.USERS, READ, "wallet", query=StatementPage,
+          reply=StatementBody, refusals=_REFUSALS, answer=STATEMENT),
+)
+# fmt: on
