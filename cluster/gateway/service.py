@@ -1,7 +1,9 @@
 """Service: what one gateway replica does, by kind, over its batchers. Every answer comes durable from a shard."""
 
 import time
+from typing import Any
 
+from actors.kernel.messages import Refused
 from actors.kernel.metrics import Tally
 from cluster.config import Settings
 from cluster.gateway.dispatch.batcher import Batching
@@ -10,8 +12,9 @@ from cluster.gateway.middleware.queue_delay import QueueDelay, overload_rules
 from cluster.gateway.operator.operations import Operations
 from cluster.gateway.packet.grabs import Grabs
 from cluster.gateway.packet.packets import Packets
+from cluster.gateway.problems import refused
 from cluster.gateway.wallet.wallets import Wallets
-from cluster.runtime.directory import Directory
+from cluster.runtime.directory import Directory, Reply
 
 
 class Service:
@@ -41,3 +44,10 @@ class Service:
         )
         self.wallets = Wallets(settings, self.batching, self.packets)
         self.operations = Operations(settings, directory)
+
+    async def ask(self, stream: str, command: Any) -> Reply:
+        """Ask a stream of any kind one thing. Raises Problem if it refuses."""
+        reply = await self.batching.ask(stream, command)
+        if isinstance(reply, Refused):
+            raise refused(reply.code, reply.part)
+        return reply

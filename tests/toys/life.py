@@ -45,7 +45,7 @@ async def ask(system: System, stream: str, command: Any) -> Any:
 
 async def balance(system: System, user: str) -> int:
     """Return what a user has in their wallet."""
-    return int((await system.service.wallet(ReadWallet(TENANT, user))).available_fen)
+    return int((await system.service.wallets.ask(ReadWallet(TENANT, user))).available_fen)
 
 
 async def audited(system: System, archive: Archive, pots_fen: int) -> None:
