@@ -25,7 +25,7 @@ TEST_LINES_MAX = 600
 FUNCTION_LINES_MAX = 60
 PRODUCT = ("actors/", "cluster/", "loadtest/")
 EMPTY_WORDS = re.compile(r"(?i)(manager|helper|utils?)(?=$|_|[A-Z])")
-PLAIN_NOT_YET = ("cluster/gateway/",)
+
 HARD_WORDS = re.compile(
     r"\b(?i:whoever|he|his|him|himself)\b|(?<!\b[Tt]here )\b(?:is|are|was|were) no\b(?! (?:longer|more)\b)"
 )
@@ -34,8 +34,6 @@ LOCKED = re.compile(r"([a-z0-9][a-z0-9.-]*)==[A-Za-z0-9.]+( ; [a-z_0-9.'<>=!() -
 HASHED = re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
-TWICE = {"BatchRefusal", "BatchShare", "Body", "Commit", "Division", "Luckiest", "Sight"}
-"""Class names that still mean two things. Nothing is added here."""
 
 NOUNS = {"chunked", "funding", "posting", "remembered", "routing", "sealing"}
 """File names that look like participles and are nouns of the field."""
@@ -116,11 +114,8 @@ def check_names(root: Path, paths: list[Path]) -> Iterator[str]:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(f"{name}:{node.lineno}")
     for name, found in sorted(places.items()):
-        if len(found) > 1 and name not in TWICE:
+        if len(found) > 1:
             yield f"{found[1]}: {name} is a class of {found[0]} too"
-    for name in sorted(TWICE):
-        if len(places.get(name, ())) < 2:
-            yield f"tests/tidy.py: {name} means one thing now; take it off TWICE"
 
 
 def check_locks(root: Path) -> Iterator[str]:
@@ -154,7 +149,7 @@ def main() -> int:
         if path.suffix == ".py":
             name = str(path.relative_to(root))
             findings += check_python(path, name)
-            if name.startswith(PRODUCT) and not name.startswith(PLAIN_NOT_YET):
+            if name.startswith(PRODUCT):
                 findings += check_words(path.read_text(), name)
         elif path.suffix == ".md":
             name = str(path.relative_to(root))

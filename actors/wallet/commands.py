@@ -18,8 +18,8 @@ class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
     """A user sends a packet from their change. `key` is their idempotency key.
 
     `algorithm`: how it is split, where its kind does not say that (empty: it does). `special.phrase` is what
-    `actors.transfers.phrase.spoken` returned; the packet keeps it bound to its id. `commitment_id`: what `Commit` gave,
-    and `sender_nonce` what the user adds to it. `share_fen_min`, `share_fen_max`: a band of their own (0: the
+    `actors.transfers.phrase.spoken` returned; the packet keeps it bound to its id. `commitment_id`: what `CommitSeed`
+    gave, and `sender_nonce` what the user adds to it. `share_fen_min`, `share_fen_max`: a band of their own (0: the
     platform's).
     """
 
@@ -44,7 +44,7 @@ class Send(msgspec.Struct, frozen=True, array_like=True, tag="send"):
         return self.count if self.kind == "star" else 0
 
 
-class Commit(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
+class CommitSeed(msgspec.Struct, frozen=True, array_like=True, tag="commit"):
     """A user wants to know the commitment of their next packet. `token`: drawn by the gateway, the same in a retry.
 
     `star_count`: it is a star packet of so many shares; `bursts`: it is a rain of so many; 0: it is neither.

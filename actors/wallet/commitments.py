@@ -11,7 +11,7 @@ from actors.kernel.bounds import Own, Period, Section, Shared
 from actors.kernel.messages import Refused
 from actors.kernel.remembered import Remembered
 from actors.refusals import Refusal
-from actors.wallet.commands import Commit, Send
+from actors.wallet.commands import CommitSeed, Send
 from actors.wallet.events import Committed
 
 NOT_FOUND = Refused(Refusal.COMMITMENT_NOT_FOUND)
@@ -41,9 +41,9 @@ class Commitments:
             self._table.keys.setdefault(_owner_of(made.packet_id, made), []).append(made.packet_id)
 
     def decide(
-        self, commit: Commit, packet_id: str, key_id: str, commitments: Sequence[bytes], now_ms: int
+        self, commit: CommitSeed, packet_id: str, key_id: str, commitments: Sequence[bytes], now_ms: int
     ) -> Committed | Refused:
-        """Commit to a packet, or to all that a crowd's is; the same again is the same again."""
+        """CommitSeed to a packet, or to all that a crowd's is; the same again is the same again."""
         prior = self._unused.get(packet_id)
         if prior is not None:
             return prior

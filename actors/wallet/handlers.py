@@ -11,7 +11,7 @@ from actors.transfers.payout import PayoutRun
 from actors.wallet.commands import (
     AcceptLishi,
     AskLishi,
-    Commit,
+    CommitSeed,
     CountLishi,
     CreditSandbox,
     DeclineLishi,
@@ -95,8 +95,8 @@ def send(step: WalletStep, command: Send) -> Reply:
     return Funded(machine.stream, funded[0], False, funded[1:])
 
 
-def commit(step: WalletStep, command: Commit) -> Reply:
-    """Commit to the seed of a packet that is not sent yet."""
+def commit(step: WalletStep, command: CommitSeed) -> Reply:
+    """CommitSeed to the seed of a packet that is not sent yet."""
     machine = step.machine
     packet_id, key_id, places = machine.maker.committed_to(command)
     committed = machine.decide_commit(command, places, key_id, step.now_ms)
@@ -224,7 +224,7 @@ HANDLERS: Mapping[type[Command], Handler] = {
     FindFunding: Handler(find_funding, always=True),
     ReadNotes: Handler(read_notes, always=True),
     Send: Handler(send, owner=user_of),
-    Commit: Handler(commit, owner=user_of),
+    CommitSeed: Handler(commit, owner=user_of),
     CreditSandbox: Handler(credit_sandbox, owner=user_of),
     Hold: Handler(hold, owner=user_of),
     PostHold: Handler(end_hold),

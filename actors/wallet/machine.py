@@ -35,7 +35,7 @@ from actors.refusals import Refusal
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import whole_id
 from actors.wallet.asks import AskBook
-from actors.wallet.commands import Commit, CreditSandbox, KeepPhoto, Send
+from actors.wallet.commands import CommitSeed, CreditSandbox, KeepPhoto, Send
 from actors.wallet.commitments import NOT_FOUND as COMMITMENT_NOT_FOUND
 from actors.wallet.commitments import Commitments
 from actors.wallet.events import (
@@ -157,8 +157,10 @@ class WalletMachine(BookMachine[WalletState, PacketFunded]):
             numbers[one.packet_stream] = number + 1
         return wanted
 
-    def decide_commit(self, commit: Commit, places: Sequence[Place], key_id: str, now_ms: int) -> Committed | Refused:
-        """Commit to a packet that is not sent yet (or to several); what is not new was there before.
+    def decide_commit(
+        self, commit: CommitSeed, places: Sequence[Place], key_id: str, now_ms: int
+    ) -> Committed | Refused:
+        """CommitSeed to a packet that is not sent yet (or to several); what is not new was there before.
 
         A request that comes late, when its commitment is used, must not make it usable again.
         """

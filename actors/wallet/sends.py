@@ -33,7 +33,7 @@ from actors.transfers.ids import (
 )
 from actors.transfers.phrase import kept
 from actors.transfers.seeds import SeedCommitments
-from actors.wallet.commands import AskLishi, Commit, Send
+from actors.wallet.commands import AskLishi, CommitSeed, Send
 from actors.wallet.events import Committed
 from actors.wallet.replies import Lishi
 
@@ -219,7 +219,7 @@ class TermsMaker:
             key_id=key_id,
         )
 
-    def committed_to(self, commit: Commit) -> tuple[str, str, list[Place]]:
+    def committed_to(self, commit: CommitSeed) -> tuple[str, str, list[Place]]:
         """Return the packet id that a commitment is for, the id of its key, and the places."""
         layout = self.layout
         who = User(commit.tenant, commit.user)

@@ -24,7 +24,7 @@ class TakenShare(msgspec.Struct, frozen=True):
     at_ms: int
 
 
-class LuckiestTaker(msgspec.Struct, frozen=True):
+class LuckiestAnswer(msgspec.Struct, frozen=True):
     """Who holds the greatest share of a drained packet."""
 
     user: str
@@ -70,7 +70,7 @@ class PacketAnswer(msgspec.Struct, frozen=True):
     drained_after_ms: int | None = None
     grabs: list[TakenShare] | None = None
     next_after_rank: int | None = None
-    luckiest: LuckiestTaker | None = None
+    luckiest: LuckiestAnswer | None = None
     notes: list[NoteAnswer] | None = None
 
 

@@ -1,7 +1,7 @@
 """Contract: what the contract modules of all kinds share: strict bodies, and bounds that are checked and documented.
 
 A struct of a contract module is all that the gateway knows of a body: it decodes or encodes it, and its JSON Schema is
-in the OpenAPI document. A bound that a type cannot say, because it is configured, is a `Bound`: one declaration is
+in the OpenAPI document. A bound that a type cannot say, because it is configured, is a `FieldBound`: one declaration is
 checked and documented. Amounts are integer fen, instants integer Unix milliseconds.
 """
 
@@ -39,7 +39,7 @@ Instant = Annotated[int, Meta(ge=0, le=2**53 - 1)]
 Text = Annotated[str, Meta(max_length=TEXT_CHARS_HARD_MAX)]
 
 
-class Bound(NamedTuple):
+class FieldBound(NamedTuple):
     """What a field may be: in JSON Schema's keywords, as a check, and in words for whom it refuses."""
 
     keywords: Mapping[str, Any]
@@ -47,7 +47,7 @@ class Bound(NamedTuple):
     words: str
 
 
-Bounds = Mapping[str, Bound]
+Bounds = Mapping[str, FieldBound]
 """By field."""
 BoundsOf = Mapping[type[msgspec.Struct], Bounds]
 """By struct. A contract module whose structs have configured bounds returns them from its `bounds(settings)`."""
@@ -61,51 +61,51 @@ class Query(msgspec.Struct):
     """The parameters of a request's query; those that are not known are ignored."""
 
 
-USER = Bound(
+USER = FieldBound(
     {"minLength": 1, "maxLength": USER_CHARS_MAX, "pattern": r"^\S+$", "description": f"{USER_RULE}."},
     is_user,
     USER_RULE,
 )
 
 
-def chars(most: int, least: int = 0) -> Bound:
-    """Bound the length of a text."""
+def chars(most: int, least: int = 0) -> FieldBound:
+    """FieldBound the length of a text."""
     keywords = {"minLength": least, "maxLength": most} if least else {"maxLength": most}
     words = f"{least} to {most} characters" if least else f"at most {most} characters"
-    return Bound(keywords, lambda text: least <= len(text) <= most, words)
+    return FieldBound(keywords, lambda text: least <= len(text) <= most, words)
 
 
-def said(most: int) -> Bound:
-    """Bound a text that says something: not all of it is blank."""
+def said(most: int) -> FieldBound:
+    """FieldBound a text that says something: not all of it is blank."""
     keywords = {"minLength": 1, "maxLength": most, "pattern": r"\S"}
     words = f"1 to {most} characters, not all blank"
-    return Bound(keywords, lambda text: bool(text.strip()) and len(text) <= most, words)
+    return FieldBound(keywords, lambda text: bool(text.strip()) and len(text) <= most, words)
 
 
-def between(least: int, most: int, unit: str = "fen") -> Bound:
-    """Bound a number on both sides."""
+def between(least: int, most: int, unit: str = "fen") -> FieldBound:
+    """FieldBound a number on both sides."""
     keywords = {"minimum": least, "maximum": most}
-    return Bound(keywords, lambda number: least <= number <= most, f"{least} to {most} {unit}")
+    return FieldBound(keywords, lambda number: least <= number <= most, f"{least} to {most} {unit}")
 
 
-def at_least(least: int) -> Bound:
-    """Bound a number from below."""
-    return Bound({"minimum": least}, lambda number: number >= least, f"at least {least}")
+def at_least(least: int) -> FieldBound:
+    """FieldBound a number from below."""
+    return FieldBound({"minimum": least}, lambda number: number >= least, f"at least {least}")
 
 
-def at_most(most: int, unit: str = "") -> Bound:
-    """Bound a number from above."""
-    return Bound({"maximum": most}, lambda number: number <= most, f"at most {most} {unit}".strip())
+def at_most(most: int, unit: str = "") -> FieldBound:
+    """FieldBound a number from above."""
+    return FieldBound({"maximum": most}, lambda number: number <= most, f"at most {most} {unit}".strip())
 
 
-def items(most: int) -> Bound:
-    """Bound the length of a list."""
-    return Bound({"maxItems": most}, lambda listed: len(listed) <= most, f"at most {most}")
+def items(most: int) -> FieldBound:
+    """FieldBound the length of a list."""
+    return FieldBound({"maxItems": most}, lambda listed: len(listed) <= most, f"at most {most}")
 
 
-def told_only(keywords: Mapping[str, Any]) -> Bound:
+def told_only(keywords: Mapping[str, Any]) -> FieldBound:
     """Document a bound that is checked elsewhere, because it hangs on other fields as well."""
-    return Bound(keywords, lambda value: True, "")
+    return FieldBound(keywords, lambda value: True, "")
 
 
 def bounds_of(shape: type[msgspec.Struct], settings: Settings) -> Bounds:

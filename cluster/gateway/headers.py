@@ -53,7 +53,7 @@ def read_acting_user(value: bytes) -> str:
         user = ""
     if not is_user(user):
         fields = {ACTING_USER: f"{USER_RULE}; in UTF-8 or percent-encoded"}
-        raise Problem("invalid", f"{ACTING_USER} is no user id.", fields)
+        raise Problem("invalid", f"{ACTING_USER} is not a user id.", fields)
     return user
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from cluster.config import Settings
 from cluster.gateway.auth import Callers
-from cluster.gateway.contract import Bound, Query, RequestBody, bounds_of
+from cluster.gateway.contract import FieldBound, Query, RequestBody, bounds_of
 from cluster.gateway.headers import ACTING_USER, IDEMPOTENCY_KEY_BYTES_MAX
 from cluster.gateway.problems import MEDIA_TYPE, example_of, schema
 from cluster.gateway.route import Media, Route, refusals_of
@@ -131,7 +131,7 @@ def _all(shape: type[RequestBody]) -> list[type[RequestBody]]:
     return [one for of in shape.__subclasses__() for one in (of, *_all(of))]
 
 
-def _bound(written: Json, bound: Bound) -> None:
+def _bound(written: Json, bound: FieldBound) -> None:
     """Put a bound on a field's schema; of one that may be null on what else it may be."""
     keywords = dict(bound.keywords)
     description = keywords.pop("description", None)

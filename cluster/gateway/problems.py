@@ -17,7 +17,7 @@ RETRY_AFTER_MS = 1_000
 """What a refused caller is asked to wait where nothing better is known."""
 
 RATE_LIMITED_AFTER_MS = 60_000
-"""Who tried too often waits for minutes, or a day: he has no reason to ask every second."""
+"""A user who tried too often waits for minutes, or a day: asking every second is in vain."""
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -133,7 +133,7 @@ def expect(reply: Any, kind: type[R]) -> R:
     """Return a shard's reply if it is of that kind. Raises Problem for a refusal."""
     if isinstance(reply, Refused):
         raise refused(reply.code, reply.part)
-    assert isinstance(reply, kind), f"{type(reply).__name__} is no {kind.__name__}"
+    assert isinstance(reply, kind), f"{type(reply).__name__} is not a {kind.__name__}"
     return reply
 
 

@@ -1,6 +1,6 @@
 """Raw HTTP: the bytes of a request in and the bytes of an answer out, without a framework.
 
-The body of a request is bounded in bytes and in time, whoever reads it. A small body is JSON, and its parts (commas and
+The body of a request is bounded in bytes and in time, in every route. A small body is JSON, and its parts (commas and
 colons) are counted before anybody decodes it: of twenty thousand unknown fields each would be named. Half a body holds
 a place until its deadline, so every body has one.
 """

@@ -108,7 +108,7 @@ class Backup(msgspec.Struct, frozen=True):
     """Fingerprints of the platform's keys, see `cluster.keys`; of an older backup none."""
 
 
-class _Rest:
+class _BackupRest:
     """A stream's journal up to the cut, as a sealer sees it: the manifest so far, to which only this backup adds."""
 
     def __init__(self, store: Store, parts: Sequence[SealedPart], last: Position) -> None:
@@ -213,7 +213,7 @@ async def _save(places: Places, stream: str, stood: StreamCut, bounds: PartBound
         places.backup.write(part.path, read_exactly(places.archive, stream, part))
     if stood.last is None:
         return StreamBackup(None, 0, 0, [], None, None, [])
-    rest = _Rest(places.store, parts, stood.last)
+    rest = _BackupRest(places.store, parts, stood.last)
     if end_of(parts).position != stood.last:
         await Sealer(rest, places.codec, places.backup, bounds).seal(stream, list(parts), stood.last)
     snapshot = None

@@ -22,7 +22,7 @@ P_MIN = 0.001
 SENTENCES_MAX = 20
 
 
-class Replica(msgspec.Struct, frozen=True):
+class ReplicaWins(msgspec.Struct, frozen=True):
     """What one gateway replica answered first. `due`: the wins that equal chances give its requests."""
 
     replica: str
@@ -35,7 +35,7 @@ class Replica(msgspec.Struct, frozen=True):
 class Chances(msgspec.Struct, frozen=True):
     """Wins against equal chances. `one_replica_part`: of a packet's shares, on the average, to whom most went."""
 
-    replicas: list[Replica]
+    replicas: list[ReplicaWins]
     p: float
     p_single: float
     jain: float
@@ -201,7 +201,7 @@ def chances_of(rounds: Sequence[Round]) -> Chances:
     by_round = [(wins[name] - due[name]) ** 2 / squares[name] for name in names if squares[name]]
     tests = 1 if len(names) == 2 else len(names)  # of two, what one has too much the other has too little
     replicas = [
-        Replica(name, requests[name], wins[name], due[name], percentile(sorted(waits[name]), 0.5)) for name in names
+        ReplicaWins(name, requests[name], wins[name], due[name], percentile(sorted(waits[name]), 0.5)) for name in names
     ]
     return Chances(
         replicas,

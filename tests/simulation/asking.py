@@ -8,7 +8,16 @@ from typing import Any
 import msgspec
 
 from actors.kernel.names import User
-from actors.wallet.commands import AcceptLishi, AskLishi, Commit, DeclineLishi, ListLishi, ReadLishi, Send, WriteNote
+from actors.wallet.commands import (
+    AcceptLishi,
+    AskLishi,
+    CommitSeed,
+    DeclineLishi,
+    ListLishi,
+    ReadLishi,
+    Send,
+    WriteNote,
+)
 from actors.wallet.events import Committed
 from actors.wallet.replies import Funded, Lishi, LishiList, LishiTold, NoteTold
 from cluster.gateway.service import Service
@@ -62,7 +71,7 @@ class Asking:
         """Somebody asks for a commitment to what he wants to send, as often as the gateway must to get an answer."""
         self._asked += 1
         user, shape = wish.user, (wish.algorithm, wish.star_count, len(wish.bursts))
-        command = Commit(TENANT, user, f"token {self._asked}", *shape)
+        command = CommitSeed(TENANT, user, f"token {self._asked}", *shape)
         stream = self._auditor.wallet_of((TENANT, user))
         told: list[Committed] = []
 

@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from actors.transfers.funding import PacketFunded
 from actors.transfers.ids import Layout
-from actors.wallet.commands import AskLishi, Commit, WriteNote
+from actors.wallet.commands import AskLishi, CommitSeed, WriteNote
 from actors.wallet.events import Committed, LishiAsked, LishiClosed, LishiCounted, Noted
 from actors.wallet.replies import Lishi, LishiList, LishiTold
 from actors.wallet.rules import WalletRules
@@ -165,7 +165,7 @@ class Favours:
             if (one.tenant, one.user) == (tenant, user)
         )
 
-    def explain_commit(self, commit: Commit, answer: Any, seq: int, stamp_ms: int) -> None:
+    def explain_commit(self, commit: CommitSeed, answer: Any, seq: int, stamp_ms: int) -> None:
         """Check the answer to a wish for a commitment; `seq`, `stamp_ms`: where its stream was when it was asked."""
         if isinstance(answer, Committed):
             assert self.committed.get(answer.packet_id) == answer, "the journal holds the commitment"

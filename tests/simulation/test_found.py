@@ -6,7 +6,7 @@ import pytest
 
 from actors.kernel.names import User
 from actors.packet.replies import Won
-from actors.wallet.commands import Commit, CreditSandbox, Send
+from actors.wallet.commands import CommitSeed, CreditSandbox, Send
 from actors.wallet.events import Committed
 from actors.wallet.rules import WalletRules
 from cluster.gateway.problems import Problem
@@ -38,7 +38,7 @@ async def test_a_stranger_hears_of_no_packet_although_its_forgotten_key_was_used
 async def test_a_request_for_a_commitment_that_comes_late_does_not_make_a_used_one_usable() -> None:
     system = await System.start()
     await system.service.wallets.ask(CreditSandbox(TENANT, "alice", 10_000))
-    wish: Any = Commit(TENANT, "alice", "token", "even/1")
+    wish: Any = CommitSeed(TENANT, "alice", "token", "even/1")
     made = await system.service.wallets.commit(wish)
     assert isinstance(made, Committed)
     terms: Any = "lucky", 1_000, 5, "", "even/1", None, made.packet_id, "a nonce"

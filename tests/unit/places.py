@@ -17,7 +17,7 @@ from actors.ledger.holds import Hold, HoldRules
 from actors.packet.grab_replies import OVERLOADED
 from actors.packet.machine import PacketMachine
 from actors.packet.rules import PacketFair
-from actors.wallet.commands import AskLishi, Commit, CountLishi, CreditSandbox, KeepPhoto, WriteNote
+from actors.wallet.commands import AskLishi, CommitSeed, CountLishi, CreditSandbox, KeepPhoto, WriteNote
 from actors.wallet.commitments import CommitmentRules
 from actors.wallet.events import SandboxCredited
 from actors.wallet.machine import WalletMachine
@@ -110,7 +110,7 @@ def commitments() -> Take:
 
     def take(tenant: str, user: str, number: int) -> Any:
         place = Place(f"p{number}", PACKET, b"c" * 32)
-        return applied(machine, machine.decide_commit(Commit(tenant, user, "", "even/1"), [place], "k1", NOW_MS))
+        return applied(machine, machine.decide_commit(CommitSeed(tenant, user, "", "even/1"), [place], "k1", NOW_MS))
 
     return take
 

@@ -13,7 +13,7 @@ from actors.packet.fairness import block_seed_of, share_seed_of
 from actors.packet.split import BLOCK_COUNT_MAX, Division, split
 from actors.packet.state import sizes_of
 from actors.refusals import Refusal
-from actors.wallet.commands import Commit
+from actors.wallet.commands import CommitSeed
 from actors.wallet.commitments import CommitmentRules, Commitments
 from actors.wallet.events import Committed
 from tests.simulation.http import BALANCE_FEN, Http
@@ -153,11 +153,11 @@ def test_a_commitment_that_is_over_makes_room_and_one_that_is_not_does_not() -> 
     unused: dict[str, Committed] = {}
     book = Commitments(unused, rules)
     for number, user in enumerate(("a", "a", "b")):
-        made = book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", [b"c"], NOW_MS)
+        made = book.decide(CommitSeed(TENANT, user, "t", "even/1"), f"p{number}", "k1", [b"c"], NOW_MS)
         assert isinstance(made, Committed)
         book.add(made)
-        assert book.decide(Commit(TENANT, user, "t", "even/1"), f"p{number}", "k1", [b"c"], NOW_MS + 1) is made
-    asked = Commit(TENANT, "c", "t", "even/1")
+        assert book.decide(CommitSeed(TENANT, user, "t", "even/1"), f"p{number}", "k1", [b"c"], NOW_MS + 1) is made
+    asked = CommitSeed(TENANT, "c", "t", "even/1")
     assert book.decide(asked, "p3", "k1", [b"c"], NOW_MS + 99) == Refused(Refusal.OVERLOADED)
     made = book.decide(asked, "p3", "k1", [b"c"], NOW_MS + 100)
     assert isinstance(made, Committed)
@@ -170,11 +170,11 @@ def test_a_crowds_commitments_take_the_room_of_as_many() -> None:
     unused: dict[str, Committed] = {}
     book = Commitments(unused, rules)
     for name, count, at_ms in (("p0", 2, 0), ("p1", 2, 50)):
-        made = book.decide(Commit(TENANT, "a", "t", "even/1", 9), name, "k1", [b"c"] * count, NOW_MS + at_ms)
+        made = book.decide(CommitSeed(TENANT, "a", "t", "even/1", 9), name, "k1", [b"c"] * count, NOW_MS + at_ms)
         assert isinstance(made, Committed)
         assert made.commitments == [b"c"] * count
         book.add(made)
-    rain = Commit(TENANT, "b", "t", "even/1", 0, 3)
+    rain = CommitSeed(TENANT, "b", "t", "even/1", 0, 3)
     assert book.decide(rain, "p2", "k1", [b"c"] * 3, NOW_MS + 99) == Refused(Refusal.OVERLOADED)
     assert isinstance(book.decide(rain, "p2", "k1", [b"c"], NOW_MS + 99), Committed)
     assert isinstance(book.decide(rain, "p2", "k1", [b"c"] * 3, NOW_MS + 100), Committed)

@@ -200,7 +200,7 @@ class Batcher:
             self._queueing_us = self._queued = 0
         elif not self._lanes.size:
             self._queueing_us_last = 0
-        return self._queueing_us_last  # with parcels waiting and none gone, it is no better than it was
+        return self._queueing_us_last  # with parcels waiting and none gone, it is not better than it was
 
     def _queue(self, parcel: Parcel) -> None:
         parcel.calls_before = self._calls

@@ -1,11 +1,11 @@
 """Ended packet cache: packets that ended durably, so that a replica tells losers without asking a shard.
 
 Laws:
-- a winner is never told that the packet is empty: whoever's hash is among the winners' is asked about at the shard
+- a winner is never told that the packet is empty: a user whose hash is among the winners' is asked about at the shard
   (two users may share a hash), and only the rest is answered here;
 - another tenant is never answered from it, and a 404 is never kept;
 - only what can never change enters: a shard tells an end once it is durable, and an ended packet has no new winners;
-- bounded by packets and by bytes, in all and for each tenant; whoever was asked for least recently goes.
+- bounded by packets and by bytes, in all and for each tenant; the least recently asked for goes.
 
 The idea is a Bloom filter's, with exact 32-bit hashes: a loser is taken for a winner once in 2^32 / winners.
 """

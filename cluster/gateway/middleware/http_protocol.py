@@ -1,6 +1,6 @@
 """Protocol: how HTTP's bytes are read and written in the replicas, uvicorn's own but for what it says by itself.
 
-What is no HTTP is told as a problem with a request id, like every other refusal. No answer names the server software.
+What is not HTTP is told as a problem with a request id, like every other refusal. No answer names the server software.
 An upgrade is ignored, as HTTP allows: nothing here speaks WebSocket. `cluster.gateway.middleware.serve_hooks` puts it
 in.
 """
@@ -27,7 +27,7 @@ class Protocol(HttpToolsProtocol):
             server_state.default_headers = [header for header in server_state.default_headers if header != _SERVER]
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; where an answer has begun, it is cut instead."""
+        """Refuse what is not HTTP; where an answer has begun, it is cut instead."""
         if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
             request_id = uuid.uuid4().hex
             status, headers, body = answer(Problem("malformed", f"{msg} Nothing was done."), request_id)

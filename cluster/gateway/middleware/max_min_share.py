@@ -11,7 +11,7 @@ Pure. Counting is two list operations; dividing costs a walk over the ranks for 
 from collections.abc import Sequence
 
 OTHERS = ""
-"""Tenants beyond `tenants_max`, and whoever is asked of no tenant, share one part."""
+"""Tenants beyond `tenants_max`, and requests of no tenant, share one part."""
 
 
 class MaxMinShare:

@@ -10,7 +10,7 @@
   single requests), single grabs, reads (and what people ask of and write to each other), last audits, uploads of photos
   and documentation. Settlement and what shards tell each other never come this way; operators' levers are never
   refused, nor questions about health. Which route is which stands in `cluster.gateway.routing`.
-- A user's priority follows from (tenant, user, hour), on every replica the same: he need not try his luck at each step,
+- A user's priority follows from (tenant, user, hour), on every replica the same: nobody need try their luck each time,
   and the next hour it is somebody else's turn. Batches, whose users are many, take priorities by turns.
 - A tenant is let in up to its part of what the replica can do, whatever others ask
   (`cluster.gateway.middleware.max_min_share`): one that asks for much more is shed first.

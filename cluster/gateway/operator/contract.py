@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from actors.kernel.names import is_tenant
 from cluster.config import Settings
-from cluster.gateway.contract import USER, Bound, BoundsOf, RequestBody, Text, at_most
+from cluster.gateway.contract import USER, BoundsOf, FieldBound, RequestBody, Text, at_most
 
-_TENANT = Bound(
+_TENANT = FieldBound(
     {"pattern": "^[a-z0-9][a-z0-9-]*$"},
     is_tenant,
     "lower-case letters, digits and hyphens, at most 32",

@@ -15,11 +15,11 @@ from actors.wallet.rules import WalletRules
 from cluster.config import Settings
 from cluster.gateway.contract import (
     USER,
-    Bound,
     Bounds,
     BoundsOf,
     Count,
     Fen,
+    FieldBound,
     Instant,
     Query,
     RequestBody,
@@ -37,7 +37,7 @@ SentKind = Literal["lucky", "equal", "direct", "group", "password", "star"]
 State = Literal["open", "drained", "expired"]
 Rank = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 
-_PHRASE = Bound(
+_PHRASE = FieldBound(
     {"minLength": 1, "maxLength": PHRASE_CHARS_MAX, "pattern": r"\S"},
     lambda phrase: len(phrase) <= PHRASE_CHARS_MAX and bool(normal(phrase)),
     f"at most {PHRASE_CHARS_MAX} characters, not all of them blank",
@@ -51,7 +51,7 @@ _GRAB: Bounds = {"group": USER, "passphrase": chars(PHRASE_CHARS_MAX)}
 class SendBody(RequestBody):
     """A packet to send.
 
-    `direct`: for `addressee` alone; `group`: for members of `group`; `password`: for whoever says `passphrase`; `star`:
+    `direct`: for `addressee` alone; `group`: for members of `group`; `password`: for who says `passphrase`; `star`:
     for the public, by a person or a `sponsor`, from `opens_at_ms` on, at most `day_count_max` shares a day, each of
     `share_fen_min` to `share_fen_max`. `shares` tells how a group, password or star packet is split (`lucky`, unless
     told); `algorithm` how lucky shares are drawn, by default `even/1`. `sender_nonce` is mixed into what was committed

@@ -52,7 +52,7 @@ class Grabs:
     async def take(self, asked: Asked, tenant: str, user: str) -> Won | Refused:
         """Take a share, or tell why not.
 
-        Of a packet in lanes, whoever has a share meets it again before any other lane.
+        Of a packet in lanes, a user who has a share meets it again before any other lane.
         """
         packet_id, phrase, group = (asked, b"", "") if isinstance(asked, str) else asked
         lanes = lanes_of(packet_id, self._packets.numbers)
@@ -78,7 +78,7 @@ class Grabs:
             return reply
         [reply] = await self._packets.complete(stream, commands, [reply])
         self._ended.notice(reply, stream, packet_id, tenant)
-        assert isinstance(reply, Won | Refused), f"{type(reply).__name__} is no answer to a grab"
+        assert isinstance(reply, Won | Refused), f"{type(reply).__name__} is not an answer to a grab"
         return reply
 
     def lets_in(self, tenant: str, users: list[str]) -> list[bool] | None:
@@ -142,7 +142,7 @@ class Grabs:
         for stream, batch, future in posted:
             replies = await self._packets.complete(stream, [command for _, command in batch], await future)
             for (index, command), reply in zip(batch, replies, strict=True):
-                assert isinstance(reply, CrowdReply), f"{type(reply).__name__} is no answer to grabs"
+                assert isinstance(reply, CrowdReply), f"{type(reply).__name__} is not an answer to grabs"
                 last = reply.replies[-1] if type(reply) is Takings else reply
                 self._ended.notice(last, stream, command.packet_id, command.tenant)
                 told[index] = reply if index not in known else _among_losers(known[index], parts[index], reply)

@@ -154,7 +154,7 @@ class Photos:
         return view.funding
 
     async def pay(self, photo: Photo, payer: User, price_fen: int) -> tuple[PacketFunded, bool]:
-        """Pay for it as somebody, once for ever; True: he had paid already. Raises Problem."""
+        """Pay for it as a user, once for ever; True: they had paid already. Raises Problem."""
         if payer.user == photo.owner:
             raise refused(Refusal.OWN_PACKET)
         due_fen = self.price_fen(photo, payer)
@@ -260,7 +260,7 @@ def _answering() -> Iterator[None]:
 def photos_of(
     settings: Settings, keys: KeyRing, service: Service, journals: Journals, clock: Clock, make: Make = make_apart
 ) -> Photos | None:
-    """Return the configured platform's photos; None: it has none. Raises ValueError for a URL that is no place."""
+    """Return the configured platform's photos; None: it has none. Raises ValueError for a URL that names no place."""
     if not settings.photos_url:
         return None
     return Photos(settings, keys, service, journals, clock, Archive(settings.photos_url), make)

@@ -10,7 +10,7 @@ from actors.kernel.messages import Refused
 from actors.kernel.names import User
 from actors.packet.replies import PacketView, Shares, Takings, Won
 from actors.refusals import Refusal
-from actors.wallet.commands import Commit, WriteNote
+from actors.wallet.commands import CommitSeed, WriteNote
 from actors.wallet.replies import NoteTold
 from cluster.config import Settings
 from cluster.gateway.auth import Callers
@@ -110,7 +110,7 @@ async def commit(replica: Replica, request: Request) -> Answer:
     """
     body: CommitBody = request.body
     sender, token = request.user, secrets.token_hex(16)
-    command = Commit(sender.tenant, sender.user, token, body.algorithm, body.star_count or 0, body.bursts or 0)
+    command = CommitSeed(sender.tenant, sender.user, token, body.algorithm, body.star_count or 0, body.bursts or 0)
     with told(Refusal.RATE_LIMITED, "So many commitments are unused; use one, or wait until one is over."):
         made = await replica.service.wallets.commit(command)
     committed = CommitmentBody(

@@ -4,7 +4,7 @@ Laws: every line is answered once, and only when its answer is durable; what a c
 what is answered together leaves in one piece; chunks are read and asked while earlier ones are unanswered. A stream
 holds at most `stream_inflight_max` unanswered lines, a line more is answered `overloaded`; while the client does not
 read, nothing more is read. A stream that ends answers what is under way first and says why in a last line without
-`id`: it was told to drain, it is old, its token has expired, or its body is no NDJSON. A client that went away takes
+`id`: it was told to drain, it is old, its token has expired, or its body is not NDJSON. A client that went away takes
 nothing along: its grabs share their batches with those of others, so they are asked to the end, and a repeat gets the
 same answers.
 """
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 DRAINED = StreamEnd("draining", "The replica ends, or the stream is old; open another and ask what is unanswered.")
 EXPIRED = StreamEnd("unauthenticated", "The token has expired; open another stream with a fresh one.")
 OVERLONG = StreamEnd("too_large", "A line is too long; send one grab a line.")
-NONDJSON = StreamEnd("malformed", "The first line is no JSON object; send one grab a line.")
+NONDJSON = StreamEnd("malformed", "The first line is not a JSON object; send one grab a line.")
 NDJSON = "application/x-ndjson"
 _FULL: dict[Part, str] = {
     "user": "The holder of this token has its part of this gateway's streams open; use one of those, or close one.",

@@ -8,7 +8,7 @@ from actors.kernel.messages import Refused
 from actors.kernel.names import User
 from actors.refusals import Refusal
 from actors.transfers.ids import Layout, parse_packet_id, wallet_index_of, wallet_stream
-from actors.wallet.commands import AcceptLishi, AskLishi, Commit, CountLishi, ReadNotes, Send
+from actors.wallet.commands import AcceptLishi, AskLishi, CommitSeed, CountLishi, ReadNotes, Send
 from actors.wallet.events import Committed
 from actors.wallet.replies import AskCounted, Funded, LishiTold, Note, NoteList
 from cluster.config import Settings
@@ -63,8 +63,8 @@ class Wallets:
         await self._packets.open(funded)
         return funded
 
-    async def commit(self, commit: Commit) -> Committed:
-        """Commit to the seed of a packet that is not sent yet. Raises Problem."""
+    async def commit(self, commit: CommitSeed) -> Committed:
+        """CommitSeed to the seed of a packet that is not sent yet. Raises Problem."""
         return expect(await self.ask(commit), Committed)
 
     async def ask_lishi(self, ask: AskLishi) -> LishiTold:
