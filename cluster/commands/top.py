@@ -24,7 +24,7 @@ from cluster.commands.tokens import operator_at
 
 if TYPE_CHECKING:
     from cluster.observability.metrics_snapshot import Figures, ShardFigures
-    from cluster.observability.summary import Glance, Spread
+    from cluster.observability.summary import Spread, Summary
 
 TIMEOUT_S = 3.0
 WINDOW_S = 5.0
@@ -98,12 +98,12 @@ def read_figures(url: str, token: str) -> "Figures":
 def _show_once(look: "Callable[[], Figures]", url: str, interval: float, as_json: bool) -> None:
     import msgspec
 
-    from cluster.observability.summary import glance
+    from cluster.observability.summary import summarize
 
     try:
         before = look()
         time.sleep(interval)
-        seen = glance(look(), before)
+        seen = summarize(look(), before)
     except Unanswered as failure:
         raise Failure(f"{failure}; `hongbao status` says what is the matter") from failure
     if as_json:
@@ -115,7 +115,7 @@ def _show_once(look: "Callable[[], Figures]", url: str, interval: float, as_json
 
 
 def _show_live(look: "Callable[[], Figures]", url: str, interval: float) -> None:
-    from cluster.observability.summary import glance
+    from cluster.observability.summary import summarize
 
     readings: deque[Figures] = deque(maxlen=1 + max(1, round(WINDOW_S / interval)))
     shown: RenderableType = Text("…")
@@ -124,7 +124,7 @@ def _show_live(look: "Callable[[], Figures]", url: str, interval: float) -> None
             try:
                 readings.append(look())
                 if len(readings) > 1:
-                    shown = view(glance(readings[-1], readings[0]), url, out.width, out.height)
+                    shown = view(summarize(readings[-1], readings[0]), url, out.width, out.height)
                 else:
                     shown = Text(f"hongbao top · {url} · first look …")
                 live.update(shown, refresh=True)
@@ -138,7 +138,7 @@ def _show_live(look: "Callable[[], Figures]", url: str, interval: float) -> None
 # What is shown.
 
 
-def troubles(seen: "Glance") -> list[str]:
+def troubles(seen: "Summary") -> list[str]:
     """Say what is not as it should be, worst first."""
     found = []
     if seen.audit is not None and (seen.audit.difference_fen or seen.audit.book_sum_fen):
@@ -157,7 +157,7 @@ def troubles(seen: "Glance") -> list[str]:
     return found
 
 
-def view(seen: "Glance", url: str, width: int, height: int) -> Group:
+def view(seen: "Summary", url: str, width: int, height: int) -> Group:
     """Lay out one summary for a terminal of that size."""
     found = troubles(seen)
     at = time.strftime("%H:%M:%S", time.localtime(seen.at_ms / 1000))
@@ -184,7 +184,7 @@ def _table(title: str, *names: str) -> Table:
     return table
 
 
-def _minute(seen: "Glance") -> Table:
+def _minute(seen: "Summary") -> Table:
     table = _table("THE MINUTE", "a second")
     for name, words in (
         ("accepted", "grabs accepted"),
@@ -200,7 +200,7 @@ def _minute(seen: "Glance") -> Table:
     return table
 
 
-def _latencies(seen: "Glance") -> Table:
+def _latencies(seen: "Summary") -> Table:
     table = _table("HOW LONG, HOW MUCH", "p50", "p99")
     for name, words in (
         ("request", "request, ms"),
@@ -216,7 +216,7 @@ def _latencies(seen: "Glance") -> Table:
     return table
 
 
-def _money(seen: "Glance") -> Table:
+def _money(seen: "Summary") -> Table:
     table = _table("THE MONEY", "")
     table.add_row("in flight", f"¥ {yuan(seen.in_flight_fen)}")
     table.add_row("unsettled", f"{seen.unsettled:,}")
@@ -231,7 +231,7 @@ def _money(seen: "Glance") -> Table:
     return table
 
 
-def _store(seen: "Glance") -> Table:
+def _store(seen: "Summary") -> Table:
     table = _table("THE STORE", "")
     store = seen.store
     if store is None:
@@ -245,7 +245,7 @@ def _store(seen: "Glance") -> Table:
     return table
 
 
-def _shards(seen: "Glance", width: int, rows_max: int) -> Table:
+def _shards(seen: "Summary", width: int, rows_max: int) -> Table:
     wide = width >= WIDE
     names = ["streams", "epoch", "in memory", "unsettled", "lag ms"]
     table = _table(

@@ -1,4 +1,4 @@
-"""Shelf: what lies beside a stream in the store: snapshots, the manifest of sealed parts, records that left memory.
+"""SideStore: what lies beside a stream in the store: snapshots, the manifest of sealed parts, records that left memory.
 
 Everything here is either immutable once written, or a pointer that only goes forward. An adapter gives five operations
 on named books of fields; the rules stand here once.
@@ -86,7 +86,7 @@ class Cut(NamedTuple):
     """Who holds, for `release`."""
 
 
-class Shelf(ABC):
+class SideStore(ABC):
     """The rules; both journal adapters are one. Every method raises JournalUnavailable."""
 
     # What an adapter gives: a book is a table of named byte strings.

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator
 from actors.kernel.ports import Journal, Position
 from actors.kernel.rules import StreamCounts
 from cluster.journal.codec import Codec
-from cluster.journal.side_store import Shelf
+from cluster.journal.side_store import SideStore
 from cluster.journal.snapshot import READ_CHUNK
 
 
-class Store(Shelf):
+class Store(SideStore):
     """The journals of one system, and what lies beside them. Every method raises JournalUnavailable."""
 
     codec: Codec

@@ -88,7 +88,7 @@ COUNTERS = {
     "passivations": Counted("passivations", "shard", "Ended packets that left memory."),
     "recalls": Counted("recalls", "shard", "Packets looked up after they had left memory."),
     "restarts": Counted("restarts", "shard", "Shard processes that began anew."),
-    "tending_failures": Counted("tending_failures", "shard", "Streams that were tended and got no snapshot."),
+    "maintenance_failures": Counted("maintenance_failures", "shard", "Streams that got no snapshot though it was due."),
     "audits": Counted(
         "audits",
         "outcome",

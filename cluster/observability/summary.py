@@ -19,7 +19,7 @@ class Spread(msgspec.Struct, frozen=True):
     p99: float | None
 
 
-class Glance(msgspec.Struct, frozen=True):
+class Summary(msgspec.Struct, frozen=True):
     """How the system does. Rates over `over_ms`, levels at `at_ms`."""
 
     at_ms: int
@@ -49,7 +49,7 @@ _WHOLE = ("request", "queueing", "batch_size")
 """Histograms of one kind of process only."""
 
 
-def glance(now: Figures, before: Figures) -> Glance:
+def summarize(now: Figures, before: Figures) -> Summary:
     """Compare two readings. `before` of another supervisor's life says nothing: then everything is new."""
     if before.born_ms != now.born_ms or before.at_ms >= now.at_ms:
         before = Figures(now.born_ms, now.born_ms, {}, {}, [], [], 0, None, None)
@@ -76,7 +76,7 @@ def glance(now: Figures, before: Figures) -> Glance:
     commits = sum(spread.count for name, spread in spreads.items() if name.startswith("commit "))
     fsync_us = _fsync_us(now.store, before.store)
     store_ms = now.store.at_ms - before.store.at_ms if now.store and before.store else 0
-    return Glance(
+    return Summary(
         at_ms=now.at_ms,
         over_ms=over_ms,
         rates={name: 1_000 * count / over_ms for name, count in counts.items()},

@@ -38,7 +38,7 @@ PAUSE_S_MAX = 60
 TROUBLE_CHARS_MAX = 500
 
 NICENESS = 15
-"""Of a thread that tends: nobody waits for it."""
+"""Of a thread that maintains: nobody waits for it."""
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class StreamAccess(Protocol):
         ...
 
 
-async def tend(
+async def maintain(
     journals: Store,
     streams: StreamAccess,
     settings: Settings,
@@ -63,7 +63,7 @@ async def tend(
 
     Without an archive nothing is sealed.
 
-    Raises JournalUnavailable (tend it again), JournalCorrupt: nothing is trimmed until an operator has looked.
+    Raises JournalUnavailable (maintain it again), JournalCorrupt: nothing is trimmed until an operator has looked.
     """
     older = await journals.load_snapshot(stream)
     machine = machine_of(stream, settings, keys)
@@ -90,20 +90,20 @@ async def tend(
 
 
 @ray.remote(num_cpus=0, max_retries=0)
-def tend_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str]:
+def maintain_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str]:
     """Tend streams one after another; return what failed, a line each."""
 
     calm_collector()
-    log_json("tending")
+    log_json("maintenance")
 
-    async def tend_all() -> list[str]:
+    async def maintain_all() -> list[str]:
         failures = []
         journals = open_journals(settings)
         try:
             for stream in streams:
                 try:
                     archive = Archive(settings.archive_url) if settings.archive_url else None
-                    await tend(journals, Directory(settings), settings, keys, stream, archive)
+                    await maintain(journals, Directory(settings), settings, keys, stream, archive)
                 except (OperatingFailure, ValueError) as failure:  # ValueError: the archive's URL
                     failures.append(f"{stream}: {failure}")
         finally:
@@ -112,16 +112,16 @@ def tend_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str
 
     # In a thread that gives way to shards and store; the process may serve somebody urgent next.
     with ThreadPoolExecutor(1, initializer=_give_way) as thread:
-        return thread.submit(asyncio.run, tend_all()).result()
+        return thread.submit(asyncio.run, maintain_all()).result()
 
 
 def _give_way() -> None:
     os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-def start_tending(streams: list[str], settings: Settings, keys: Keys) -> Any:
+def start_maintenance(streams: list[str], settings: Settings, keys: Keys) -> Any:
     """Start the task and return its reference, which becomes the list of failures."""
-    return tend_streams.remote(streams, settings, keys)
+    return maintain_streams.remote(streams, settings, keys)
 
 
 class HostMaintenance:
@@ -145,7 +145,7 @@ class HostMaintenance:
                 return
             failures = _failures(self._task)
             for failure in failures:
-                log.error("not tended: %s", failure, extra={"stream": failure.partition(":")[0]})
+                log.error("not maintained: %s", failure, extra={"stream": failure.partition(":")[0]})
             if failures:
                 self._count(len(failures))
             self._task = None

@@ -1,4 +1,4 @@
-"""Supervisor: keeps a live actor for every host, and starts settlement and tending where there is something to do.
+"""Supervisor: keeps a live actor for every host, and starts settlement and maintenance where there is something to do.
 
 One loop per host, and one per share of settlement. A host that does not report within the deadline is killed without
 restart and created anew under its name; its epoch is fenced out by the next activation, so killing one too many costs
@@ -18,7 +18,7 @@ from actors.kernel.host import StreamFigures
 from cluster.config import Keys, Settings
 from cluster.observability.logs import log_json
 from cluster.runtime.collector import Collector, now_ms
-from cluster.runtime.maintenance import HostMaintenance, start_tending
+from cluster.runtime.maintenance import HostMaintenance, start_maintenance
 from cluster.runtime.placement import NAMESPACE, SUPERVISOR, hosts
 from cluster.runtime.settlement import start_settlement
 from cluster.runtime.shards import REPORTS, TALLY, create_shard
@@ -65,9 +65,9 @@ class Supervisor:
 
     async def _watch(self, name: str, streams: list[str]) -> None:
         timing = self._settings.timing
-        tending = HostMaintenance(
-            lambda due: start_tending(due, self._settings, self._keys),
-            lambda failures: self._pulse.gathered.add("tending_failures", name, failures),
+        maintenance = HostMaintenance(
+            lambda due: start_maintenance(due, self._settings, self._keys),
+            lambda failures: self._pulse.gathered.add("maintenance_failures", name, failures),
         )
         handle: Any = None
         while True:
@@ -88,7 +88,7 @@ class Supervisor:
                 continue
             self._reports[name] = reports
             self._pulse.gathered.take_streams(name, reports, now_ms())
-            tending.offer([each.stream for each in reports if each.work_behind >= timing.snapshot_events])
+            maintenance.offer([each.stream for each in reports if each.work_behind >= timing.snapshot_events])
 
     async def _settle(self, names: list[str]) -> None:
         """Keep one settlement task at work for these hosts while they have something to settle."""

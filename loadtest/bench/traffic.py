@@ -25,7 +25,7 @@ from actors.wallet.replies import Funded, WalletView
 from cluster.config import Keys, Settings
 from cluster.runtime.directory import Directory
 from cluster.runtime.live_audit import audit
-from cluster.runtime.maintenance import start_tending
+from cluster.runtime.maintenance import start_maintenance
 from cluster.runtime.placement import NAMESPACE, host_of_streams, hosts
 from cluster.runtime.shards import CALLS_MAX
 
@@ -121,7 +121,7 @@ class Traffic:
         """Tend every packet stream: a snapshot, and what lies behind the one before it sealed and trimmed."""
         await self._send(SENDERS, 1)
         for stream in hosts(self._settings)[self.host]:
-            assert not await start_tending([stream], self._settings, self._keys), "a snapshot was taken"
+            assert not await start_maintenance([stream], self._settings, self._keys), "a snapshot was taken"
 
     async def pid(self) -> int:
         """Return the process of the packets' host."""
@@ -156,7 +156,7 @@ class Traffic:
     async def snapshot_of_accounts(self) -> None:
         """Tend the stream of `accounts`, with something new in it."""
         await self._ask(ACCOUNTS_STREAM, [CreditSandbox(TENANT, self._name(), 1)])
-        assert not await start_tending([ACCOUNTS_STREAM], self._settings, self._keys), "a snapshot was taken"
+        assert not await start_maintenance([ACCOUNTS_STREAM], self._settings, self._keys), "a snapshot was taken"
 
     async def live_packets(self, count: int, shares: int, taken: int) -> None:
         """Open that many packets and take some shares of each."""
@@ -175,8 +175,8 @@ class Traffic:
 
     # Below: real commands, many a call.
 
-    async def _tend(self, streams: list[str]) -> None:
-        failures = await start_tending(streams, self._settings, self._keys)
+    async def _maintain(self, streams: list[str]) -> None:
+        failures = await start_maintenance(streams, self._settings, self._keys)
         assert not failures, failures
 
     async def _drain(self, shares: int) -> None:

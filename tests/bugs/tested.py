@@ -131,7 +131,7 @@ TESTED = (
     bug("a fence names what it follows", "cluster.journal.codec:Chain.take", never("follows"), "unit.test_codec"),
     bug(
         "the pointer to the newest snapshot never goes back",
-        "cluster.journal.side_store:Shelf.adopt_snapshot",
+        "cluster.journal.side_store:SideStore.adopt_snapshot",
         never("position <= newest"),
         "simulation.test_snapshots",
     ),

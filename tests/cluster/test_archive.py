@@ -36,7 +36,7 @@ COMMAND_S_MAX = 120
 
 @pytest.fixture(scope="module")
 def data() -> Iterator[Path]:
-    """A folder for a system of these tests' own, whose streams are tended every few events."""
+    """A folder for a system of these tests' own, whose streams are maintained every few events."""
     folder = Path(tempfile.mkdtemp(prefix="hongbao-archive-"))
     os.environ.update(SMALL)
     try:

@@ -1,4 +1,4 @@
-"""Shelf: what both stores promise about snapshots in chunks, manifests, records, trims and cuts."""
+"""SideStore: what both stores promise about snapshots in chunks, manifests, records, trims and cuts."""
 
 import zlib
 from collections.abc import Sequence

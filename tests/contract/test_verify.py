@@ -15,7 +15,7 @@ import pytest_asyncio
 from actors.kernel.ports import Position
 from cluster.journal.archive import Archive, SealedPart, manifest_of
 from cluster.journal.sealing import PartBounds, Sealer
-from cluster.journal.side_store import Shelf
+from cluster.journal.side_store import SideStore
 from cluster.offline.verify import StreamVerified, verify
 from tests.contract.history import PACKET, adopt, of_the_packets, platform_store, sources, stands, write
 from tests.contract.stores import Store, Valkey, flipped
@@ -196,7 +196,7 @@ async def test_a_swapped_pair_in_a_sealed_file_is_noticed(
 
 async def test_a_part_that_is_gone_from_the_manifest_is_noticed(sealed: Sealed) -> None:
     parts = await sealed.parts()
-    shelf: Shelf = sealed.store.journals
+    shelf: SideStore = sealed.store.journals
     await shelf.delete_fields(f"sealed:{PACKET}", ["00000001"])
     entry, found = await sealed.bad()
     assert entry == "1-7"

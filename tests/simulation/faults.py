@@ -26,7 +26,7 @@ GAP_S = {
     "zombie": 4.0,
     "rival": 5.0,
     "second_settlement": 3.0,
-    "second_tending": 3.0,
+    "second_maintenance": 3.0,
     "store_loses": 3.0,
     "store_repeats": 4.0,
     "store_is_slow": 5.0,
@@ -180,11 +180,11 @@ class Faults:
         world = self.world
         world.start_task("settlement", lambda process: world.settle(process, list(world.members)))
 
-    async def second_tending(self, random: Random) -> None:
-        """A stream is tended by several at once."""
+    async def second_maintenance(self, random: Random) -> None:
+        """A stream is maintained by several at once."""
         stream = random.choice(list(self.world.settings.streams))
         for _ in range(3):
-            self.world.start_task("tending", lambda process: self.world.tend(process, stream))
+            self.world.start_task("maintenance", lambda process: self.world.maintain(process, stream))
             await asyncio.sleep(random.random() * 0.02)
 
     # The store.

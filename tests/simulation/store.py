@@ -20,7 +20,7 @@ from actors.kernel.errors import JournalFull, JournalUnavailable
 from actors.kernel.ports import Position, Sealed
 from cluster.journal.codec import Codec
 from cluster.journal.owner import OwnedJournal
-from cluster.journal.side_store import Shelf
+from cluster.journal.side_store import SideStore
 from cluster.journal.snapshot import READ_CHUNK
 from tests.simulation.loop import InstantLoop, Process
 from tests.simulation.memory_journal import MemoryJournals, OperationName
@@ -246,7 +246,7 @@ def _step(name: str) -> Any:
     return step
 
 
-_Steps: Any = type("_Steps", (Shelf,), {name: _step(name) for name in sorted(Shelf.__abstractmethods__)})
+_Steps: Any = type("_Steps", (SideStore,), {name: _step(name) for name in sorted(SideStore.__abstractmethods__)})
 
 
 class Connection(_Steps):  # type: ignore[misc]

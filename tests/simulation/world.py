@@ -23,7 +23,7 @@ from cluster.gateway.operator.switches import SwitchFlow
 from cluster.gateway.problems import Problem
 from cluster.gateway.service import Service
 from cluster.journal.codec import platform_codec
-from cluster.runtime.maintenance import tend
+from cluster.runtime.maintenance import maintain
 from cluster.runtime.placement import hosts
 from cluster.runtime.shards import ShardActor, services_of
 from tests.simulation.archive import MemoryArchive
@@ -320,7 +320,7 @@ class World:
                 self.start_task("settlement", lambda process: self.settle(process, names))
             if not self.calm and random.random() < SNAPSHOT_CHANCE:  # in the calm nobody touches a quiet stream
                 stream = random.choice(streams)
-                self.start_task("tending", lambda process, stream=stream: self.tend(process, stream))
+                self.start_task("maintenance", lambda process, stream=stream: self.maintain(process, stream))
 
     def heal(self) -> None:
         """End every fault that is still on."""
@@ -374,8 +374,8 @@ class World:
             pause_ms=timing.settle_ms,
         )
 
-    async def tend(self, process: Process, stream: str) -> None:
-        """Take a snapshot, seal and trim as `cluster.runtime.maintenance.tend_streams` does."""
+    async def maintain(self, process: Process, stream: str) -> None:
+        """Take a snapshot, seal and trim as `cluster.runtime.maintenance.maintain_streams` does."""
         way = directory(self.settings, self.network, process, self.members)
         journals: Any = Connection(self.store, process)
-        await tend(journals, way, self.settings, KEYS, stream, self.archive)
+        await maintain(journals, way, self.settings, KEYS, stream, self.archive)

@@ -17,12 +17,12 @@ from cluster.journal.codec import platform_codec
 from cluster.journal.sealing import PartBounds
 from cluster.observability.metrics_snapshot import Gatherer
 from cluster.observability.prometheus import samples
-from cluster.observability.summary import glance
+from cluster.observability.summary import summarize
 from cluster.offline import backup
 from cluster.offline.audit import OfflineAudit, audit_of, sum_stream
 from cluster.offline.backup import Places
 from cluster.offline.stream_reader import Sources
-from cluster.runtime.maintenance import tend
+from cluster.runtime.maintenance import maintain
 from tests.simulation.memory_journal import Fault, MemoryJournals
 from tests.simulation.system import KEYS, TENANT, System
 
@@ -75,7 +75,7 @@ async def live(folder: str) -> None:
         await system.tick()
         await system.settle()
         for stream in (POTS, COUNTS):
-            await tend(system.journals, system.directory, system.settings, KEYS, stream, archive)
+            await maintain(system.journals, system.directory, system.settings, KEYS, stream, archive)
     assert [await balance(system, user) for user in USERS] == [4, 4, 4]
     assert len(await system.journals.sealed_parts(POTS)) > 0
     print("paid a fen a day over restarts and faults, snapshotted, sealed")
@@ -92,7 +92,7 @@ async def live(folder: str) -> None:
     figures = gathered.figures(1_000)
     shards = {dict(sample.labels).get("shard") for sample in samples(figures)}
     assert {"allowance-shard-0", "counter-shard-0"} <= shards
-    assert view(glance(figures, figures), "http://here", 120, 50)
+    assert view(summarize(figures, figures), "http://here", 120, 50)
     print("shown in top and metrics")
     system.clock.ms += 60 * DAY_MS
     await system.tick()

@@ -1,4 +1,4 @@
-"""Archive: what tending does to a system's streams, and the parts that need no store to be judged."""
+"""Archive: what maintenance does to a system's streams, and the parts that need no store to be judged."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ from cluster.journal.sealed_names import first_of
 from cluster.journal.sealing import Sealing
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import verify
-from cluster.runtime.maintenance import PAUSE_S_MAX, HostMaintenance, tend
+from cluster.runtime.maintenance import PAUSE_S_MAX, HostMaintenance, maintain
 from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import simulated
 from tests.simulation.system import KEYS, TENANT, System
@@ -100,7 +100,7 @@ async def test_a_tended_stream_keeps_two_snapshots_and_the_store_only_what_lies_
     done = []
     for n in range(3):
         packet_id = await busy(system, f"k{n}")
-        done.append(await tend(system.journals, system.directory, system.settings, KEYS, STREAM, archive))
+        done.append(await maintain(system.journals, system.directory, system.settings, KEYS, STREAM, archive))
     assert done[0] == Sealing(0, 0)
     assert done[1] is not None
     assert done[1].trimmed > 0
@@ -122,7 +122,7 @@ async def test_without_an_archive_snapshots_are_taken_and_nothing_is_trimmed() -
     system = await one_stream_each()
     for n in range(3):
         await busy(system, f"k{n}")
-        assert await tend(system.journals, system.directory, system.settings, KEYS, STREAM, None) == Sealing(0, 0)
+        assert await maintain(system.journals, system.directory, system.settings, KEYS, STREAM, None) == Sealing(0, 0)
     live = [position async for position, _ in system.journals.read(STREAM, None, None)]
     assert live[0] == (1, 0)
     assert len(await system.journals.stored_snapshots(STREAM)) == 2
@@ -132,14 +132,14 @@ async def test_without_an_archive_snapshots_are_taken_and_nothing_is_trimmed() -
 async def test_nothing_is_sealed_unless_the_stream_adopts_the_snapshot(tmp_path: Path) -> None:
     system, archive = await one_stream_each(), Archive(str(tmp_path))
     await busy(system, "k")
-    await tend(system.journals, system.directory, system.settings, KEYS, STREAM, archive)
+    await maintain(system.journals, system.directory, system.settings, KEYS, STREAM, archive)
     await busy(system, "k2")
 
     class Deaf:
         async def ask(self, groups: Any) -> Any:
             return [[Refused(Refusal.SHARD_UNAVAILABLE)]]
 
-    assert await tend(system.journals, Deaf(), system.settings, KEYS, STREAM, archive) is None
+    assert await maintain(system.journals, Deaf(), system.settings, KEYS, STREAM, archive) is None
     assert await manifest_of(system.journals, STREAM) == []
     assert (await system.service.wallets.ask(ReadWallet(TENANT, "alice"))).available_fen == 8_000
 
@@ -156,11 +156,11 @@ async def test_one_task_at_a_time_takes_everything_that_is_due_and_failures_make
         endings.append(asyncio.get_running_loop().create_future())
         return await endings[-1]
 
-    tending = HostMaintenance(start)
-    tending.offer([])
-    tending.offer(["a", "b"])
+    maintenance = HostMaintenance(start)
+    maintenance.offer([])
+    maintenance.offer(["a", "b"])
     await asyncio.sleep(0)
-    tending.offer(["a", "b", "c"])
+    maintenance.offer(["a", "b", "c"])
     await asyncio.sleep(0)
     assert [due for _, due in started] == [["a", "b"]]
     with caplog.at_level(logging.ERROR):
@@ -168,16 +168,16 @@ async def test_one_task_at_a_time_takes_everything_that_is_due_and_failures_make
             endings[-1].set_result(["a: the archive did not answer"])
             count = len(started)
             while len(started) == count:
-                tending.offer(["a"])
+                maintenance.offer(["a"])
                 await asyncio.sleep(0.5)
     pauses = [round(later - earlier) for (earlier, _), (later, _) in pairwise(started)]
     assert pauses == sorted(pauses)
     assert pauses[1] <= 3
     assert PAUSE_S_MAX <= pauses[-1] <= PAUSE_S_MAX + 2
-    assert "not tended: a: the archive did not answer" in caplog.text
+    assert "not maintained: a: the archive did not answer" in caplog.text
     endings[-1].set_result([])
     await asyncio.sleep(0)
-    tending.offer(["a"])
+    maintenance.offer(["a"])
     await asyncio.sleep(0)
     assert started[-1][0] - started[-2][0] < 2, "after a good end nothing pauses"
 

@@ -54,7 +54,7 @@ class Bench:
             await system.tick()
             if turn < 2:
                 for stream in system.settings.streams:
-                    await bench.tend(stream)
+                    await bench.maintain(stream)
         await system.journals.advance_clock(7, offset_ms_max=7)
         return bench
 
@@ -66,7 +66,7 @@ class Bench:
         wanted = [(packet, user) for packet in self.packets[-4:] for user in USERS[:3]]
         await grab_each(self.system.service, wanted, TENANT)
 
-    async def tend(self, stream: str) -> None:
+    async def maintain(self, stream: str) -> None:
         """Take a snapshot, seal behind the one before it."""
         system, journals = self.system, self.system.journals
         older = await journals.load_snapshot(stream)
@@ -150,7 +150,7 @@ async def test_what_happens_during_a_backup_is_not_in_it_and_breaks_nothing(tmp_
     await bench.system.settle()
     await bench.system.tick()  # they end and leave memory: their records are of a time after the cut
     for stream in bench.system.settings.streams:
-        await bench.tend(stream)
+        await bench.maintain(stream)
     gate.release()
     await making
     bench.packets = earlier

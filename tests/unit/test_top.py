@@ -10,7 +10,7 @@ from rich.console import Console
 from actors.kernel.metrics import LATENCY_BOUNDS_MS, HistogramFigures
 from cluster.commands.top import troubles, view
 from cluster.observability.metrics_snapshot import AuditFigures, Figures, ShardFigures, StoreFigures
-from cluster.observability.summary import Glance, glance
+from cluster.observability.summary import Summary, summarize
 
 SHARD = ShardFigures("packet-shard-0", 8, 3, 1_234, 5, 4_187, 45, 900, 0)
 URL = "http://127.0.0.1:22759"
@@ -43,8 +43,8 @@ def figures(at_ms: int, accepted: int, drained: int, local: int = 0, **changes: 
     return msgspec.structs.replace(made, **changes)
 
 
-def seen(**changes: Any) -> Glance:
-    return glance(figures(6_000, 1_100, 5_000, 90, **changes), figures(1_000, 100, 0, 40))
+def seen(**changes: Any) -> Summary:
+    return summarize(figures(6_000, 1_100, 5_000, 90, **changes), figures(1_000, 100, 0, 40))
 
 
 def test_a_rate_is_what_grew_between_two_readings_a_second() -> None:
@@ -68,7 +68,7 @@ def test_fsync_is_the_stores_time_on_its_log_shared_by_the_entries() -> None:
 
 
 def test_a_reading_of_another_supervisors_life_is_not_compared() -> None:
-    fresh = glance(figures(6_000, 5, 5, born_ms=5_000), figures(1_000, 100, 50))
+    fresh = summarize(figures(6_000, 5, 5, born_ms=5_000), figures(1_000, 100, 50))
     assert fresh.rates["accepted"] == 5, "5 in the one second since it began"
     assert min(fresh.rates.values()) >= 0
 
@@ -95,7 +95,7 @@ def test_what_is_wrong_is_said_in_words(changes: dict[str, Any], words: str) -> 
     assert words in drawn(seen(**changes), 80, 24)[1]
 
 
-def drawn(what: Glance, width: int, height: int) -> list[str]:
+def drawn(what: Summary, width: int, height: int) -> list[str]:
     """Return the lines as a terminal of that size shows them."""
     console = Console(file=io.StringIO(), width=width, height=height, color_system=None)
     console.print(view(what, URL, width, height))

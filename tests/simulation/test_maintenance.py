@@ -1,7 +1,7 @@
-"""Tending: tasks of one stream that fall asleep between any two of their steps, while others write, sweep and read.
+"""Maintenance: tasks of one stream that fall asleep between any two of their steps, while others write, sweep and read.
 
 What a task does beside the journal takes many steps. Every test here lets somebody sleep at each of them in turn, lets
-the stream be tended meanwhile, and wakes the sleeper. Nobody may ever be in want of anything: the stream activates from
+the stream be maintained meanwhile, and wakes the sleeper. Nobody may ever lack anything: the stream activates from
 what is there, `verify` finds it whole, and what the sleeper leaves behind goes with the next tasks.
 """
 
@@ -30,7 +30,7 @@ from cluster.journal.sealing import PartBounds
 from cluster.offline.backup import CLAIM, NotRestorable, Places, make
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import Verification, verify
-from cluster.runtime.maintenance import tend
+from cluster.runtime.maintenance import maintain
 from cluster.runtime.placement import hosts
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.loop import run, simulated
@@ -105,8 +105,8 @@ class Stepped(MemoryJournals):
         return _Step(self.led.get(asyncio.current_task()))
 
 
-class Tended:
-    """A system whose one wallet stream is tended: each user is an entry."""
+class Maintained:
+    """A system whose one wallet stream is maintained: each user is an entry."""
 
     def __init__(self, *, seals: bool) -> None:
         self.journals = Stepped()
@@ -116,7 +116,7 @@ class Tended:
         self.users = 0
 
     @classmethod
-    async def start(cls, *, seals: bool = True) -> "Tended":
+    async def start(cls, *, seals: bool = True) -> "Maintained":
         """Start with two snapshots, and sealed parts if it `seals` (which costs ten times the rest)."""
         one = cls(seals=seals)
         await one.journals.create_system({"packet": {"": 1}, "wallet": {"": 1}})
@@ -124,7 +124,7 @@ class Tended:
             one.system.replace(host)
         for _ in range(3):
             await one.grow()
-            await one.tend()
+            await one.maintain()
         await one.grow()
         return one
 
@@ -133,9 +133,9 @@ class Tended:
         self.users += 1
         await self.system.service.wallets.ask(CreditSandbox(TENANT, f"u{self.users}", self.users))
 
-    def tend(self) -> Coroutine[Any, Any, Any]:
+    def maintain(self) -> Coroutine[Any, Any, Any]:
         archive = self.archive if self._seals else None
-        return tend(self.journals, self.system.directory, settings(), KEYS, STREAM, archive)
+        return maintain(self.journals, self.system.directory, settings(), KEYS, STREAM, archive)
 
     def lead(self, work: Coroutine[Any, Any, Any]) -> Led:
         return Led(self.journals, work)
@@ -143,7 +143,7 @@ class Tended:
     async def tended_on(self) -> None:
         """Let others tend the stream, until what was newest is gone."""
         for _ in range(3):
-            await self.tend()
+            await self.maintain()
             await self.grow()
 
     async def verified(self) -> Verification:
@@ -169,7 +169,7 @@ class Tended:
         assert machine.members == self.users, "nobody is lost"
 
     async def check_cleared(self) -> None:
-        """Check it, let it be tended, and check it again: nothing is left over then."""
+        """Check it, let it be maintained, and check it again: nothing is left over then."""
         await self.check()
         await self.check_whole()
         await self.tended_on()
@@ -181,11 +181,11 @@ class Tended:
         assert last == WalletView(self.users, 0)
 
 
-def steps_of(work: Callable[[Tended], Coroutine[Any, Any, Any]], *, seals: bool = True) -> int:
+def steps_of(work: Callable[[Maintained], Coroutine[Any, Any, Any]], *, seals: bool = True) -> int:
     """Count the steps of something when nobody disturbs it."""
 
     async def count() -> int:
-        one = await Tended.start(seals=seals)
+        one = await Maintained.start(seals=seals)
         led, steps = one.lead(work(one)), 0
         while not await led.go(1):
             steps += 1
@@ -196,17 +196,17 @@ def steps_of(work: Callable[[Tended], Coroutine[Any, Any, Any]], *, seals: bool 
 
 
 def test_two_tasks_that_sleep_anywhere_while_a_third_goes_by_leave_a_whole_stream() -> None:
-    steps = steps_of(Tended.tend, seals=False)
+    steps = steps_of(Maintained.maintain, seals=False)
     assert steps > 10, "there are steps to sleep between"
 
     async def sleepers(first: int, second: int) -> None:
-        one = await Tended.start(seals=False)
-        a = one.lead(one.tend())
+        one = await Maintained.start(seals=False)
+        a = one.lead(one.maintain())
         await a.go(first)
         await one.grow()
-        await one.tend()
+        await one.maintain()
         await one.grow()
-        b = one.lead(one.tend())  # which sweeps what stands before the third's snapshot
+        b = one.lead(one.maintain())  # which sweeps what stands before the third's snapshot
         await b.go(second)
         await one.grow()
         await a.end()
@@ -220,8 +220,8 @@ def test_two_tasks_that_sleep_anywhere_while_a_third_goes_by_leave_a_whole_strea
 
 def test_a_task_that_slept_anywhere_is_harmless_at_each_step_after_it_woke() -> None:
     async def sleeper(asleep_at: int) -> None:
-        one = await Tended.start()
-        a = one.lead(one.tend())
+        one = await Maintained.start()
+        a = one.lead(one.maintain())
         await a.go(asleep_at)
         await one.grow()
         await one.tended_on()
@@ -230,7 +230,7 @@ def test_a_task_that_slept_anywhere_is_harmless_at_each_step_after_it_woke() -> 
         a.task.result()
         await one.check_cleared()
 
-    for asleep_at in range(steps_of(Tended.tend)):
+    for asleep_at in range(steps_of(Maintained.maintain)):
         run(sleeper(asleep_at))
 
 
@@ -238,13 +238,13 @@ def test_a_task_that_slept_anywhere_is_harmless_at_each_step_after_it_woke() -> 
 @given(st.lists(st.integers(0, 3), min_size=20, max_size=80))
 def test_tasks_that_take_turns_in_any_order_leave_a_whole_stream(turns: list[int]) -> None:
     async def all_at_once() -> None:
-        one = await Tended.start()
+        one = await Maintained.start()
         tasks: dict[int, Led] = {}
         for turn in turns:
             if turn == 3:
                 await one.grow()
             elif turn not in tasks or await tasks[turn].go(1):
-                tasks[turn] = one.lead(one.tend())
+                tasks[turn] = one.lead(one.maintain())
         for task in tasks.values():
             await task.end()
         await one.check_cleared()
@@ -252,21 +252,21 @@ def test_tasks_that_take_turns_in_any_order_leave_a_whole_stream(turns: list[int
     run(all_at_once())
 
 
-async def backup(one: Tended, folder: MemoryArchive | None = None) -> None:
+async def backup(one: Maintained, folder: MemoryArchive | None = None) -> None:
     places = Places(one.journals, one.journals.codec, one.archive, folder or MemoryArchive(Random(0)))
     made = await make(places, KEYS.model_dump_json().encode(), PartBounds(3, 1_000_000), 60_000, lambda _: None)
     assert made.streams[STREAM].snapshot is not None
 
 
-async def whole(one: Tended) -> None:
+async def whole(one: Maintained) -> None:
     await one.check_whole()
 
 
-async def loaded(one: Tended) -> None:
+async def loaded(one: Maintained) -> None:
     assert await one.journals.load_snapshot(STREAM) is not None
 
 
-async def activated(one: Tended) -> None:
+async def activated(one: Maintained) -> None:
     """Activate as a host would that does not know that another has the stream by now."""
     try:
         await one.journals.open(STREAM).activate("sleeper")
@@ -275,9 +275,9 @@ async def activated(one: Tended) -> None:
 
 
 @pytest.mark.parametrize("reader", [loaded, whole, activated, backup])
-def test_who_reads_and_sleeps_anywhere_meets_nothing_that_is_missing(reader: Callable[[Tended], Any]) -> None:
+def test_who_reads_and_sleeps_anywhere_meets_nothing_that_is_missing(reader: Callable[[Maintained], Any]) -> None:
     async def sleeper(asleep_at: int) -> None:
-        one = await Tended.start()
+        one = await Maintained.start()
         reading = one.lead(reader(one))
         await reading.go(asleep_at)
         await one.tended_on()
@@ -290,7 +290,7 @@ def test_who_reads_and_sleeps_anywhere_meets_nothing_that_is_missing(reader: Cal
 
 def test_a_backup_that_sleeps_anywhere_is_held_for_until_it_is_done_whoever_else_makes_one() -> None:
     async def sleeper(asleep_at: int) -> None:
-        one = await Tended.start()
+        one = await Maintained.start()
         sleeping = one.lead(backup(one))
         await sleeping.go(asleep_at)
         await backup(one)
@@ -304,7 +304,7 @@ def test_a_backup_that_sleeps_anywhere_is_held_for_until_it_is_done_whoever_else
 
 @simulated
 async def test_two_backups_never_write_into_one_folder() -> None:
-    one, folder = await Tended.start(), MemoryArchive(Random(0))
+    one, folder = await Maintained.start(), MemoryArchive(Random(0))
     first = one.lead(backup(one, folder))
     await first.go(3)
     with pytest.raises(NotRestorable, match="another backup is being written there"):
@@ -317,7 +317,7 @@ async def test_two_backups_never_write_into_one_folder() -> None:
 
 @simulated
 async def test_an_older_snapshot_does_not_set_back_what_a_stream_starts_from() -> None:
-    one = await Tended.start()
+    one = await Maintained.start()
     shell = await one.system.members["wallet-shard-0"].shell(STREAM)
     newest, work = shell.snapshot_version, shell.snapshot_work
     older = AdoptSnapshot(1, 1, newest - 1, work - 1)
