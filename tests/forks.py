@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 OURS = ("tests.simulation.run", "cluster.gateway.app", "cluster.cli")
 LIBRARIES = ("pytest", "pytest_asyncio", "hypothesis", "httpx", "aiohttp", "ray", "ray.serve", "pyarrow.parquet")
-PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=40")
+PYTEST_OPTIONS = ("-x", "-q", "-p", "no:cacheprovider", "-p", "no:warnings", "--tb=line", "-o", "timeout=200")
 FIRST_SEED = 1_000
 SEED = "simulation::seed "
 FAILED = 1
