@@ -7,8 +7,11 @@ import asyncio
 from typing import Any
 
 from actors.allowance.kind import DAY_MS, OpenPot, PotTold  # type: ignore[import-not-found]
-from actors.counter.kind import Count, CountTold  # type: ignore[import-not-found]
+from actors.counter.kind import COUNTS as COUNTING  # type: ignore[import-not-found]
+from actors.counter.kind import Count, CountTold
 
+from actors.kernel.messages import Done
+from actors.kernel.switches import ReadSwitches, SetSwitch
 from actors.wallet.commands import ReadWallet
 from cluster.commands.top import view
 from cluster.config import keys_in
@@ -23,6 +26,7 @@ from cluster.offline.audit import OfflineAudit, audit_of, sum_stream
 from cluster.offline.backup import Places
 from cluster.offline.stream_reader import Sources
 from cluster.runtime.maintenance import maintain
+from tests.simulation.http import Http
 from tests.simulation.memory_journal import Fault, MemoryJournals
 from tests.simulation.system import KEYS, TENANT, System
 
@@ -58,7 +62,8 @@ async def audited(system: System, archive: Archive, pots_fen: int) -> None:
 
 async def live(folder: str) -> None:
     """Show everything."""
-    system, archive = await System.start(), Archive(f"{folder}/archive")
+    calm = {"queueing_ms_target": 1_000_000}  # one process is also its own client, so its loop is late without any load
+    system, archive = await System.start(overload=calm), Archive(f"{folder}/archive")
     await system.tick()
     told = [await ask(system, POTS, OpenPot(TENANT, user, 30)) for user in USERS]
     assert told == [PotTold(30)] * 3
@@ -101,6 +106,31 @@ async def live(folder: str) -> None:
     assert [await balance(system, user) for user in USERS] == [30, 30, 30]
     await audited(system, Archive(f"{folder}/new"), 1)
     print("ended, and gave the rest back")
+    await asked_over_http(system)
+    await audited(system, Archive(f"{folder}/new"), 1 + 7)
+    print("asked over HTTP")
+
+
+async def asked_over_http(system: System) -> None:
+    """Ask through the gateway's routes; `Http` judges every answer by the OpenAPI document."""
+    http, pots, counts = Http(system), "/v1/pots", "/v1/counts"
+    document = (await http.client.get("/openapi.json")).json()
+    assert {"post"} == set(document["paths"][pots]) == set(document["paths"][counts])
+    for amount_fen in (7, 9):
+        assert (await http.ask("POST", pots, user="u5", json={"amount_fen": amount_fen})).json() == {"left_fen": 7}
+    counted = await http.ask("POST", counts)
+    assert counted.json() == {"count": 2}, counted.text
+    switches = await ask(system, COUNTS, ReadSwitches())
+    assert await ask(system, COUNTS, SetSwitch(COUNTING, True, "chen", switches.epoch, switches.asked)) == Done()
+    refused = {
+        (401, "unauthenticated"): await http.ask("POST", pots, headers={"authorization": ""}, json={"amount_fen": 7}),
+        (403, "forbidden"): await http.ask("POST", pots, scope="operator", json={"amount_fen": 7}),
+        (405, "method_not_allowed"): await http.ask("DELETE", pots),
+        (422, "invalid"): await http.ask("POST", pots, json={"amount_fen": system.settings.limits.total_fen_max + 1}),
+        (503, "paused"): await http.ask("POST", counts),
+    }
+    for problem, response in refused.items():
+        assert (response.status_code, response.json()["code"]) == problem, response.text
 
 
 async def restored(system: System, folder: str, archive: Archive) -> System:

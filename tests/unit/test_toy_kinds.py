@@ -1,4 +1,7 @@
-"""Toy kinds in a copy of the tree: a folder, a name in the registry and a section of configs/ is all each takes."""
+"""Toy kinds in a copy of the tree: all each takes is a folder, its routes, a section of configs/, and two names.
+
+One name is in the registry of kinds, the other in the table of routes.
+"""
 
 import os
 import shutil
@@ -35,6 +38,18 @@ def tree(tmp_path: Path) -> Path:
         (tmp_path / "actors" / toy).mkdir()
         (tmp_path / "actors" / toy / "__init__.py").touch()
         shutil.copy(tmp_path / "tests" / "toys" / f"{toy}.py", tmp_path / "actors" / toy / "kind.py")
+        gateway = tmp_path / "cluster" / "gateway" / toy
+        gateway.mkdir()
+        (gateway / "__init__.py").touch()
+        shutil.copy(tmp_path / "tests" / "toys" / f"{toy}_routes.py", gateway / "routes.py")
+    routing = tmp_path / "cluster" / "gateway" / "routing.py"
+    text = routing.read_text()
+    assert "(\n    *packet.ROUTES," in text
+    for toy in ("allowance", "counter"):
+        before = "from cluster.gateway.auth"
+        text = text.replace(before, f"from cluster.gateway.{toy} import routes as {toy}\n{before}", 1)
+        text = text.replace("    *packet.ROUTES,", f"    *{toy}.ROUTES,\n    *packet.ROUTES,", 1)
+    routing.write_text(text)
     registry = tmp_path / "actors" / "kinds.py"
     text = registry.read_text()
     assert "registry(PACKET, WALLET)" in text
@@ -70,6 +85,7 @@ def test_toys_live_as_the_other_kinds_do(tree: Path) -> None:
         "backed up and restored",
         "shown in top and metrics",
         "ended, and gave the rest back",
+        "asked over HTTP",
     ]
 
 
