@@ -38,10 +38,11 @@ async def test_400_users_at_once_on_a_packet_of_100_shares_make_exactly_100_winn
     packet = await platform.send(await platform.user(fresh("sender"), 100_000), fresh("key"), 66_666, 100)
     path = f"/v1/packets/{packet['packet_id']}/grabs"
     users = [fresh("taker") for _ in range(400)]
-    answers = await asyncio.gather(*(platform.ask("POST", path, platform.token(user)) for user in users))
-    wins = [body for status, body, _ in answers if status == 200]
+    # A busy machine may ask some of them to wait; each asks again until the answer is final.
+    answers = await asyncio.gather(*(platform.insist("POST", path, platform.token(user)) for user in users))
+    wins = [body for status, body in answers if status == 200]
     assert len(wins) == 100
-    assert {body["code"] for status, body, _ in answers if status != 200} == {"drained"}
+    assert {body["code"] for status, body in answers if status != 200} == {"drained"}
     assert sum(body["amount_fen"] for body in wins) == 66_666
     assert sorted(body["rank"] for body in wins) == list(range(1, 101))
     assert len({body["user"] for body in wins}) == 100
@@ -50,10 +51,10 @@ async def test_400_users_at_once_on_a_packet_of_100_shares_make_exactly_100_winn
 async def test_64_parallel_grabs_by_one_user_take_one_share_and_hear_the_same_64_times(platform: Platform) -> None:
     packet = await platform.send(await platform.user(fresh("sender"), 10_000), fresh("key"), 1_000, 10)
     path, token = f"/v1/packets/{packet['packet_id']}/grabs", platform.token(fresh("taker"))
-    answers = await asyncio.gather(*(platform.ask("POST", path, token) for _ in range(64)))
-    assert {status for status, _, _ in answers} == {200}
-    assert len({(body["rank"], body["amount_fen"], body["at_ms"]) for _, body, _ in answers}) == 1
-    assert sum(not body["replayed"] for _, body, _ in answers) == 1
+    answers = await asyncio.gather(*(platform.insist("POST", path, token) for _ in range(64)))
+    assert {status for status, _ in answers} == {200}
+    assert len({(body["rank"], body["amount_fen"], body["at_ms"]) for _, body in answers}) == 1
+    assert sum(not body["replayed"] for _, body in answers) == 1
     _, seen, _ = await platform.ask("GET", f"/v1/packets/{packet['packet_id']}", token)
     assert seen["grabbed_count"] == 1
 
