@@ -1,6 +1,6 @@
 """Kinds: the kinds of actors that the platform has. The only module that imports them all; everything else asks it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import GenericAlias
 
 import msgspec
@@ -8,7 +8,6 @@ import msgspec
 from actors.kernel.handler import Reply
 from actors.kernel.host import Host
 from actors.kernel.kind import EVENTS, REPLIES, Kind, UnknownKind, kind_name_of, registry, union_of
-from actors.kernel.machine import Machine
 from actors.kernel.metrics import Tally
 from actors.kernel.ports import Clock, Journals
 from actors.kernel.rules import Rules, Services, StreamCounts
@@ -47,12 +46,6 @@ def reply_decoder() -> msgspec.msgpack.Decoder[list[list[Reply]]]:
     """Return the decoder of what a host of any kind answers: `[[reply, ...], ...]`."""
     replies = union_of((*REPLIES, *(reply for kind in KINDS.values() for reply in kind.replies)))
     return msgspec.msgpack.Decoder(GenericAlias(list, (GenericAlias(list, (replies,)),)))
-
-
-def empty_machine(stream: str, rules: Mapping[str, Rules], services: Services) -> Machine:
-    """Return the machine of a stream without events. `rules`: by kind. Raises UnknownKind."""
-    kind = kind_of(stream)
-    return kind.machine(stream, rules[kind.name], services)
 
 
 def build_host(

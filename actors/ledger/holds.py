@@ -110,7 +110,6 @@ class HoldExpired(_HoldEnded, frozen=True, array_like=True, tag="hold_expired"):
     """Event: held money was given back because nobody took it in time."""
 
 
-HOLD_COMMANDS = (Hold, PostHold, VoidHold)
 HOLD_EVENTS = (Held, HoldPosted, HoldVoided, HoldExpired)
 HoldEvent = Held | HoldPosted | HoldVoided | HoldExpired
 _STATE_OF: dict[type, HoldState] = {HoldPosted: "posted", HoldVoided: "voided", HoldExpired: "expired"}

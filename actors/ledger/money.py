@@ -5,9 +5,6 @@ from typing import NewType
 Fen = NewType("Fen", int)
 """An amount in fen. Negative only where a posting or a book says so."""
 
-FEN_MAX = 2**53 - 1
-"""The greatest amount that JSON carries exactly in every client."""
-
 
 def part_of(whole: int, first: int, end: int, count: int) -> int:
     """Return the part of a whole for the places `first` to `end` (from 0, the last excluded) of `count`.

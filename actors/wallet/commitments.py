@@ -43,7 +43,7 @@ class Commitments:
     def decide(
         self, commit: CommitSeed, packet_id: str, key_id: str, commitments: Sequence[bytes], now_ms: int
     ) -> Committed | Refused:
-        """CommitSeed to a packet, or to all that a crowd's is; the same again is the same again."""
+        """Commit to a packet, or to all that a crowd's is; the same again is the same again."""
         prior = self._unused.get(packet_id)
         if prior is not None:
             return prior

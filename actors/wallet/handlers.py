@@ -96,7 +96,7 @@ def send(step: WalletStep, command: Send) -> Reply:
 
 
 def commit(step: WalletStep, command: CommitSeed) -> Reply:
-    """CommitSeed to the seed of a packet that is not sent yet."""
+    """Commit to the seed of a packet that is not sent yet."""
     machine = step.machine
     packet_id, key_id, places = machine.maker.committed_to(command)
     committed = machine.decide_commit(command, places, key_id, step.now_ms)

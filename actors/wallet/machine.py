@@ -160,7 +160,7 @@ class WalletMachine(BookMachine[WalletState, PacketFunded]):
     def decide_commit(
         self, commit: CommitSeed, places: Sequence[Place], key_id: str, now_ms: int
     ) -> Committed | Refused:
-        """CommitSeed to a packet that is not sent yet (or to several); what is not new was there before.
+        """Commit to a packet that is not sent yet (or to several); what is not new was there before.
 
         A request that comes late, when its commitment is used, must not make it usable again.
         """

@@ -30,9 +30,6 @@ TIMEOUT_S = 3.0
 WINDOW_S = 5.0
 """Rates and latencies are those of the last seconds."""
 
-STALE_MS = 5_000
-"""Figures that old are not now's."""
-
 WIDE = 110
 NOTHING = "–"
 OVERDUE_MS = 60_000

@@ -92,8 +92,6 @@ class Route(NamedTuple):
 EVERYWHERE = ("malformed", "too_large", "overloaded", "gateway_unavailable", "internal")
 """What any request may hear: a head that cannot be read, a body beyond its bound, a replica with more to do than it
 can, no replica at all, our own bug."""
-ELSEWHERE = ("route_not_found", "method_not_allowed")
-"""What is heard where there is no operation."""
 
 
 def refusals_of(route: Route) -> dict[int, list[str]]:

@@ -1,18 +1,8 @@
 """Snapshots: folded from the journal, never taken from live memory, which runs ahead of it."""
 
 from actors.kernel.machine import Machine
-from actors.kernel.ports import KeyRing
-from actors.kinds import kind_of
-from cluster.config import Settings
 from cluster.journal.codec import Codec
 from cluster.journal.snapshot import Elements, Record, Verified, read_verified
-from cluster.runtime.shards import services_of
-
-
-def machine_of(stream: str, settings: Settings, keys: KeyRing) -> Machine:
-    """Return the empty machine that folds a stream. Raises UnknownKind."""
-    kind = kind_of(stream)
-    return kind.machine(stream, settings.kinds[kind.name].rules, services_of(settings, keys))
 
 
 async def fold(elements: Elements, codec: Codec, stream: str, machine: Machine) -> Record | None:

@@ -24,12 +24,12 @@ from actors.kernel.messages import AdoptSnapshot, Done
 from actors.kernel.ports import KeyRing
 from cluster.config import Keys, Settings
 from cluster.journal.archive import Archive
-from cluster.journal.fold import fold_behind, machine_of
+from cluster.journal.fold import fold_behind
 from cluster.journal.sealing import PartBounds, Sealer, Sealing
 from cluster.journal.store import Store
 from cluster.observability.logs import log_json
 from cluster.runtime.directory import Directory
-from cluster.runtime.shards import calm_collector, open_journals
+from cluster.runtime.shards import calm_collector, machine_of, open_journals
 
 PAUSE_S_MIN = 1
 PAUSE_S_MAX = 60
@@ -91,7 +91,7 @@ async def maintain(
 
 @ray.remote(num_cpus=0, max_retries=0)
 def maintain_streams(streams: list[str], settings: Settings, keys: Keys) -> list[str]:
-    """Tend streams one after another; return what failed, a line each."""
+    """Maintain streams one after another; return what failed, a line each."""
 
     calm_collector()
     log_json("maintenance")

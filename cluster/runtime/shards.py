@@ -13,6 +13,7 @@ import msgspec
 import ray
 
 from actors.kernel.host import SentTotals, StreamFigures
+from actors.kernel.machine import Machine
 from actors.kernel.metrics import Tally, TallyFigures
 from actors.kernel.ports import KeyRing
 from actors.kernel.rules import Services
@@ -64,6 +65,12 @@ def services_of(settings: Settings, keys: KeyRing) -> Services:
     return Services(keys, settings.layout)
 
 
+def machine_of(stream: str, settings: Settings, keys: KeyRing) -> Machine:
+    """Return the machine of a stream without events. Raises UnknownKind."""
+    kind = kind_of(stream)
+    return kind.machine(stream, settings.kinds[kind.name].rules, services_of(settings, keys))
+
+
 class ShardActor:
     """What Ray runs: a host, its messages in bytes."""
 
@@ -110,19 +117,20 @@ OUTGOING: msgspec.msgpack.Decoder[list[Outgoing]] = msgspec.msgpack.Decoder(list
 TOTALS: msgspec.msgpack.Decoder[list[SentTotals]] = msgspec.msgpack.Decoder(list[SentTotals])
 
 
-def create_shard(name: str, streams: list[str], settings: Settings, keys: Keys) -> Any:
-    """Create (or find) the detached, named, ever restarting actor of a host and return its handle."""
-    return (
-        ray.remote(ShardActor)
-        .options(
-            name=name,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            max_task_retries=0,
-            max_concurrency=CALLS_MAX,
-            num_cpus=settings.placement.shard_cpus,
-        )
-        .remote(name, streams, settings, keys)
+def detached(actor: type, name: str, settings: Settings, **options: Any) -> Any:
+    """Return what creates (or finds) a detached, named, ever restarting actor; its `remote` returns the handle."""
+    return ray.remote(actor).options(
+        name=name,
+        namespace=NAMESPACE,
+        lifetime="detached",
+        get_if_exists=True,
+        max_restarts=-1,
+        max_task_retries=0,
+        num_cpus=settings.placement.shard_cpus,
+        **options,
     )
+
+
+def create_shard(name: str, streams: list[str], settings: Settings, keys: Keys) -> Any:
+    """Create (or find) the actor of a host and return its handle."""
+    return detached(ShardActor, name, settings, max_concurrency=CALLS_MAX).remote(name, streams, settings, keys)

@@ -19,9 +19,9 @@ from cluster.config import Keys, Settings
 from cluster.observability.logs import log_json
 from cluster.runtime.collector import Collector, now_ms
 from cluster.runtime.maintenance import HostMaintenance, start_maintenance
-from cluster.runtime.placement import NAMESPACE, SUPERVISOR, hosts
+from cluster.runtime.placement import SUPERVISOR, hosts
 from cluster.runtime.settlement import start_settlement
-from cluster.runtime.shards import REPORTS, TALLY, create_shard
+from cluster.runtime.shards import REPORTS, TALLY, create_shard, detached
 
 log = logging.getLogger(__name__)
 
@@ -110,16 +110,4 @@ async def _ended(task: Any) -> bool:
 
 def create_supervisor(settings: Settings, keys: Keys) -> Any:
     """Create (or find) the supervisor and return its handle."""
-    return (
-        ray.remote(Supervisor)
-        .options(
-            name=SUPERVISOR,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            max_restarts=-1,
-            max_task_retries=0,
-            num_cpus=settings.placement.shard_cpus,
-        )
-        .remote(settings, keys)
-    )
+    return detached(Supervisor, SUPERVISOR, settings).remote(settings, keys)

@@ -30,7 +30,6 @@ SHARES = 20_000
 PACKETS = 16
 """Packets that the crowd is before at any time."""
 
-PACKET_CONNECTIONS = 8
 BATCH_SIZE = 200
 PROBE_S = 3.0
 STEP_S = 3.0

@@ -118,7 +118,7 @@ class Traffic:
         await self._settled()
 
     async def snapshot(self) -> None:
-        """Tend every packet stream: a snapshot, and what lies behind the one before it sealed and trimmed."""
+        """Maintain every packet stream: a snapshot, and what lies behind the one before it sealed and trimmed."""
         await self._send(SENDERS, 1)
         for stream in hosts(self._settings)[self.host]:
             assert not await start_maintenance([stream], self._settings, self._keys), "a snapshot was taken"
@@ -154,7 +154,7 @@ class Traffic:
         await self._all(ACCOUNTS_STREAM, commands)
 
     async def snapshot_of_accounts(self) -> None:
-        """Tend the stream of `accounts`, with something new in it."""
+        """Maintain the stream of `accounts`, with something new in it."""
         await self._ask(ACCOUNTS_STREAM, [CreditSandbox(TENANT, self._name(), 1)])
         assert not await start_maintenance([ACCOUNTS_STREAM], self._settings, self._keys), "a snapshot was taken"
 
@@ -174,10 +174,6 @@ class Traffic:
         await audit(self._directory, self._settings)
 
     # Below: real commands, many a call.
-
-    async def _maintain(self, streams: list[str]) -> None:
-        failures = await start_maintenance(streams, self._settings, self._keys)
-        assert not failures, failures
 
     async def _drain(self, shares: int) -> None:
         [funding] = await self._send(1, shares)

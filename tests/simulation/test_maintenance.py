@@ -25,13 +25,13 @@ from actors.wallet.commands import CreditSandbox, ReadWallet
 from actors.wallet.replies import WalletView
 from cluster.config import Settings, load
 from cluster.journal.codec import platform_codec
-from cluster.journal.fold import machine_of
 from cluster.journal.sealing import PartBounds
 from cluster.offline.backup import CLAIM, NotRestorable, Places, make
 from cluster.offline.stream_reader import Sources
 from cluster.offline.verify import Verification, verify
 from cluster.runtime.maintenance import maintain
 from cluster.runtime.placement import hosts
+from cluster.runtime.shards import machine_of
 from tests.simulation.archive import MemoryArchive
 from tests.simulation.loop import run, simulated
 from tests.simulation.memory_journal import MemoryJournals, OperationName

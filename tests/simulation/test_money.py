@@ -36,7 +36,8 @@ from actors.wallet.commands import CreditSandbox, ReadWallet, Send
 from actors.wallet.replies import Funded
 from actors.wallet.rules import WalletRules
 from cluster.gateway.problems import Problem
-from cluster.journal.fold import fold, machine_of
+from cluster.journal.fold import fold
+from cluster.runtime.shards import machine_of
 from tests.books import balances, book_sum
 from tests.simulation.auditor import UNDECIDED, Auditor
 from tests.simulation.grabbing import grab_each

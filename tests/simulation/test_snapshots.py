@@ -10,8 +10,9 @@ from actors.kernel.messages import AdoptSnapshot, Done, Refused
 from actors.packet.commands import Grab
 from actors.refusals import Refusal
 from actors.wallet.commands import CreditSandbox, ReadWallet, Send
-from cluster.journal.fold import fold, machine_of
+from cluster.journal.fold import fold
 from cluster.journal.snapshot import Record
+from cluster.runtime.shards import machine_of
 from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import Fault

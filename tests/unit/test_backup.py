@@ -15,10 +15,11 @@ from actors.transfers.ids import packet_stream, parse_packet_id
 from actors.wallet.commands import CreditSandbox, ReadStatement, ReadWallet, Send
 from cluster.journal.archive import Archive, manifest_of
 from cluster.journal.codec import platform_codec
-from cluster.journal.fold import fold, machine_of
+from cluster.journal.fold import fold
 from cluster.journal.sealing import PartBounds, Sealer
 from cluster.offline import backup
 from cluster.offline.backup import NotRestorable, Places
+from cluster.runtime.shards import machine_of
 from tests.simulation.grabbing import grab_each
 from tests.simulation.loop import simulated
 from tests.simulation.memory_journal import MemoryJournals

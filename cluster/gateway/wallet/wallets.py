@@ -64,7 +64,7 @@ class Wallets:
         return funded
 
     async def commit(self, commit: CommitSeed) -> Committed:
-        """CommitSeed to the seed of a packet that is not sent yet. Raises Problem."""
+        """Commit to the seed of a packet that is not sent yet. Raises Problem."""
         return expect(await self.ask(commit), Committed)
 
     async def ask_lishi(self, ask: AskLishi) -> LishiTold:
